@@ -1,0 +1,65 @@
+# Every target builds the environment that it needs, under .venvs/, and nothing else.
+#
+#   make demo    train a small network on real data, cyclical rates against a constant one
+#   make test    the test suite
+#   make slow    the tests that take minutes
+#   make lint    ruff and mypy
+#   make wheel   build the wheel, install it elsewhere, test it from another directory
+#   make images  draw the pictures of the README again
+#   make bench   measure accuracy, step time and import time again
+
+PYTHON ?= python3
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+VENVS := .venvs
+METADATA := setup.cfg pyproject.toml
+
+.PHONY: demo test slow lint wheel images bench clean
+
+# One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
+$(VENVS)/%/stamp: $(METADATA)
+	$(PYTHON) -m venv --clear $(@D)
+	@echo "Installing $* into $(@D) (TensorFlow is large: this takes a minute or two)"
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --editable ".[$(subst +,$(comma),$*)]"
+	touch $@
+comma := ,
+
+DEMO := $(VENVS)/cpu+examples
+TEST := $(VENVS)/cpu+test
+LINT := $(VENVS)/lint+plot
+WHEEL := $(VENVS)/wheel
+
+demo: $(DEMO)/stamp
+	$(DEMO)/bin/python docs/examples/digits.py
+
+images: $(DEMO)/stamp
+	$(DEMO)/bin/python docs/examples/policies.py
+
+test: $(TEST)/stamp
+	$(TEST)/bin/python -m pytest -n 2 -m "not slow"
+
+slow: $(TEST)/stamp
+	$(TEST)/bin/python -m pytest -n 2 -m slow
+
+lint: $(LINT)/stamp
+	$(LINT)/bin/ruff check
+	$(LINT)/bin/ruff format --check
+	$(LINT)/bin/mypy
+
+# The suite again, against what a user installs: no checkout on the path, not even its pytest
+# settings' folder.
+wheel: $(METADATA)
+	rm -rf dist build
+	$(PYTHON) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet --upgrade pip build
+	$(WHEEL)/bin/python -m build --wheel --outdir dist
+	$(WHEEL)/bin/python -m pip install --quiet "$$(ls dist/*.whl)[cpu,test]"
+	tests/installed.sh $(abspath $(WHEEL))/bin/python
+
+bench: $(TEST)/stamp
+	$(TEST)/bin/python -m benchmarks
+
+clean:
+	rm -rf $(VENVS) build dist *.egg-info

@@ -1,0 +1,88 @@
+"""What makes an argument a good one, and the error for a bad one, in Keras's words.
+
+Imports nothing of the package: the one leaf that every module may use. Each function returns the
+argument as the plain Python value that goes into a config, or raises a ``TypeError`` (of a wrong
+kind) or a ``ValueError`` (of the right kind, out of range) that names the argument, the rule and
+what was received.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+# The largest count whose double still fits into a 64-bit integer.
+_MAX_COUNT = 2**62 - 1
+# The smallest and largest rate that float32 holds with all its digits.
+_MIN_RATE, _MAX_RATE = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+
+
+def received(name: str, rule: str, value: Any) -> str:
+    """The sentence of every error here."""
+    return f"Argument `{name}` must be {rule}. Received: {name}={value!r}"
+
+
+def real(name: str, value: Any, rule: str) -> float:
+    """A finite real number, as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        # NumPy's booleans are no `numbers.Real`, its floats and integers are.
+        raise TypeError(received(name, rule, value))
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(received(name, rule, value))
+    return number
+
+
+def rate(name: str, value: Any, *, zero: bool = True) -> float:
+    """A learning rate: a finite number from 0 (or above it), within the range of float32."""
+    rule = f"a finite number {'of at least' if zero else 'above'} 0"
+    number = real(name, value, rule)
+    if number < 0 or (number == 0 and not zero):
+        raise ValueError(received(name, rule, value))
+    if number and not _MIN_RATE <= number <= _MAX_RATE:
+        raise ValueError(
+            received(name, f"{rule}, and from 1.2e-38 to 3.4e+38 as float32 has it", value)
+        )
+    return number + 0.0  # -0.0 is 0.0
+
+
+def count(name: str, value: Any) -> int:
+    """A number of steps, samples or epochs: a whole number, at least 1 (``2000.0`` is one)."""
+    rule = "a whole number of at least 1"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(received(name, rule, value))
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = int(whole) if (whole := real(name, value, rule)).is_integer() else 0
+    if not 1 <= number:
+        raise ValueError(received(name, rule, value))
+    if number > _MAX_COUNT:
+        raise ValueError(received(name, f"{rule} and below 2**62", value))
+    return number
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """One of a few strings."""
+    rule = f"one of {', '.join(map(repr, choices))}"
+    if not isinstance(value, str):
+        raise TypeError(received(name, rule, value))
+    if value not in choices:
+        raise ValueError(received(name, rule, value))
+    return value
+
+
+def label(name: str, value: Any) -> str | None:
+    """A name to print, or None."""
+    rule = "a non-empty string or None"
+    if value is not None and not isinstance(value, str):
+        raise TypeError(received(name, rule, value))
+    if value == "":
+        raise ValueError(received(name, rule, value))
+    return value

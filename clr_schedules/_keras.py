@@ -1,0 +1,131 @@
+"""The Keras that is running, and the operations that the schedules are written in.
+
+Everything that differs between Keras 3 (on TensorFlow, JAX or PyTorch) and the legacy
+``tf_keras`` is decided here, once, on import; no other module has a condition on it. What the
+rest of the package may rely on:
+
+``LearningRateSchedule``
+    the class that the running Keras takes as a ``learning_rate``.
+``cast(x, dtype), minimum(x, y), clip(x, low, high), exp(x), sin(x)``
+    elementwise operations, true to 64 bits; the operators ``+ - * / // %`` of tensors do the rest.
+    They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
+    PyTorch.
+``wide_types()``
+    a context within which ``"int64"`` and ``"float64"`` tensors can be made and used. A number
+    written in Python next to such a tensor takes its type and loses nothing.
+``floatx(), name_scope(name)``
+    the dtype of results, and a name for the operations in graphs and profiles.
+``register, serialize, deserialize, is_registered``
+    Keras's serialization.
+
+The legacy Keras runs where TensorFlow itself would choose it: with ``TF_USE_LEGACY_KERAS`` set to
+``1``, ``true`` or ``True``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+LEGACY = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
+
+if LEGACY:
+    import tensorflow as _tf
+    import tf_keras as keras
+
+    _name_scope = _tf.name_scope
+    _floatx = keras.backend.floatx
+    BACKEND = "tensorflow"
+else:
+    import keras
+
+    _name_scope = keras.name_scope
+    _floatx = keras.config.floatx
+    BACKEND = keras.config.backend()
+
+if TYPE_CHECKING:
+
+    class LearningRateSchedule:
+        """What a schedule must offer to Keras; Keras itself carries no types."""
+
+        def __call__(self, step: Any) -> Any: ...
+        def get_config(self) -> dict[str, Any]: ...
+
+else:
+    LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
+
+serialize: Callable[[Any], Any] = keras.saving.serialize_keras_object
+deserialize: Callable[[Any], Any] = keras.saving.deserialize_keras_object
+
+if BACKEND == "jax":
+    import jax as _jax
+    import jax.numpy as _framework
+
+    # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
+    # alone, so what surrounds it in the train step keeps its 32-bit types.
+    if hasattr(_jax, "enable_x64"):
+        _enable_x64 = _jax.enable_x64
+    else:
+        from jax.experimental import enable_x64 as _enable_x64
+
+    def wide_types() -> contextlib.AbstractContextManager[Any]:
+        """A context in which 64-bit tensors exist."""
+        return _enable_x64(True)  # type: ignore[no-any-return]
+
+    def floatx() -> str:
+        """The dtype of rates: Keras's ``floatx()``, or what JAX makes of it."""
+        return str(_jax.dtypes.canonicalize_dtype(_floatx()))
+
+else:
+    if BACKEND == "tensorflow":
+        import tensorflow as _framework
+    elif BACKEND == "torch":
+        import torch as _framework
+    else:
+        _framework = keras.ops
+
+    def wide_types() -> contextlib.AbstractContextManager[Any]:
+        """A context in which 64-bit tensors exist."""
+        return contextlib.nullcontext()
+
+    def floatx() -> str:
+        """The dtype of rates: Keras's ``floatx()``."""
+        return str(_floatx())
+
+
+minimum: Callable[[Any, Any], Any] = _framework.minimum
+exp: Callable[[Any], Any] = _framework.exp
+sin: Callable[[Any], Any] = _framework.sin
+clip: Callable[[Any, float, float], Any] = (
+    _framework.clip_by_value if BACKEND == "tensorflow" else _framework.clip
+)
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """The number, array, tensor or variable as a tensor of this dtype."""
+    if LEGACY:
+        return _tf.cast(x, dtype)
+    return keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
+
+
+def name_scope(name: str) -> contextlib.AbstractContextManager[Any]:
+    """A scope of this name, with what a graph does not take in a name replaced."""
+    return _name_scope(re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_") or "schedule")  # type: ignore[no-any-return]
+
+
+_T = TypeVar("_T")
+
+
+def register(thing: type[_T]) -> type[_T]:
+    """Registers a class of this package with Keras, so that what is saved can be loaded."""
+    return keras.saving.register_keras_serializable(package="clr_schedules")(thing)  # type: ignore[no-any-return]
+
+
+def is_registered(thing: Any) -> bool:
+    """Whether Keras can find this function, or the class of this object, when it loads a file."""
+    named = thing if hasattr(thing, "__name__") else type(thing)
+    registered_name = keras.saving.get_registered_name(named)
+    return keras.saving.get_registered_object(registered_name) is named

@@ -1,0 +1,68 @@
+"""The arithmetic of a schedule on tensors: an integer phase, then one wide float.
+
+A rate in float32 is only as good as the step that it is computed from, and float32 counts no
+further than 2^24. So the phase is taken first, in 64-bit integers, where it is exact for every
+step; what follows is a handful of operations on one float64 scalar, whose errors (some 2^-51)
+vanish when the result is rounded, once, to float32.
+
+Call these within ``_keras.wide_types()``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from clr_schedules import _keras
+
+
+def integer(step: Any) -> Any:
+    """The step as an int64 tensor; a float is taken as the integer that it is."""
+    return _keras.cast(step, "int64")
+
+
+def wide(x: Any) -> Any:
+    """The tensor in float64."""
+    return _keras.cast(x, "float64")
+
+
+def phase(step: Any, up: int, down: int) -> tuple[Any, Any]:
+    """Where in its cycle a step is.
+
+    Args:
+        step: int64 tensor, from 0.
+        up: steps of the rising half-cycle.
+        down: steps of the falling half-cycle.
+
+    Returns:
+        The triangle wave, float64: ``position / up`` from 0 to 1, then ``(length - position) /
+        down`` back to 0; and the number of finished cycles, int64.
+    """
+    length = up + down
+    position = step % length
+    # Each line is above 1 on the other's half, so their minimum is the triangle.
+    triangle = _keras.minimum(wide(position) / up, wide(length - position) / down)
+    return triangle, step // length
+
+
+def half_cosine(triangle: Any) -> Any:
+    """``(1 - cos(pi * t)) / 2``, written as ``sin(pi * t / 2) ** 2``, which keeps its digits at 0."""
+    s = _keras.sin(triangle * (math.pi / 2))
+    return s * s
+
+
+def power(base: float, exponent: Any) -> Any:
+    """``base ** exponent`` for a Python float in (0, 1] and an int64 tensor; underflows to 0.
+
+    The logarithm is taken in Python: a base rounded to float32 is another base (0.99994 ** 1e5
+    would be off by 8e-4).
+    """
+    return _keras.exp(wide(exponent) * math.log(base))
+
+
+def between(base_lr: float, max_lr: float, amplitude: Any) -> Any:
+    """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both."""
+    # An amplitude of 1 may arrive as 1 - 2^-52 (compilers turn `x / n` into `x * (1 / n)`). The
+    # range is widened by more than that, so that the clipping decides at the top.
+    delta = (max_lr - base_lr) * (1 + 2.0**-50)
+    return _keras.clip(base_lr + amplitude * delta, base_lr, max_lr)

@@ -1,0 +1,129 @@
+"""What every schedule of this package is: a frozen record of numbers that maps a step to a rate.
+
+To add a schedule, write a frozen dataclass with its arguments as fields, ``_check`` for what makes
+them valid, ``_rate`` with the formula on tensors and ``_reference`` with the same in NumPy. Config,
+equality, repr, immutability, ``values`` and ``plot`` follow from the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clr_schedules import _keras, numerics, reference
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from typing_extensions import Self
+
+
+class Schedule(_keras.LearningRateSchedule):
+    """A learning rate as a pure function of the step. See the module for how to write one."""
+
+    name: str | None
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __post_init__(self) -> None:
+        """Replaces every argument by its checked, plain Python value."""
+        for field, value in self._check().items():
+            object.__setattr__(self, field, value)
+
+    @abstractmethod
+    def _check(self) -> dict[str, Any]:
+        """The fields as plain Python values; raises for what is not valid."""
+
+    @abstractmethod
+    def _rate(self, step: Any) -> Any:
+        """The rates of an int64 tensor of steps, in float64."""
+
+    @abstractmethod
+    def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        """The rates of an int64 array of steps, in NumPy."""
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, inside or outside a compiled train step.
+
+        Args:
+            step: the number of steps taken so far, from 0, below 2^62: an integer or an array or
+                tensor of such, of any shape; floats are taken as the integers that they are.
+
+        Returns:
+            A tensor of the shape of ``step`` and the dtype ``floatx()``.
+        """
+        if isinstance(step, (numbers.Number, np.ndarray, np.generic, list, tuple)):
+            # Not yet a tensor, and not to become a 32-bit one.
+            step = reference.as_iterations(step)
+        dtype = _keras.floatx()
+        with _keras.name_scope(self.name or type(self).__name__), _keras.wide_types():
+            return _keras.cast(self._rate(numerics.integer(step)), dtype)
+
+    def values(self, steps: npt.ArrayLike) -> reference.Floats:
+        """The learning rates of these steps, computed on the host in NumPy.
+
+        Args:
+            steps: an integer from 0, or an array of such, of any shape.
+
+        Returns:
+            A float64 array of the same shape: the formula to the last digits of float64, of which
+            the tensor that a call returns is the rounding to ``floatx()``.
+
+        Raises:
+            TypeError: if a step is no number.
+            ValueError: if a step is negative or not whole.
+        """
+        return self._reference(reference.as_iterations(steps))
+
+    def plot(self, num_steps: int, ax: Axes | None = None) -> Axes:
+        """Draws the learning rate against the iteration.
+
+        Args:
+            num_steps: the number of iterations to draw, from 0.
+            ax: the Matplotlib axes to draw on; default: those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: if Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
+            TypeError, ValueError: if ``num_steps`` is not a whole number of at least 1.
+        """
+        from clr_schedules import plotting
+
+        return plotting.plot_schedule(self, num_steps, ax=ax)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this schedule again, as Keras saves them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the schedule of a config.
+
+        Args:
+            config: what ``get_config`` returned.
+
+        Raises:
+            ValueError: if the config has a key that this schedule has no argument for.
+        """
+        arguments = [field.name for field in dataclasses.fields(cls)]
+        if unknown := sorted(set(config) - set(arguments)):
+            raise ValueError(
+                f"The config of `{cls.__name__}` must have no keys but its arguments "
+                f"({', '.join(arguments)}). Received: {', '.join(map(repr, unknown))} in "
+                f"config={config}"
+            )
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        """The call that makes this schedule, without the arguments that are at their defaults."""
+        arguments = (
+            f"{field.name}={getattr(value, '__name__', None) or repr(value)}"
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        )
+        return f"{type(self).__name__}({', '.join(arguments)})"

@@ -1,0 +1,312 @@
+"""The cyclical policies of Smith's paper, and the general cycle that they are cases of.
+
+All compute ``base_lr + (max_lr - base_lr) * wave * scale``: the wave climbs from 0 to 1 in
+``step_size`` iterations and falls back in ``step_size_down``; the scale is what tells the policies
+apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clr_schedules import _arguments, _keras, numerics, reference
+from clr_schedules.schedules.base import Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_WAVES = ("linear", "cosine")
+_SCALE_MODES = ("cycle", "iterations")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class _Cycle(Schedule):
+    """The bounds, the phase and the wave, which all policies share."""
+
+    base_lr: float
+    max_lr: float
+    step_size: int
+    step_size_down: int | None = None
+
+    def _check(self) -> dict[str, Any]:
+        base_lr = _arguments.rate("base_lr", self.base_lr)
+        max_lr = _arguments.rate("max_lr", self.max_lr, zero=False)
+        if base_lr > max_lr:
+            raise ValueError(
+                "Argument `base_lr` must not be above `max_lr`. "
+                f"Received: base_lr={base_lr!r}, max_lr={max_lr!r}"
+            )
+        down = self.step_size_down
+        return {
+            "base_lr": base_lr,
+            "max_lr": max_lr,
+            "step_size": _arguments.count("step_size", self.step_size),
+            "step_size_down": None if down is None else _arguments.count("step_size_down", down),
+            "name": _arguments.label("name", self.name),
+        }
+
+    def _rate(self, step: Any) -> Any:
+        down = self.step_size if self.step_size_down is None else self.step_size_down
+        triangle, cycle = numerics.phase(step, self.step_size, down)
+        amplitude = self._scaled(self._wave(triangle), cycle, step)
+        return numerics.between(self.base_lr, self.max_lr, amplitude)
+
+    def _wave(self, triangle: Any) -> Any:
+        """The shape of a half-cycle, float64 from 0 to 1."""
+        return triangle
+
+    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
+        """The wave times the policy's scale; ``cycle`` counts from 0."""
+        return wave
+
+    def _bounds_and_steps(self) -> tuple[float, float, int, int | None]:
+        return self.base_lr, self.max_lr, self.step_size, self.step_size_down
+
+
+@_keras.register
+@dataclasses.dataclass(frozen=True, repr=False)
+class Triangular(_Cycle):
+    r"""A triangle wave: linearly up to ``max_lr``, linearly back to ``base_lr``, for ever.
+
+    .. code-block:: none
+
+        max_lr    /\      /\      /\
+                 /  \    /  \    /  \
+        base_lr /    \  /    \  /    \     one cycle = step_size + step_size_down iterations
+
+        lr = base_lr + (max_lr - base_lr) * max(0, 1 - |iteration / step_size - 2 * cycle + 1|)
+
+    The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
+    from 0, under gradient accumulation too.
+
+    Args:
+        base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
+        max_lr: The highest rate, at the middle of each cycle. Above 0.
+        step_size: The iterations of the rising half-cycle. At least 1; the paper recommends 2 to 8
+            epochs' worth (see ``clr_schedules.step_size``).
+        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
+        name: The name in graphs, profiles and plots. Default: the class's.
+
+    Raises:
+        TypeError: If an argument is not of its kind (a boolean is no number).
+        ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed.
+
+    Reference:
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.2, ``triangular``.
+
+    Example:
+        >>> lr = Triangular(base_lr=1e-3, max_lr=6e-3, step_size=2000)
+        >>> optimizer = keras.optimizers.Adam(learning_rate=lr)
+        >>> lr.values([0, 1000, 2000, 3000, 4000])
+        array([0.001 , 0.0035, 0.006 , 0.0035, 0.001 ])
+    """
+
+    name: str | None = None
+
+    def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        return reference.triangular(iteration, *self._bounds_and_steps())
+
+
+@_keras.register
+@dataclasses.dataclass(frozen=True, repr=False)
+class Triangular2(_Cycle):
+    r"""A triangle wave whose amplitude halves every cycle.
+
+    .. code-block:: none
+
+        max_lr    /\
+                 /  \      /\
+        base_lr /    \    /  \    _/\_     one cycle = step_size + step_size_down iterations
+
+        lr = base_lr + (max_lr - base_lr) * triangle(iteration) / 2 ** (cycle - 1)
+
+    with ``cycle`` counted from 1, and the iteration as in ``Triangular``.
+
+    Args:
+        base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
+        max_lr: The highest rate, in the middle of the first cycle. Above 0.
+        step_size: The iterations of the rising half-cycle. At least 1.
+        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
+        name: The name in graphs, profiles and plots. Default: the class's.
+
+    Raises:
+        TypeError: If an argument is not of its kind (a boolean is no number).
+        ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed.
+
+    Reference:
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.2, ``triangular2``.
+
+    Example:
+        >>> lr = Triangular2(base_lr=1e-3, max_lr=5e-3, step_size=2000)
+        >>> lr.values([0, 2000, 4000, 6000, 8000, 10_000])
+        array([0.001, 0.005, 0.001, 0.003, 0.001, 0.002])
+    """
+
+    name: str | None = None
+
+    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
+        return wave * numerics.power(0.5, cycle)
+
+    def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        return reference.triangular2(iteration, *self._bounds_and_steps())
+
+
+@_keras.register
+@dataclasses.dataclass(frozen=True, repr=False)
+class ExpRange(_Cycle):
+    r"""A triangle wave whose amplitude decays exponentially with every iteration.
+
+    .. code-block:: none
+
+        lr = base_lr + (max_lr - base_lr) * triangle(iteration) * gamma ** iteration
+
+    with the iteration and the triangle as in ``Triangular``. The bounds are those of the wave
+    before the decay: ``max_lr`` itself is reached only with ``gamma=1``.
+
+    Args:
+        base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
+        max_lr: The highest rate, before the decay. Above 0.
+        step_size: The iterations of the rising half-cycle. At least 1.
+        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
+        name: The name in graphs, profiles and plots. Default: the class's.
+        gamma: The decay per iteration, above 0 and at most 1; by keyword. The amplitude halves
+            every ``log(2) / (1 - gamma)`` iterations: 11,552 with the paper's 0.99994.
+
+    Raises:
+        TypeError: If an argument is not of its kind (a boolean is no number).
+        ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed.
+
+    Reference:
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.2, ``exp_range``.
+
+    Example:
+        >>> lr = ExpRange(base_lr=1e-3, max_lr=6e-3, step_size=2000, gamma=0.99994)
+        >>> lr.values([0, 2000, 4000, 6000, 8000]).round(6)
+        array([0.001   , 0.005435, 0.001   , 0.004488, 0.001   ])
+    """
+
+    name: str | None = None
+    gamma: float = dataclasses.field(kw_only=True)
+
+    def _check(self) -> dict[str, Any]:
+        rule = "above 0 and at most 1"
+        gamma = _arguments.real("gamma", self.gamma, rule)
+        if not 0 < gamma <= 1:
+            raise ValueError(_arguments.received("gamma", rule, self.gamma))
+        return super()._check() | {"gamma": gamma}
+
+    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
+        return wave * numerics.power(self.gamma, step)
+
+    def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        return reference.exp_range(iteration, *self._bounds_and_steps(), gamma=self.gamma)
+
+
+@_keras.register
+@dataclasses.dataclass(frozen=True, repr=False)
+class Cyclical(_Cycle):
+    r"""The general cycle: a wave of your choice, scaled by a function of your own.
+
+    .. code-block:: none
+
+        lr = base_lr + (max_lr - base_lr) * wave(triangle(iteration)) * scale_fn(cycle)
+
+    with the iteration and the triangle as in ``Triangular``; ``wave(t)`` is ``t`` or
+    ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever the scale
+    function returns.
+
+    Args:
+        base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
+        max_lr: The highest rate, before the scale. Above 0.
+        step_size: The iterations of the rising half-cycle. At least 1.
+        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
+        wave: ``"linear"`` (default) or ``"cosine"``, which turns smoothly at both bounds.
+        scale_fn: A function of one number that returns the factor of the amplitude, from 0 to 1;
+            default: no scaling. In training it gets a float64 tensor, in ``values`` a NumPy array:
+            write it with operators (``1 / x``, ``0.9 ** x``) or with ``keras.ops``. Register it
+            with ``keras.saving.register_keras_serializable``, so that a model that was saved with
+            it can be loaded. A lambda works for training, but not for saving.
+        scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
+            or ``"iterations"``, the iteration, from 0.
+        name: The name in graphs, profiles and plots. Default: the class's.
+
+    Raises:
+        TypeError: If an argument is not of its kind (a boolean is no number).
+        ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed;
+            from ``get_config``, if the scale function is not registered.
+
+    Reference:
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.2.
+
+    Example:
+        >>> @keras.saving.register_keras_serializable(package="my_project")
+        ... def a_third_each(cycle):
+        ...     return 3.0 ** (1 - cycle)
+        >>> lr = Cyclical(0.0, 0.9, step_size=50, wave="cosine", scale_fn=a_third_each)
+        >>> lr.values([0, 25, 50, 100, 125, 150]).round(3)
+        array([0.  , 0.45, 0.9 , 0.  , 0.15, 0.3 ])
+    """
+
+    wave: str = "linear"
+    scale_fn: Callable[[Any], Any] | None = None
+    scale_mode: str = "cycle"
+    name: str | None = None
+
+    def _check(self) -> dict[str, Any]:
+        if self.scale_fn is not None and not callable(self.scale_fn):
+            raise TypeError(
+                _arguments.received("scale_fn", "a function of one number, or None", self.scale_fn)
+            )
+        return super()._check() | {
+            "wave": _arguments.choice("wave", self.wave, _WAVES),
+            "scale_mode": _arguments.choice("scale_mode", self.scale_mode, _SCALE_MODES),
+        }
+
+    def _wave(self, triangle: Any) -> Any:
+        return numerics.half_cosine(triangle) if self.wave == "cosine" else triangle
+
+    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
+        if self.scale_fn is None:
+            return wave
+        x = step if self.scale_mode == "iterations" else cycle + 1
+        scale = self.scale_fn(numerics.wide(x))
+        # A Python number stays one: it would lose digits on its way through a float32 tensor.
+        return wave * (scale if isinstance(scale, (int, float)) else numerics.wide(scale))
+
+    def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        return reference.cyclical(
+            iteration, *self._bounds_and_steps(), self.wave, self.scale_fn, self.scale_mode
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this schedule again, as Keras saves them.
+
+        Raises:
+            ValueError: If ``scale_fn`` is not registered with Keras: it could be saved, but what
+                was saved could not be loaded.
+        """
+        config = super().get_config()
+        if self.scale_fn is not None:
+            if not _keras.is_registered(self.scale_fn):
+                raise ValueError(
+                    "Argument `scale_fn` must be a function registered with "
+                    "`@keras.saving.register_keras_serializable()` to be saved; an unregistered "
+                    "one, such as a lambda, could not be found again when the file is loaded. "
+                    f"Received: scale_fn={self.scale_fn!r}"
+                )
+            config["scale_fn"] = _keras.serialize(self.scale_fn)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the schedule of a config; the scale function must be registered by then."""
+        scale_fn = config.get("scale_fn")
+        if scale_fn is not None and not callable(scale_fn):
+            config = config | {"scale_fn": _keras.deserialize(scale_fn)}
+        return super().from_config(config)
