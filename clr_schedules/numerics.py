@@ -62,7 +62,8 @@ def power(base: float, exponent: Any) -> Any:
 
 def between(base_lr: float, max_lr: float, amplitude: Any) -> Any:
     """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both."""
-    # An amplitude of 1 may arrive as 1 - 2^-52 (compilers turn `x / n` into `x * (1 / n)`). The
-    # range is widened by more than that, so that the clipping decides at the top.
-    delta = (max_lr - base_lr) * (1 + 2.0**-50)
-    return _keras.clip(base_lr + amplitude * delta, base_lr, max_lr)
+    rate = base_lr + (max_lr - base_lr) * amplitude
+    # An amplitude of 1 may arrive as 1 - 3 * 2^-53 (compilers turn `x / n` into `x * (1 / n)`), and
+    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so.
+    rate = _keras.where(amplitude > 1 - 2.0**-51, max_lr, rate)
+    return _keras.clip(rate, base_lr, max_lr)

@@ -22,7 +22,8 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
         ValueError: If an argument is not a whole number of at least 1.
 
     Example:
-        >>> steps_per_epoch(num_samples=50_000, batch_size=128)
+        >>> import clr_schedules as clr
+        >>> clr.steps_per_epoch(num_samples=50_000, batch_size=128)
         391
     """
     samples = _arguments.count("num_samples", num_samples)
@@ -52,7 +53,8 @@ def step_size(num_samples: int, batch_size: int, epochs: float = 4) -> int:
         section 3.3, "How can one estimate a good value for the cycle length?".
 
     Example:
-        >>> step_size(num_samples=50_000, batch_size=100)
+        >>> import clr_schedules as clr
+        >>> clr.step_size(num_samples=50_000, batch_size=100)
         2000
     """
     rule = "a finite number above 0"

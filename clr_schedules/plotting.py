@@ -33,8 +33,8 @@ def plot_schedule(schedule: Schedule, num_steps: int, ax: Axes | None = None) ->
         TypeError, ValueError: If ``num_steps`` is not a whole number of at least 1.
 
     Example:
-        >>> from clr_schedules import Triangular
-        >>> ax = plot_schedule(Triangular(1e-3, 6e-3, step_size=2000), num_steps=8000)
+        >>> import clr_schedules as clr
+        >>> ax = plot_schedule(clr.Triangular(1e-3, 6e-3, step_size=2000), num_steps=8000)
         >>> ax.get_xlabel(), ax.get_ylabel()
         ('iteration', 'learning rate')
     """

@@ -59,11 +59,12 @@ def as_iterations(iteration: npt.ArrayLike) -> Integers:
         raise ValueError(f"{rule} Received: iteration={iteration!r}")  # beyond 64 bits
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{rule} Received: iteration={iteration!r}")
-    if array.size and not (
-        np.all(array >= 0)
-        and np.all(array < 2.0**63 if array.dtype.kind == "f" else array <= 2**63 - 1)
-        and (array.dtype.kind != "f" or np.all(array == np.floor(array)))
-    ):
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64)
+        in_range = (array >= 0) & (array < 2.0**63) & (array == np.floor(array))
+    else:
+        in_range = (array >= 0) & (array <= 2**63 - 1)
+    if not np.all(in_range):
         raise ValueError(f"{rule} Received: iteration={iteration!r}")
     return array.astype(np.int64)
 

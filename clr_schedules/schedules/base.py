@@ -8,7 +8,6 @@ equality, repr, immutability, ``values`` and ``plot`` follow from the fields.
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,8 +54,8 @@ class Schedule(_keras.LearningRateSchedule):
         Returns:
             A tensor of the shape of ``step`` and the dtype ``floatx()``.
         """
-        if isinstance(step, (numbers.Number, np.ndarray, np.generic, list, tuple)):
-            # Not yet a tensor, and not to become a 32-bit one.
+        if isinstance(step, (np.ndarray, np.generic)) or not hasattr(step, "dtype"):
+            # Not yet a tensor, and not to become a 32-bit one on the way.
             step = reference.as_iterations(step)
         dtype = _keras.floatx()
         with _keras.name_scope(self.name or type(self).__name__), _keras.wide_types():

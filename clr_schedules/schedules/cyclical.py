@@ -98,7 +98,9 @@ class Triangular(_Cycle):
         section 3.2, ``triangular``.
 
     Example:
-        >>> lr = Triangular(base_lr=1e-3, max_lr=6e-3, step_size=2000)
+        >>> import keras
+        >>> import clr_schedules as clr
+        >>> lr = clr.Triangular(base_lr=1e-3, max_lr=6e-3, step_size=2000)
         >>> optimizer = keras.optimizers.Adam(learning_rate=lr)
         >>> lr.values([0, 1000, 2000, 3000, 4000])
         array([0.001 , 0.0035, 0.006 , 0.0035, 0.001 ])
@@ -141,7 +143,8 @@ class Triangular2(_Cycle):
         section 3.2, ``triangular2``.
 
     Example:
-        >>> lr = Triangular2(base_lr=1e-3, max_lr=5e-3, step_size=2000)
+        >>> import clr_schedules as clr
+        >>> lr = clr.Triangular2(base_lr=1e-3, max_lr=5e-3, step_size=2000)
         >>> lr.values([0, 2000, 4000, 6000, 8000, 10_000])
         array([0.001, 0.005, 0.001, 0.003, 0.001, 0.002])
     """
@@ -185,7 +188,8 @@ class ExpRange(_Cycle):
         section 3.2, ``exp_range``.
 
     Example:
-        >>> lr = ExpRange(base_lr=1e-3, max_lr=6e-3, step_size=2000, gamma=0.99994)
+        >>> import clr_schedules as clr
+        >>> lr = clr.ExpRange(base_lr=1e-3, max_lr=6e-3, step_size=2000, gamma=0.99994)
         >>> lr.values([0, 2000, 4000, 6000, 8000]).round(6)
         array([0.001   , 0.005435, 0.001   , 0.004488, 0.001   ])
     """
@@ -245,10 +249,12 @@ class Cyclical(_Cycle):
         section 3.2.
 
     Example:
+        >>> import keras
+        >>> import clr_schedules as clr
         >>> @keras.saving.register_keras_serializable(package="my_project")
         ... def a_third_each(cycle):
         ...     return 3.0 ** (1 - cycle)
-        >>> lr = Cyclical(0.0, 0.9, step_size=50, wave="cosine", scale_fn=a_third_each)
+        >>> lr = clr.Cyclical(0.0, 0.9, step_size=50, wave="cosine", scale_fn=a_third_each)
         >>> lr.values([0, 25, 50, 100, 125, 150]).round(3)
         array([0.  , 0.45, 0.9 , 0.  , 0.15, 0.3 ])
     """

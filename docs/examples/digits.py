@@ -1,0 +1,247 @@
+"""
+Handwritten digits in a third of the steps?
+===========================================
+
+A cyclical learning rate promises the accuracy of a constant one in fewer iterations. This page puts
+the promise to the test on real data: a small convolutional network learns scikit-learn's 1,797
+handwritten digits, with Adam, four times over.
+
+====================  ===================================================
+constant              at 1e-3, Adam's default, with all the steps
+constant              the same, with a third of the steps
+``Triangular2``       with a third of the steps
+``Triangular``        with a third of the steps
+====================  ===================================================
+
+The second one keeps the comparison fair: on an easy problem, a third of the steps may be enough for
+any rate. Each of the four is trained with three seeds. A seed gives the same first weights and the
+same order of batches to all four, so that they differ in the learning rate and in nothing else.
+
+The page runs in about a minute on two CPU cores: ``make demo``.
+"""
+
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # less noise, in digits and messages
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import clr_schedules as clr
+
+# %%
+# The data
+# --------
+# Images of 8 x 8 pixels, with values from 0 to 16. We train on 1,280 of them, which makes 20 full
+# batches of 64, and measure the accuracy on the other 517. Both parts have the same share of each
+# digit.
+
+images, labels = load_digits(return_X_y=True)
+images = images.reshape(-1, 8, 8, 1).astype("float32") / 16
+x, x_val, y, y_val = train_test_split(
+    images, labels, train_size=1280, stratify=labels, random_state=0
+)
+
+BATCH_SIZE = 64
+STEPS_PER_EPOCH = clr.steps_per_epoch(len(x), BATCH_SIZE)
+
+# %%
+# The learning rates
+# ------------------
+# The bounds were read off one range test: while the rate grew exponentially from 1e-5 to 1, the
+# network began to learn at about 2e-4, and its accuracy became ragged above 2e-2. So the cycles
+# climb from 2e-4 to 1e-2, which leaves a factor of two to the ragged end.
+#
+# A half-cycle takes four epochs, in the middle of what the paper recommends. Three cycles are then
+# 24 epochs, and training ends where a cycle ends: at the lowest rate.
+
+step_size = clr.step_size(len(x), BATCH_SIZE, epochs=4)
+triangular2 = clr.Triangular2(base_lr=2e-4, max_lr=1e-2, step_size=step_size)
+triangular = clr.Triangular(base_lr=2e-4, max_lr=1e-2, step_size=step_size)
+
+THIRD = 3 * 2 * step_size
+FULL = 3 * THIRD
+RUNS = {
+    ("constant", FULL): 1e-3,
+    ("constant", THIRD): 1e-3,
+    ("triangular2", THIRD): triangular2,
+    ("triangular", THIRD): triangular,
+}
+SEEDS = (0, 1, 2)
+
+
+def label(run):
+    """What a run is called in the output."""
+    name, steps = run
+    return f"{name}, {steps:,} steps"
+
+
+
+# %%
+# The network and its training
+# ----------------------------
+# A schedule goes where a constant rate would go. It is part of the compiled train step, so ``fit``
+# needs no callback for it, and a whole epoch can be one call into the graph
+# (``steps_per_execution``). The only callback here moves the progress bar.
+
+
+def train(learning_rate, steps, seed, on_epoch_end):
+    """The validation accuracy in % after every epoch, and the seconds that ``fit`` took."""
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EPOCH,
+    )
+    start = time.perf_counter()
+    history = model.fit(
+        x,
+        y,
+        batch_size=BATCH_SIZE,
+        epochs=steps // STEPS_PER_EPOCH,
+        validation_data=(x_val, y_val),
+        validation_batch_size=len(x_val),
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)],
+        verbose=0,
+    )
+    seconds = time.perf_counter() - start
+    return 100 * np.array(history.history["val_accuracy"]), seconds
+
+
+# %%
+# Four rates, three seeds. In a terminal, a bar tells how long it still takes; elsewhere, each
+# training leaves a line.
+
+console = Console()
+progress = Progress(
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=None),
+    MofNCompleteColumn(),
+    TextColumn("epochs, left:"),
+    TimeRemainingColumn(),
+    console=console,
+    expand=True,
+    transient=True,
+    disable=not console.is_terminal,
+)
+
+curves = {run: [] for run in RUNS}  # per seed: the accuracy after every epoch
+seconds = {run: [] for run in RUNS}
+with progress:
+    epochs = sum(steps // STEPS_PER_EPOCH for _, steps in RUNS)
+    task = progress.add_task("", total=len(SEEDS) * epochs)
+    for seed in SEEDS:
+        for run, learning_rate in RUNS.items():
+            progress.update(task, description=f"seed {seed}: {label(run)}")
+            curve, took = train(
+                learning_rate, run[1], seed, on_epoch_end=lambda *_: progress.advance(task)
+            )
+            curves[run].append(curve)
+            seconds[run].append(took)
+            console.print(f"seed {seed}: {label(run):<23}{curve[-1]:7.2f} %{took:6.1f} s")
+
+# %%
+# The outcome
+# -----------
+# The accuracy is the one after the last step, on the images that were not trained on: the best one
+# along the way would be chosen with their help. One image more or less is 0.19 points. The seconds
+# are those of one ``fit``, tracing the graph included.
+
+final = {run: np.array([curve[-1] for curve in curves[run]]) for run in RUNS}
+
+table = Table(box=box.SIMPLE_HEAD)
+table.add_column("learning rate")
+table.add_column("steps", justify="right")
+table.add_column("final validation accuracy", justify="right")
+table.add_column("seconds", justify="right")
+for run in RUNS:
+    name, steps = run
+    accuracy = f"{final[run].mean():.2f} ± {final[run].std(ddof=1):.2f} %"
+    table.add_row(name, f"{steps:,}", accuracy, f"{np.mean(seconds[run]):.1f}")
+console.print(table)
+console.print(f"Mean ± standard deviation over {len(SEEDS)} seeds.\n")
+
+# %%
+# Three seeds make no significance test. So this is all that is said: two runs are level if their
+# means are no further apart than the larger of their standard deviations.
+
+
+def compare(run, constant):
+    """Which of the two is better, and by how much."""
+    difference = final[run].mean() - final[constant].mean()
+    spread = max(final[run].std(ddof=1), final[constant].std(ddof=1))
+    better = "better than" if difference > 0 else "worse than"
+    verdict = "level with" if abs(difference) <= spread else better
+    return f"{verdict} {label(constant)} ({difference:+.2f} points, spread {spread:.2f})"
+
+
+full, third, *cyclical = RUNS
+for run in cyclical:
+    console.print(f"{label(run)}: {compare(run, third)}, and {compare(run, full)}.")
+
+# %%
+# The picture
+# -----------
+# Above, the rates: ``values`` computes those of any steps, without training. Below, what they led
+# to: the lines are the mean over the seeds, the bands reach from the worst seed to the best. As far
+# as both go, the two constant runs are one curve, since a constant rate does not know how many
+# steps are to come.
+
+LOOKS = {  # colours of Okabe and Ito, and line styles for those who print in black and white
+    full: {"color": "#000000", "linestyle": "-", "linewidth": 1.2},
+    third: {"color": "#E69F00", "linestyle": ":", "linewidth": 2.8},
+    cyclical[0]: {"color": "#D55E00", "linestyle": "-", "linewidth": 2.2},
+    cyclical[1]: {"color": "#0072B2", "linestyle": "--", "linewidth": 1.6},
+}
+
+figure, (top, bottom) = plt.subplots(
+    2, sharex=True, figsize=(9, 6.5), height_ratios=(2, 3), layout="constrained"
+)
+for run, learning_rate in RUNS.items():
+    look = LOOKS[run] | {"marker": "o", "markersize": 5, "markevery": [-1], "clip_on": False}
+    steps = np.arange(run[1] + 1)
+    constant = isinstance(learning_rate, float)
+    rates = np.full(len(steps), learning_rate) if constant else learning_rate.values(steps)
+    top.plot(steps, rates, label=label(run), **look)
+
+    epoch_ends = steps[STEPS_PER_EPOCH::STEPS_PER_EPOCH]
+    curve = np.array(curves[run])
+    bottom.fill_between(
+        epoch_ends, curve.min(axis=0), curve.max(axis=0), color=look["color"], alpha=0.15, lw=0
+    )
+    bottom.plot(epoch_ends, curve.mean(axis=0), **look | {"clip_on": True})
+
+top.set(title=f"Handwritten digits with Adam, {len(SEEDS)} seeds", ylabel="learning rate")
+top.set(ylim=(0, None), xlim=(0, FULL), xticks=range(0, FULL + 1, 2 * step_size))
+top.legend(loc="upper right")
+bottom.set(xlabel="step", ylabel="validation accuracy in %", ylim=(92, 100))
+for axes in (top, bottom):
+    axes.grid(alpha=0.3)
+
+picture = Path("results", "digits.png").resolve()
+picture.parent.mkdir(exist_ok=True)
+half_done = picture.with_suffix(".part")
+figure.savefig(half_done, format="png", dpi=150)
+half_done.replace(picture)
+print(f"\n{picture}")

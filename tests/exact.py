@@ -1,0 +1,53 @@
+"""The formulas in exact rational arithmetic, and the distance of a float from them.
+
+What the reference is judged by: `fractions` for everything rational, mpmath with 60 digits for
+powers and cosines. It shares no line with the package and uses none of it.
+"""
+
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+
+mpmath.mp.dps = 60
+
+SMALLEST_NORMAL = 2.0**-126  # of float32
+
+
+def triangle(step, up, down):
+    """The triangle wave of a step, as a fraction from 0 to 1."""
+    position = step % (up + down)
+    return Fraction(position, up) if position <= up else Fraction(up + down - position, down)
+
+
+def paper_triangular(step, base_lr, max_lr, step_size):
+    """Section 3.2 of the paper, letter for letter, in fractions."""
+    cycle = 1 + step // (2 * step_size)
+    x = abs(Fraction(step, step_size) - 2 * cycle + 1)
+    return Fraction(base_lr) + (Fraction(max_lr) - Fraction(base_lr)) * max(Fraction(0), 1 - x)
+
+
+def rate(step, base_lr, max_lr, up, down, *, wave="linear", scale=1):
+    """Any cycle, as an mpmath number; ``scale`` is a Fraction or an mpmath number."""
+    t = triangle(step, up, down)
+    t = mpmath.mpf(t.numerator) / t.denominator
+    if wave == "cosine":
+        t = (1 - mpmath.cos(mpmath.pi * t)) / 2
+    if isinstance(scale, Fraction):
+        scale = mpmath.mpf(scale.numerator) / scale.denominator
+    low, high = mpmath.mpf(base_lr), mpmath.mpf(max_lr)
+    return low + (high - low) * t * scale
+
+
+def ulps(got, truth, dtype=np.float32):
+    """How far an array is from the truth, in units of the last place of ``dtype``.
+
+    Below float32's smallest normal number TensorFlow and JAX flush to zero, as they do everywhere;
+    there, anything from zero to that number counts as right.
+    """
+    got, truth = np.asarray(got, np.float64), np.asarray(truth, np.float64)
+    info = np.finfo(dtype)
+    exponent = np.maximum(np.frexp(truth)[1] - 1, info.minexp)
+    distance = np.abs(got - truth) / np.ldexp(1.0, exponent - info.nmant)
+    flushed = (truth < SMALLEST_NORMAL) & (got >= 0) & (got <= SMALLEST_NORMAL)
+    return np.where(flushed, 0.0, distance)

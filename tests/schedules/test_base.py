@@ -1,0 +1,258 @@
+"""The object: config, equality, repr, immutability, and what it says to bad arguments."""
+
+import copy
+import dataclasses
+import json
+import math
+import pickle
+import re
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given
+from keras_under_test import keras
+
+import clr_schedules as clr
+
+GOOD = {
+    clr.Triangular: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
+    clr.Triangular2: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
+    clr.ExpRange: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000, "gamma": 0.99994},
+    clr.Cyclical: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
+}
+POLICIES = list(GOOD)
+policies = pytest.mark.parametrize("policy", POLICIES)
+
+
+def good(policy, **changes):
+    return policy(**GOOD[policy] | changes)
+
+
+@given(strategies.schedules)
+def test_config_round_trip(schedule):
+    config = schedule.get_config()
+    again = type(schedule).from_config(json.loads(json.dumps(config)))
+    assert again == schedule
+    assert hash(again) == hash(schedule)
+    assert again.get_config() == config
+
+
+@given(strategies.schedules)
+def test_keras_serialization_round_trip(schedule):
+    schedules = keras.optimizers.schedules
+    config = json.loads(json.dumps(schedules.serialize(schedule)))
+    assert config["registered_name"] == f"clr_schedules>{type(schedule).__name__}"
+    assert schedules.deserialize(config) == schedule
+    optimizer = keras.optimizers.SGD(learning_rate=schedule)
+    again = keras.optimizers.SGD.from_config(optimizer.get_config())
+    assert again._learning_rate == schedule
+
+
+@given(strategies.schedules)
+def test_repr_is_the_call(schedule):
+    functions = {name: getattr(strategies, name) for name in ("harmonic", "slow_decay", "wild")}
+    names = {policy.__name__: policy for policy in POLICIES}
+    assert eval(repr(schedule), names | functions) == schedule
+
+
+def test_repr_leaves_defaults_out():
+    assert repr(clr.Triangular(0.001, 0.006, 2000)) == (
+        "Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)"
+    )
+    assert repr(clr.ExpRange(0, 1, np.int64(20), 30, name="decay", gamma=np.float64(0.9))) == (
+        "ExpRange(base_lr=0.0, max_lr=1.0, step_size=20, step_size_down=30, name='decay', gamma=0.9)"
+    )
+
+
+@given(strategies.schedules)
+def test_copies_are_equal(schedule):
+    assert copy.copy(schedule) == schedule
+    assert copy.deepcopy(schedule) == schedule
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+
+
+@policies
+def test_differs_when_an_argument_differs(policy):
+    schedule = good(policy)
+    assert schedule == good(policy)
+    for change in ({"base_lr": 0.0}, {"max_lr": 1.0}, {"step_size": 1}, {"step_size_down": 3}, {"name": "x"}):
+        assert schedule != good(policy, **change)
+    assert all(schedule != good(other) for other in POLICIES if other is not policy)
+    assert schedule != schedule.get_config()
+
+
+@policies
+def test_immutable(policy):
+    schedule = good(policy)
+    for name in [*schedule.get_config(), "something_new"]:
+        with pytest.raises(AttributeError):
+            setattr(schedule, name, 1)
+    with pytest.raises(AttributeError):
+        del schedule.base_lr
+    assert schedule == good(policy)
+
+
+@policies
+def test_arguments_become_plain_python_numbers(policy):
+    schedule = good(
+        policy, base_lr=0, max_lr=np.float64(1), step_size=np.int32(7), step_size_down=3.0
+    )
+    types = {name: type(value) for name, value in schedule.get_config().items()}
+    assert types["base_lr"] is types["max_lr"] is float
+    assert types["step_size"] is types["step_size_down"] is int
+
+
+@policies
+def test_unknown_keys_of_a_config_are_named(policy):
+    config = good(policy).get_config() | {"stepsize": 3, "mode": "x"}
+    with pytest.raises(ValueError, match=f"`{policy.__name__}`.*Received: 'mode', 'stepsize' in"):
+        policy.from_config(config)
+
+
+@policies
+def test_the_config_is_not_changed_by_loading(policy):
+    config = good(policy).get_config()
+    before = copy.deepcopy(config)
+    policy.from_config(config)
+    assert config == before
+
+
+@policies
+def test_equal_bounds_are_a_constant_rate(policy):
+    schedule = good(policy, base_lr=0.5, max_lr=0.5)
+    assert np.all(np.asarray(schedule(list(range(100)))) == 0.5)
+
+
+@policies
+def test_is_a_schedule_of_the_running_keras(policy):
+    assert issubclass(policy, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def test_signatures():
+    """The names and their order are what other people's code calls."""
+    shared = ["base_lr", "max_lr", "step_size", "step_size_down"]
+    names = {policy: [field.name for field in dataclasses.fields(policy)] for policy in POLICIES}
+    assert names[clr.Triangular] == names[clr.Triangular2] == [*shared, "name"]
+    assert names[clr.ExpRange] == [*shared, "name", "gamma"]
+    assert names[clr.Cyclical] == [*shared, "wave", "scale_fn", "scale_mode", "name"]
+
+
+@pytest.mark.parametrize("name", [None, "plain", "with space", "a/b", "_ü~", "9"])
+@policies
+def test_any_name_works_in_a_graph(policy, name):
+    assert float(good(policy, name=name)(0)) == np.float32(1e-3)
+
+
+BAD = [0, -1, math.nan, math.inf, -math.inf, True, "3", None, [1], object(), 1j, 2.5]
+# What makes sense for an argument after all, or is its default.
+FINE = {
+    "base_lr": [0],
+    "max_lr": [2.5],
+    "step_size_down": [None],
+    "scale_fn": [None],
+    "name": ["3", None],
+}
+ARGUMENTS = [
+    (policy, field.name, value)
+    for policy in POLICIES
+    for field in dataclasses.fields(policy)
+    for value in BAD
+    if not any(value is fine or value == fine for fine in FINE.get(field.name, []))
+    or isinstance(value, bool)
+]
+
+
+@pytest.mark.parametrize(("policy", "name", "value"), ARGUMENTS)
+def test_bad_arguments_are_refused_by_name(policy, name, value):
+    with pytest.raises((TypeError, ValueError)) as error:
+        good(policy, **{name: value})
+    message = str(error.value)
+    if name == "base_lr" and value == 2.5:
+        assert "`base_lr` must not be above `max_lr`" in message
+    else:
+        assert re.search(rf"`{name}` must be ", message)
+    assert f"Received: {name}={value!r}" in message
+
+
+@policies
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_lr": 2.0, "max_lr": 1.0}, "`base_lr` must not be above `max_lr`.*base_lr=2.0, max_lr=1.0"),
+        ({"base_lr": 1e-39}, "`base_lr` must be .* from 1.2e-38"),
+        ({"max_lr": 3.5e38}, "`max_lr` must be .* to 3.4e\\+38"),
+        ({"max_lr": 10**400}, "`max_lr` must be a finite number"),
+        ({"step_size": 2**62}, "`step_size` must be .* below 2\\*\\*62"),
+        ({"step_size": 0.5}, "`step_size` must be a whole number"),
+        ({"step_size": np.bool_(True)}, "`step_size` must be a whole number"),
+        ({"base_lr": np.array([0.1])}, "`base_lr` must be a finite number"),
+        ({"name": ""}, "`name` must be a non-empty string"),
+    ],
+)
+def test_more_bad_arguments(policy, changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        good(policy, **changes)
+
+
+@pytest.mark.parametrize("gamma", [1.0 + 1e-9, 0.0, -0.5])
+def test_gamma_is_above_0_and_at_most_1(gamma):
+    with pytest.raises(ValueError, match="`gamma` must be above 0 and at most 1. Received: gamma="):
+        good(clr.ExpRange, gamma=gamma)
+    assert good(clr.ExpRange, gamma=1).values(2000) == 6e-3
+
+
+def test_gamma_is_required():
+    with pytest.raises(TypeError, match="gamma"):
+        clr.ExpRange(1e-3, 6e-3, 2000)
+
+
+@pytest.mark.parametrize(
+    ("argument", "choices"), [("wave", "'linear', 'cosine'"), ("scale_mode", "'cycle', 'iterations'")]
+)
+def test_choices_are_listed(argument, choices):
+    with pytest.raises(ValueError, match=f"`{argument}` must be one of {choices}. Received: {argument}='cycles'"):
+        good(clr.Cyclical, **{argument: "cycles"})
+
+
+def test_a_lambda_is_refused_when_it_is_saved_not_before():
+    schedule = good(clr.Cyclical, scale_fn=lambda cycle: 1 / cycle)
+    assert float(schedule(2000)) == np.float32(6e-3)
+    message = "`scale_fn` must be a function registered .*Received: scale_fn=<function"
+    with pytest.raises(ValueError, match=message):
+        schedule.get_config()
+    with pytest.raises(ValueError, match=message):
+        keras.optimizers.schedules.serialize(schedule)
+
+
+def test_a_function_of_the_same_name_as_a_registered_one_is_not_registered():
+    def harmonic(cycle):
+        return 1.0
+
+    with pytest.raises(ValueError, match="registered"):
+        good(clr.Cyclical, scale_fn=harmonic).get_config()
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Decay:
+    """A scale function with a parameter: an object that Keras can save."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, cycle):
+        return self.rate ** (cycle - 1)
+
+    def get_config(self):
+        return {"rate": self.rate}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def test_a_registered_object_may_be_the_scale_function():
+    schedule = good(clr.Cyclical, scale_fn=Decay(0.5))
+    again = clr.Cyclical.from_config(json.loads(json.dumps(schedule.get_config())))
+    assert again.scale_fn.rate == 0.5
+    assert np.array_equal(again.values(range(9000)), schedule.values(range(9000)))

@@ -1,0 +1,86 @@
+"""What a test may draw: any valid schedule, and any step, with a liking for the corners."""
+
+import numpy as np
+from hypothesis import strategies as st
+from keras_under_test import MAX_STEP, keras
+
+import clr_schedules as clr
+
+# Usual learning rates, and everything that float32 holds.
+_rates = st.floats(1e-9, 10.0) | st.floats(2.0**-126, float(np.finfo(np.float32).max))
+step_sizes = (
+    st.integers(1, 20) | st.integers(1, 10**5) | st.integers(1, 2**40) | st.integers(1, 2**62 - 1)
+)
+gammas = st.floats(0.9, 1.0) | st.floats(1e-300, 1.0, exclude_min=True) | st.just(1.0 - 2.0**-53)
+
+
+@st.composite
+def bounds(draw):
+    """base_lr and max_lr, in order; base_lr is often 0."""
+    low, high = sorted([draw(_rates), draw(_rates)])
+    return {"base_lr": draw(st.sampled_from([low, 0.0])), "max_lr": high}
+
+
+@st.composite
+def cycles(draw):
+    """The arguments that all policies share."""
+    return draw(bounds()) | {
+        "step_size": draw(step_sizes),
+        "step_size_down": draw(st.none() | step_sizes),
+    }
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def harmonic(cycle):
+    return 1 / cycle
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def slow_decay(iteration):
+    return 1 / (1 + 1e-4 * iteration)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def wild(cycle):
+    """Leaves [0, 1] on both sides."""
+    return 3 - cycle
+
+
+scale_functions = st.sampled_from(
+    [(None, "cycle"), (harmonic, "cycle"), (slow_decay, "iterations"), (wild, "cycle")]
+)
+
+triangulars = cycles().map(lambda arguments: clr.Triangular(**arguments))
+triangular2s = cycles().map(lambda arguments: clr.Triangular2(**arguments))
+exp_ranges = st.builds(lambda arguments, gamma: clr.ExpRange(**arguments, gamma=gamma), cycles(), gammas)
+cosines = cycles().map(lambda arguments: clr.Cyclical(**arguments, wave="cosine"))
+cyclicals = st.builds(
+    lambda arguments, wave, scale: clr.Cyclical(
+        **arguments, wave=wave, scale_fn=scale[0], scale_mode=scale[1]
+    ),
+    cycles(),
+    st.sampled_from(["linear", "cosine"]),
+    scale_functions,
+)
+schedules = triangulars | triangular2s | exp_ranges | cyclicals
+# Those whose cycles are all alike.
+periodic = triangulars | cosines
+
+
+def up_and_down(schedule):
+    """The two half-cycles of a schedule, in iterations."""
+    return schedule.step_size, schedule.step_size_down or schedule.step_size
+
+
+@st.composite
+def steps_of(draw, schedule, n=32):
+    """n steps below MAX_STEP: anywhere, early, and around the corners of the schedule's cycles."""
+    up, down = up_and_down(schedule)
+    anywhere = st.integers(0, MAX_STEP - 1) | st.integers(0, 10**5)
+    corners = st.builds(
+        lambda cycle, corner, off: cycle * (up + down) + corner + off,
+        st.integers(0, MAX_STEP // (up + down)) | st.integers(0, 3),
+        st.sampled_from([0, up]),
+        st.integers(-2, 2),
+    ).map(lambda step: min(max(step, 0), MAX_STEP - 1))
+    return np.array(draw(st.lists(anywhere | corners, min_size=n, max_size=n)), np.int64)

@@ -1,0 +1,135 @@
+"""The reference, held against exact rational arithmetic."""
+
+from fractions import Fraction
+
+import exact
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import bounds, gammas, step_sizes
+
+from clr_schedules import reference
+
+EPS = np.finfo(np.float64).eps
+steps = st.integers(0, 10**5) | st.integers(0, 2**62 - 1)
+downs = st.none() | step_sizes
+
+
+def assert_close(got, truth, units):
+    """Within so many units of the last place of float64 (or of its subnormals)."""
+    error = abs(mpmath.mpf(float(got)) - truth)
+    assert error <= units * EPS * abs(truth) + mpmath.mpf(2) ** -1060, (got, truth)
+
+
+@given(bounds(), step_sizes, steps)
+def test_triangular_is_the_formula_of_the_paper(bounds, step_size, step):
+    truth = exact.paper_triangular(step, **bounds, step_size=step_size)
+    truth = mpmath.mpf(truth.numerator) / truth.denominator
+    assert_close(reference.triangular(step, **bounds, step_size=step_size), truth, 4)
+
+
+@given(bounds(), step_sizes, downs, steps)
+def test_triangular_with_two_half_cycles(bounds, up, down, step):
+    truth = exact.rate(step, *bounds.values(), up, down or up)
+    assert_close(reference.triangular(step, **bounds, step_size=up, step_size_down=down), truth, 4)
+
+
+@given(bounds(), step_sizes, downs, steps)
+def test_triangular2_halves_every_cycle(bounds, up, down, step):
+    finished = step // (up + (down or up))
+    scale = Fraction(1, 2**finished) if finished < 5000 else Fraction(0)
+    truth = exact.rate(step, *bounds.values(), up, down or up, scale=scale)
+    got = reference.triangular2(step, **bounds, step_size=up, step_size_down=down)
+    assert_close(got, truth, 4)
+
+
+@given(bounds(), step_sizes, downs, gammas, steps)
+def test_exp_range_decays_every_iteration(bounds, up, down, gamma, step):
+    exponent = step * mpmath.log(gamma)
+    scale = mpmath.exp(exponent) if exponent > -5000 else mpmath.mpf(0)
+    truth = exact.rate(step, *bounds.values(), up, down or up, scale=scale)
+    got = reference.exp_range(step, **bounds, step_size=up, step_size_down=down, gamma=gamma)
+    # An iteration beyond 2^53 is rounded before the power is taken.
+    assert_close(got, truth, 4 + min(5000, abs(float(exponent))))
+
+
+@given(bounds(), step_sizes, downs, steps)
+def test_cosine_wave(bounds, up, down, step):
+    truth = exact.rate(step, *bounds.values(), up, down or up, wave="cosine")
+    got = reference.cyclical(step, **bounds, step_size=up, step_size_down=down, wave="cosine")
+    assert_close(got, truth, 8)
+
+
+@given(bounds(), step_sizes, downs, st.sampled_from(["linear", "cosine"]), st.integers(0, 9))
+def test_ends_are_the_bounds_themselves(bounds, up, down, wave, cycle):
+    start = cycle * (up + (down or up))
+    if start + up < 2**62:
+        rates = reference.cyclical([start, start + up], **bounds, step_size=up, step_size_down=down, wave=wave)
+        assert rates.tolist() == list(bounds.values())
+
+
+@given(bounds(), step_sizes, st.lists(steps, min_size=4, max_size=4))
+def test_stays_within_the_bounds_whatever_the_scale(bounds, up, many):
+    def wild(cycle):
+        return 1e6 - cycle
+
+    rates = reference.cyclical(many, **bounds, step_size=up, scale_fn=wild)
+    assert np.all((rates >= bounds["base_lr"]) & (rates <= bounds["max_lr"]))
+
+
+def test_scale_function_gets_the_cycle_from_1_or_the_iteration_from_0():
+    got = {}
+    for mode in ("cycle", "iterations"):
+
+        def spy(x, mode=mode):
+            got[mode] = x
+            return 1.0
+
+        reference.cyclical([0, 3, 4, 9], 0.0, 1.0, 2, scale_fn=spy, scale_mode=mode)
+    assert got["cycle"].tolist() == [1, 1, 2, 3]
+    assert got["iterations"].tolist() == [0, 3, 4, 9]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3)])
+def test_keeps_the_shape(shape):
+    got = reference.triangular(np.zeros(shape, np.int32), 0.1, 0.2, 3)
+    assert got.shape == shape
+    assert got.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "iteration",
+    [7, 7.0, np.int8(7), np.uint64(7), np.float32(7), [7], (7.0,), np.array(7, np.float16)],
+)
+def test_an_iteration_is_a_number_however_it_is_typed(iteration):
+    assert reference.as_iterations(iteration).item() == 7
+    assert reference.as_iterations(iteration).dtype == np.int64
+
+
+def test_largest_iteration():
+    assert reference.as_iterations(2**63 - 1) == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("iteration", "error"),
+    [
+        (-1, ValueError),
+        ([0, -1], ValueError),
+        (2.5, ValueError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        (2**63, ValueError),
+        (2**70, ValueError),
+        (2.0**63, ValueError),
+        (True, TypeError),
+        ("3", TypeError),
+        (None, TypeError),
+        (1j, TypeError),
+        (object(), TypeError),
+    ],
+)
+def test_bad_iterations_are_refused_by_name(iteration, error):
+    with pytest.raises(error, match="`iteration` must be an integer from 0.*Received: iteration="):
+        reference.as_iterations(iteration)
