@@ -61,7 +61,7 @@ def count(name: str, value: Any) -> int:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = int(whole) if (whole := real(name, value, rule)).is_integer() else 0
-    if not 1 <= number:
+    if not number >= 1:
         raise ValueError(received(name, rule, value))
     if number > _MAX_COUNT:
         raise ValueError(received(name, f"{rule} and below 2**62", value))

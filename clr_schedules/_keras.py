@@ -62,14 +62,12 @@ deserialize: Callable[[Any], Any] = keras.saving.deserialize_keras_object
 
 if BACKEND == "jax":
     import jax as _jax
+    import jax.experimental as _jax_experimental
     import jax.numpy as _framework
 
     # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
     # alone, so what surrounds it in the train step keeps its 32-bit types.
-    if hasattr(_jax, "enable_x64"):
-        _enable_x64 = _jax.enable_x64
-    else:
-        from jax.experimental import enable_x64 as _enable_x64
+    _enable_x64 = getattr(_jax, "enable_x64", None) or _jax_experimental.enable_x64
 
     def wide_types() -> contextlib.AbstractContextManager[Any]:
         """A context in which 64-bit tensors exist."""

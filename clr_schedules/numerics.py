@@ -46,7 +46,7 @@ def phase(step: Any, up: int, down: int) -> tuple[Any, Any]:
 
 
 def half_cosine(triangle: Any) -> Any:
-    """``(1 - cos(pi * t)) / 2``, written as ``sin(pi * t / 2) ** 2``, which keeps its digits at 0."""
+    """``(1 - cos(pi * t)) / 2``, as ``sin(pi * t / 2) ** 2``, which keeps its digits near 0."""
     s = _keras.sin(triangle * (math.pi / 2))
     return s * s
 

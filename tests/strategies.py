@@ -52,7 +52,9 @@ scale_functions = st.sampled_from(
 
 triangulars = cycles().map(lambda arguments: clr.Triangular(**arguments))
 triangular2s = cycles().map(lambda arguments: clr.Triangular2(**arguments))
-exp_ranges = st.builds(lambda arguments, gamma: clr.ExpRange(**arguments, gamma=gamma), cycles(), gammas)
+exp_ranges = st.builds(
+    lambda arguments, gamma: clr.ExpRange(**arguments, gamma=gamma), cycles(), gammas
+)
 cosines = cycles().map(lambda arguments: clr.Cyclical(**arguments, wave="cosine"))
 cyclicals = st.builds(
     lambda arguments, wave, scale: clr.Cyclical(

@@ -29,7 +29,9 @@ def test_draws_on_the_given_axes_and_makes_no_figure(figures):
 
 @pytest.mark.parametrize("num_steps", [0, -1, 2.5, True, "3", None, float("nan")])
 def test_bad_number_of_steps(num_steps):
-    with pytest.raises((TypeError, ValueError), match="`num_steps` must be .*Received: num_steps="):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"`num_steps` must be .*Received: num_steps="
+    ):
         clr.Triangular(1e-3, 6e-3, 5).plot(num_steps)
 
 

@@ -66,7 +66,9 @@ def test_cosine_wave(bounds, up, down, step):
 def test_ends_are_the_bounds_themselves(bounds, up, down, wave, cycle):
     start = cycle * (up + (down or up))
     if start + up < 2**62:
-        rates = reference.cyclical([start, start + up], **bounds, step_size=up, step_size_down=down, wave=wave)
+        rates = reference.cyclical(
+            [start, start + up], **bounds, step_size=up, step_size_down=down, wave=wave
+        )
         assert rates.tolist() == list(bounds.values())
 
 
@@ -131,5 +133,5 @@ def test_largest_iteration():
     ],
 )
 def test_bad_iterations_are_refused_by_name(iteration, error):
-    with pytest.raises(error, match="`iteration` must be an integer from 0.*Received: iteration="):
+    with pytest.raises(error, match=r"`iteration` must be an integer from 0.*Received: iteration="):
         reference.as_iterations(iteration)

@@ -60,8 +60,8 @@ def test_repr_leaves_defaults_out():
     assert repr(clr.Triangular(0.001, 0.006, 2000)) == (
         "Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)"
     )
-    assert repr(clr.ExpRange(0, 1, np.int64(20), 30, name="decay", gamma=np.float64(0.9))) == (
-        "ExpRange(base_lr=0.0, max_lr=1.0, step_size=20, step_size_down=30, name='decay', gamma=0.9)"
+    assert repr(clr.ExpRange(0, 1, np.int64(20), 3, name="decay", gamma=np.float64(0.9))) == (
+        "ExpRange(base_lr=0.0, max_lr=1.0, step_size=20, step_size_down=3, name='decay', gamma=0.9)"
     )
 
 
@@ -76,7 +76,13 @@ def test_copies_are_equal(schedule):
 def test_differs_when_an_argument_differs(policy):
     schedule = good(policy)
     assert schedule == good(policy)
-    for change in ({"base_lr": 0.0}, {"max_lr": 1.0}, {"step_size": 1}, {"step_size_down": 3}, {"name": "x"}):
+    for change in (
+        {"base_lr": 0.0},
+        {"max_lr": 1.0},
+        {"step_size": 1},
+        {"step_size_down": 3},
+        {"name": "x"},
+    ):
         assert schedule != good(policy, **change)
     assert all(schedule != good(other) for other in POLICIES if other is not policy)
     assert schedule != schedule.get_config()
@@ -179,7 +185,10 @@ def test_bad_arguments_are_refused_by_name(policy, name, value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"base_lr": 2.0, "max_lr": 1.0}, "`base_lr` must not be above `max_lr`.*base_lr=2.0, max_lr=1.0"),
+        (
+            {"base_lr": 2.0, "max_lr": 1.0},
+            "`base_lr` must not be above `max_lr`.*base_lr=2.0, max_lr=1.0",
+        ),
         ({"base_lr": 1e-39}, "`base_lr` must be .* from 1.2e-38"),
         ({"max_lr": 3.5e38}, "`max_lr` must be .* to 3.4e\\+38"),
         ({"max_lr": 10**400}, "`max_lr` must be a finite number"),
@@ -197,7 +206,9 @@ def test_more_bad_arguments(policy, changes, message):
 
 @pytest.mark.parametrize("gamma", [1.0 + 1e-9, 0.0, -0.5])
 def test_gamma_is_above_0_and_at_most_1(gamma):
-    with pytest.raises(ValueError, match="`gamma` must be above 0 and at most 1. Received: gamma="):
+    with pytest.raises(
+        ValueError, match=r"`gamma` must be above 0 and at most 1. Received: gamma="
+    ):
         good(clr.ExpRange, gamma=gamma)
     assert good(clr.ExpRange, gamma=1).values(2000) == 6e-3
 
@@ -208,10 +219,13 @@ def test_gamma_is_required():
 
 
 @pytest.mark.parametrize(
-    ("argument", "choices"), [("wave", "'linear', 'cosine'"), ("scale_mode", "'cycle', 'iterations'")]
+    ("argument", "choices"),
+    [("wave", "'linear', 'cosine'"), ("scale_mode", "'cycle', 'iterations'")],
 )
 def test_choices_are_listed(argument, choices):
-    with pytest.raises(ValueError, match=f"`{argument}` must be one of {choices}. Received: {argument}='cycles'"):
+    with pytest.raises(
+        ValueError, match=f"`{argument}` must be one of {choices}. Received: {argument}='cycles'"
+    ):
         good(clr.Cyclical, **{argument: "cycles"})
 
 

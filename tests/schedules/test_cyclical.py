@@ -67,7 +67,9 @@ def test_correctly_rounded_over_a_million_steps(engine, schedule):
 @given(strategies.periodic, st.data())
 def test_ends_are_the_bounds_rounded(engine, schedule, data):
     up, down = strategies.up_and_down(schedule)
-    cycles = data.draw(st.lists(st.integers(0, (MAX_STEP - 1) // (up + down)), min_size=8, max_size=8))
+    cycles = data.draw(
+        st.lists(st.integers(0, (MAX_STEP - 1) // (up + down)), min_size=8, max_size=8)
+    )
     starts = np.array([cycle * (up + down) for cycle in cycles], np.int64)
     starts = starts[starts < MAX_STEP - up]
     low, high = float32(schedule.base_lr, schedule.max_lr)
@@ -107,7 +109,9 @@ def test_half_cycles_are_monotone(engine, data):
 def test_every_cycle_is_like_the_first(engine, schedule, data):
     length = sum(strategies.up_and_down(schedule))
     steps = data.draw(strategies.steps_of(schedule))
-    assert np.array_equal(compute(engine, schedule, steps), compute(engine, schedule, steps % length))
+    assert np.array_equal(
+        compute(engine, schedule, steps), compute(engine, schedule, steps % length)
+    )
 
 
 @pytest.mark.skipif(len(ENGINES) == 1, reason=f"{BACKEND} has one engine")
@@ -137,7 +141,11 @@ def test_a_vector_is_its_scalars(data):
 @given(strategies.schedules, st.integers(0, 2**24))
 @settings(max_examples=30)
 def test_a_step_is_a_number_however_it_is_typed(schedule, step):
-    variable = keras.Variable(step, dtype="int32") if hasattr(keras, "Variable") else as_tensor(np.int64(step))
+    variable = (
+        keras.Variable(step, dtype="int32")
+        if hasattr(keras, "Variable")
+        else as_tensor(np.int64(step))
+    )
     typed = [
         float(step),
         np.int32(step),
@@ -204,7 +212,9 @@ def test_scale_function_is_the_formula(engine, wave, scale_fn, mode):
     triangle = np.array([float(exact.triangle(step, 10, 30)) for step in steps.tolist()])
     shape = (1 - np.cos(np.pi * triangle)) / 2 if wave == "cosine" else triangle
     scale = 1 / (steps // 40 + 1) if mode == "cycle" else 1 / (1 + 1e-4 * steps)
-    np.testing.assert_allclose(compute(engine, schedule, steps), 0.1 + 0.8 * shape * scale, rtol=1e-7)
+    np.testing.assert_allclose(
+        compute(engine, schedule, steps), 0.1 + 0.8 * shape * scale, rtol=1e-7
+    )
 
 
 @engines

@@ -1,0 +1,129 @@
+"""What XLA makes of a train step: with a schedule no more than with a constant rate.
+
+Counts, not times: they are the same on every machine.
+"""
+
+import re
+
+import numpy as np
+import pytest
+import strategies
+from keras_under_test import BACKEND, keras
+
+import clr_schedules as clr
+
+if BACKEND != "tensorflow":
+    pytest.skip(f"about TensorFlow's programs; the backend is {BACKEND}", allow_module_level=True)
+
+import tensorflow as tf
+
+SCHEDULES = [
+    clr.Triangular(1e-3, 6e-3, 2000),
+    clr.Triangular(1e-3, 6e-3, 700, 2**33 + 1),
+    clr.Triangular2(1e-3, 6e-3, 2000),
+    clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.99994),
+    clr.Cyclical(1e-3, 6e-3, 2000, wave="cosine"),
+    clr.Cyclical(1e-3, 6e-3, 2000, 300, wave="cosine", scale_fn=strategies.harmonic),
+]
+schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+
+
+def optimized_program(optimizer, num_variables=6):
+    """The optimized HLO of one update, of variables large enough to be worth a kernel."""
+    variables = [tf.Variable(tf.zeros((256, 256))) for _ in range(num_variables)]
+    optimizer.build(variables)
+
+    @tf.function(jit_compile=True)
+    def update(gradients):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    gradients = [tf.ones((256, 256)) for _ in variables]
+    return update.experimental_get_compiler_ir(gradients)(stage="optimized_hlo")
+
+
+def count(program, instruction):
+    return len(re.findall(rf"= [^=]*? {instruction}\(", program))
+
+
+OPTIMIZERS = {
+    "Adam": keras.optimizers.Adam,
+    "AdamW": keras.optimizers.AdamW,
+    "SGD": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
+}
+
+
+@pytest.fixture(scope="module")
+def constant():
+    return {name: optimized_program(make(1e-3)) for name, make in OPTIMIZERS.items()}
+
+
+def test_the_count_counts(constant):
+    assert count(constant["Adam"], "fusion") >= 6
+
+
+@schedules
+def test_as_many_fusions_as_with_a_constant_rate(schedule, constant):
+    program = optimized_program(keras.optimizers.Adam(schedule))
+    assert count(program, "fusion") == count(constant["Adam"], "fusion")
+
+
+@schedules
+@pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
+def test_a_scalar_fusion_or_two_where_the_optimizer_had_none(schedule, optimizer, constant):
+    """Adam computes on scalars anyway; these have (almost) nothing that the rate could join."""
+    program = optimized_program(OPTIMIZERS[optimizer](schedule))
+    assert count(program, "fusion") <= count(constant[optimizer], "fusion") + 2
+
+
+@schedules
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_no_control_flow_and_no_calls(schedule, optimizer, constant):
+    program = optimized_program(OPTIMIZERS[optimizer](schedule))
+    for instruction in ("while", "conditional", "custom-call"):
+        assert count(program, instruction) == count(constant[optimizer], instruction) == 0
+
+
+@schedules
+def test_the_phase_is_computed_once(schedule):
+    """One remainder in the whole program: it was not copied into the update of every variable."""
+    program = optimized_program(keras.optimizers.Adam(schedule))
+    assert count(program, "remainder") == 1
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("steps_per_execution", [1, 10])
+def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
+    traced = {"schedule": 0, "loss": 0}
+
+    class Counted(clr.Triangular2):
+        def __call__(self, step):
+            traced["schedule"] += 1
+            return super().__call__(step)
+
+    def loss(y_true, y_pred):
+        traced["loss"] += 1
+        return keras.losses.mean_squared_error(y_true, y_pred)
+
+    def compiled(learning_rate):
+        model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
+        model.compile(
+            keras.optimizers.Adam(learning_rate),
+            loss=loss,
+            jit_compile=jit_compile,
+            steps_per_execution=steps_per_execution,
+        )
+        return model
+
+    x = np.ones((1000, 4), np.float32)
+    fit = {"x": x, "y": x[:, :1], "batch_size": 10, "verbose": 0}
+    compiled(1e-3).fit(**fit, epochs=10)
+    with_a_constant_rate = traced["loss"]
+    traced["loss"] = 0
+    model = compiled(Counted(1e-3, 6e-3, 50))
+    model.fit(**fit, epochs=1)
+    after_100_steps = dict(traced)
+    model.fit(**fit, epochs=9)
+    assert np.asarray(model.optimizer.iterations) == 1000
+    assert traced == after_100_steps
+    assert traced["loss"] == with_a_constant_rate
+    assert 1 <= traced["schedule"] <= 2 * steps_per_execution

@@ -1,0 +1,200 @@
+"""Saved in one process, loaded in another, trained on: bit for bit as if nothing had happened."""
+
+import keras_under_test
+import numpy as np
+import other_process
+import pytest
+import strategies
+from keras_under_test import LEGACY, keras, needs_tensorflow
+
+import clr_schedules as clr
+
+SCHEDULES = [
+    clr.Triangular(1e-3, 6e-2, 7),
+    clr.Triangular2(1e-3, 6e-2, 3, 5),
+    clr.ExpRange(1e-3, 6e-2, 7, gamma=0.99),
+    clr.Cyclical(1e-3, 6e-2, 4, wave="cosine", scale_fn=strategies.harmonic, name="mine"),
+]
+schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+
+BATCH, STEPS = 16, 20
+# What the test and the other process both do.
+TRAINING = f"""
+import numpy as np
+
+def data():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=({BATCH * STEPS}, 4)).astype("float32")
+    return x, (x[:, :1] * x[:, 1:2] > 0).astype("float32")
+
+def train(model):
+    model.fit(*data(), batch_size={BATCH}, shuffle=False, verbose=0)
+
+def make(keras, optimizer):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1, "sigmoid")]
+    )
+    model.compile(optimizer, loss="binary_crossentropy")
+    return model
+
+def state(model):
+    optimizer = model.optimizer.variables
+    optimizer = optimizer() if callable(optimizer) else optimizer
+    variables = [*model.variables, *optimizer]
+    return {{
+        "weights": [np.asarray(v).tobytes().hex() for v in variables],
+        "rate": float(np.asarray(model.optimizer.learning_rate)),
+        "iterations": int(np.asarray(model.optimizer.iterations)),
+    }}
+"""
+exec(TRAINING)
+
+IMPORTS = "import tf_keras as keras\n" if LEGACY else "import keras\n"
+
+
+def trained_twice(schedule):
+    """What an undisturbed training of two epochs arrives at."""
+    model = make(keras, keras.optimizers.Adam(schedule))  # noqa: F821
+    train(model)  # noqa: F821
+    train(model)  # noqa: F821
+    return state(model)  # noqa: F821
+
+
+def trained_once(schedule):
+    model = make(keras, keras.optimizers.Adam(schedule))  # noqa: F821
+    train(model)  # noqa: F821
+    return model
+
+
+def assert_went_on(there, schedule):
+    here = trained_twice(schedule)
+    assert here["iterations"] == 2 * STEPS
+    if not LEGACY:  # whose attribute shows the rate that the last step was taken with
+        assert here["rate"] == np.float32(schedule.values(2 * STEPS))
+    assert there == here
+
+
+@schedules
+def test_a_saved_model_goes_on_in_another_process(schedule, tmp_path):
+    path = tmp_path / "model.keras"
+    trained_once(schedule).save(path)
+    there = other_process.run(
+        # The package must be imported, and so must a scale function of the user's own.
+        IMPORTS
+        + "import clr_schedules\n"
+        + ("import sys; sys.path.insert(0, tests); import strategies\n" if schedule.name else "")
+        + TRAINING
+        + "model = keras.models.load_model(path)\ntrain(model)\nprint(json.dumps(state(model)))",
+        path=str(path),
+        tests=str(strategies.__file__).rsplit("/", 1)[0],
+    )
+    assert_went_on(there, schedule)
+
+
+def test_saved_weights_and_optimizer_state_go_on_in_another_process(tmp_path):
+    schedule = SCHEDULES[1]
+    path = tmp_path / "model.weights.h5"
+    trained_once(schedule).save_weights(path)
+    there = other_process.run(
+        IMPORTS
+        + "import clr_schedules as clr\n"
+        + TRAINING
+        + """
+model = make(keras, keras.optimizers.Adam(eval(schedule, vars(clr))))
+model.optimizer.build(model.trainable_variables)
+model.load_weights(path)
+train(model)
+print(json.dumps(state(model)))
+""",
+        path=str(path),
+        schedule=repr(schedule),
+    )
+    assert_went_on(there, schedule)
+
+
+@schedules
+def test_the_loaded_schedule_is_the_saved_one(schedule, tmp_path):
+    path = tmp_path / "model.keras"
+    trained_once(schedule).save(path)
+    loaded = keras.models.load_model(path)
+    assert loaded.optimizer._learning_rate == schedule
+
+
+def test_saving_a_lambda_is_an_error_after_which_training_goes_on(tmp_path):
+    schedule = clr.Cyclical(1e-3, 6e-2, 4, scale_fn=lambda cycle: 1 / cycle)
+    model = trained_once(schedule)
+    with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
+        model.save(tmp_path / "model.keras")
+    train(model)  # noqa: F821
+    assert state(model) == trained_twice(schedule)  # noqa: F821
+
+
+@needs_tensorflow
+def test_a_saved_train_step_goes_on_without_the_package(tmp_path):
+    """A SavedModel holds the schedule as operations: no Python of ours is needed to train on."""
+    import tensorflow as tf
+
+    schedule = clr.ExpRange(1e-3, 6e-2, 3, 5, gamma=0.97)
+    x, y = data()  # noqa: F821
+
+    class Trainer(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = make(keras, keras.optimizers.Adam(schedule))  # noqa: F821
+            self.optimizer = self.network.optimizer
+            self.optimizer.build(self.network.trainable_variables)
+
+        @tf.function(input_signature=[tf.TensorSpec((BATCH, 4)), tf.TensorSpec((BATCH, 1))])
+        def step(self, x, y):
+            rate = schedule(self.optimizer.iterations)
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(keras.losses.binary_crossentropy(y, self.network(x)))
+            variables = self.network.trainable_variables
+            gradients = tape.gradient(loss, variables)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return rate, loss
+
+    trainer = Trainer()
+    batches = [(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+    for batch in batches[: STEPS // 2]:
+        trainer.step(*batch)
+    tf.saved_model.save(trainer, tmp_path / "trainer")
+    expected = [[float(value) for value in trainer.step(*batch)] for batch in batches[STEPS // 2 :]]
+    there = other_process.run(
+        """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "clr_schedules":
+            raise ModuleNotFoundError("No module named " + name)
+
+sys.meta_path.insert(0, Blocker())
+try:
+    import clr_schedules
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("the package is there after all")
+"""
+        + TRAINING
+        + f"""
+import tensorflow as tf
+trainer = tf.saved_model.load(path)
+x, y = data()
+print(json.dumps([
+    [float(value) for value in trainer.step(x[i : i + {BATCH}], y[i : i + {BATCH}])]
+    for i in range({BATCH * (STEPS // 2)}, len(x), {BATCH})
+]))
+""",
+        path=str(tmp_path / "trainer"),
+    )
+    assert there == expected
+    rates = [rate for rate, _ in there]
+    assert rates == schedule.values(range(STEPS // 2, STEPS)).astype(np.float32).tolist()
+
+
+def test_the_suite_runs_on_the_keras_that_it_says():
+    assert clr.Triangular.__mro__[-2].__module__.startswith("tf_keras" if LEGACY else "keras")
+    assert keras_under_test.keras is keras

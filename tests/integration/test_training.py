@@ -1,0 +1,106 @@
+"""Real trainings, in which every step leaves behind the rate that it was taken with."""
+
+import keras_under_test
+import numpy as np
+import pytest
+from keras_under_test import LEGACY, keras
+
+import clr_schedules as clr
+
+SCHEDULES = [
+    clr.Triangular(1e-3, 6e-3, 7),
+    clr.Triangular2(1e-3, 6e-3, 3, 5),
+    clr.ExpRange(1e-3, 6e-3, 7, gamma=0.99),
+    clr.Cyclical(1e-3, 6e-3, 4, wave="cosine", scale_fn=lambda cycle: 1 / cycle),
+]
+schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+
+
+def weight_model(optimizer, **compile_arguments):
+    """A model of one weight, whose gradient is 1 at every step: SGD subtracts the rate from it."""
+    model = keras.Sequential(
+        [
+            keras.layers.Input((1,)),
+            keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
+        ]
+    )
+    model.compile(optimizer, loss=lambda y_true, y_pred: y_pred, **compile_arguments)
+    return model
+
+
+def descend(rates):
+    """The weight after steps of these float32 rates, in float32."""
+    weight = np.float32(0)
+    for rate in np.asarray(rates, np.float32):
+        weight -= rate
+    return weight
+
+
+def fit(model, steps, **arguments):
+    ones = np.ones((steps, 1), np.float32)
+    model.fit(ones, ones, batch_size=1, verbose=0, **arguments)
+
+
+def weight(model):
+    return np.asarray(model.get_weights()[0]).item()
+
+
+@schedules
+@pytest.mark.parametrize("steps_per_execution", [1, 7])
+def test_every_step_of_fit_takes_its_rate(schedule, steps_per_execution):
+    model = weight_model(keras.optimizers.SGD(schedule), steps_per_execution=steps_per_execution)
+    fit(model, 50, epochs=2)
+    assert weight(model) == descend(schedule.values(range(100)))
+    fit(model, 23)
+    assert weight(model) == descend(schedule.values(range(123)))
+
+
+@schedules
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_compiled_or_not(schedule, jit_compile):
+    if keras_under_test.BACKEND == "torch" and jit_compile:
+        pytest.skip("torch.compile wants a C++ compiler")
+    model = weight_model(keras.optimizers.SGD(schedule), jit_compile=jit_compile)
+    fit(model, 40)
+    assert weight(model) == pytest.approx(descend(schedule.values(range(40))), rel=1e-6)
+
+
+@schedules
+def test_run_eagerly(schedule):
+    model = weight_model(keras.optimizers.SGD(schedule), run_eagerly=True)
+    fit(model, 20)
+    assert weight(model) == descend(schedule.values(range(20)))
+
+
+@pytest.mark.skipif(LEGACY, reason="the legacy Keras has no gradient accumulation")
+def test_under_gradient_accumulation_the_iteration_is_still_the_batch():
+    """Said in the docstrings: `optimizer._iterations`, which Keras hands over, counts batches."""
+    schedule = clr.Triangular(1e-3, 6e-3, 7)
+    model = weight_model(keras.optimizers.SGD(schedule, gradient_accumulation_steps=4))
+    fit(model, 40)
+    # The rate is read when the gradients of four batches are applied: at the fourth.
+    assert weight(model) == pytest.approx(descend(schedule.values(range(3, 40, 4))), rel=1e-6)
+
+
+@schedules
+def test_optimizers_show_the_rate(schedule):
+    for optimizer in (keras.optimizers.Adam, keras.optimizers.AdamW, keras.optimizers.RMSprop):
+        model = weight_model(optimizer(schedule))
+        fit(model, 11)
+        last = 10 if LEGACY else 11
+        assert np.asarray(model.optimizer.learning_rate) == np.float32(schedule.values(last))
+
+
+@pytest.mark.skipif(not LEGACY, reason="optimizers of the legacy Keras")
+def test_legacy_optimizers_pass_the_step_as_a_float():
+    schedule = clr.Triangular(1e-3, 6e-3, 7)
+    model = weight_model(keras.optimizers.legacy.SGD(schedule))
+    fit(model, 50)
+    assert weight(model) == descend(schedule.values(range(50)))
+
+
+def test_a_training_longer_than_planned_goes_on():
+    schedule = clr.Triangular2(1e-3, 6e-3, 1)
+    model = weight_model(keras.optimizers.SGD(schedule))
+    fit(model, 3000)
+    assert weight(model) == pytest.approx(-schedule.values(range(3000)).sum(), rel=1e-4)

@@ -1,0 +1,37 @@
+"""Files of every release still load, and mean what they meant."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras_under_test import LEGACY, keras
+
+import clr_schedules as clr
+
+FILES = sorted(Path(__file__).parent.joinpath("golden").glob("*/*.json"))
+
+
+def test_there_are_files_of_this_version():
+    assert clr.__version__ in {path.parent.name for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_saved_config_makes_the_same_rates(path):
+    golden = json.loads(path.read_text())
+    schedule = keras.optimizers.schedules.deserialize(golden["config"])
+    assert repr(schedule) == golden["repr"]
+    rates = np.asarray(schedule(golden["steps"]))
+    assert [float(rate).hex() for rate in rates] == golden["float32"]
+
+
+@pytest.mark.skipif(LEGACY, reason="the files are Keras 3's")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_saved_model_loads_and_trains_on(path):
+    model = keras.models.load_model(path.with_suffix(".keras"))
+    assert repr(model.optimizer._learning_rate) == json.loads(path.read_text())["repr"]
+    assert int(np.asarray(model.optimizer.iterations)) == 3
+    x = np.ones((5, 2), "float32")
+    model.fit(x, x[:, :1], batch_size=5, verbose=0)
+    expected = model.optimizer._learning_rate.values(4)
+    assert np.asarray(model.optimizer.learning_rate) == np.float32(expected)
