@@ -9,7 +9,9 @@
 #   make bench   measure accuracy, step time and import time again
 
 PYTHON ?= python3
+# TensorFlow greets at length otherwise.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export TF_ENABLE_ONEDNN_OPTS ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 VENVS := .venvs
@@ -22,7 +24,7 @@ $(VENVS)/%/stamp: $(METADATA)
 	$(PYTHON) -m venv --clear $(@D)
 	@echo "Installing $* into $(@D) (TensorFlow is large: this takes a minute or two)"
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
-	$(@D)/bin/python -m pip install --quiet --editable ".[$(subst +,$(comma),$*)]"
+	PYTHONWARNINGS=ignore $(@D)/bin/python -m pip install --quiet --editable ".[$(subst +,$(comma),$*)]"
 	touch $@
 comma := ,
 

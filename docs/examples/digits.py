@@ -4,18 +4,20 @@ Handwritten digits in a third of the steps?
 
 A cyclical learning rate promises the accuracy of a constant one in fewer iterations. This page puts
 the promise to the test on real data: a small convolutional network learns scikit-learn's 1,797
-handwritten digits, with Adam, four times over.
+handwritten digits, with Adam, five times over.
 
 ====================  ===================================================
-constant              at 1e-3, Adam's default, with all the steps
-constant              the same, with a third of the steps
+constant 0.001        Adam's default, with all the steps
+constant 0.001        the same, with a third of the steps
+constant 0.003        a better rate, with a third of the steps
 ``Triangular2``       with a third of the steps
 ``Triangular``        with a third of the steps
 ====================  ===================================================
 
-The second one keeps the comparison fair: on an easy problem, a third of the steps may be enough for
-any rate. Each of the four is trained with three seeds. A seed gives the same first weights and the
-same order of batches to all four, so that they differ in the learning rate and in nothing else.
+The second and the third keep the comparison fair: on an easy problem, a third of the steps may be
+enough for any rate, and who has the time to search finds a better constant one than the default.
+Each of the five is trained with three seeds. A seed gives the same first weights and the same order
+of batches to all, so that they differ in the learning rate and in nothing else.
 
 The page runs in about a minute on two CPU cores: ``make demo``.
 """
@@ -63,6 +65,9 @@ STEPS_PER_EPOCH = clr.steps_per_epoch(len(x), BATCH_SIZE)
 #
 # A half-cycle takes four epochs, in the middle of what the paper recommends. Three cycles are then
 # 24 epochs, and training ends where a cycle ends: at the lowest rate.
+#
+# The other constant rate is the choice of someone who knows how it ends: 0.003 is one of those that
+# did best on these very validation images.
 
 step_size = clr.step_size(len(x), BATCH_SIZE, epochs=4)
 triangular2 = clr.Triangular2(base_lr=2e-4, max_lr=1e-2, step_size=step_size)
@@ -71,8 +76,9 @@ triangular = clr.Triangular(base_lr=2e-4, max_lr=1e-2, step_size=step_size)
 THIRD = 3 * 2 * step_size
 FULL = 3 * THIRD
 RUNS = {
-    ("constant", FULL): 1e-3,
-    ("constant", THIRD): 1e-3,
+    ("constant 0.001", FULL): 1e-3,
+    ("constant 0.001", THIRD): 1e-3,
+    ("constant 0.003", THIRD): 3e-3,
     ("triangular2", THIRD): triangular2,
     ("triangular", THIRD): triangular,
 }
@@ -129,7 +135,7 @@ def train(learning_rate, steps, seed, on_epoch_end):
 
 
 # %%
-# Four rates, three seeds. In a terminal, a bar tells how long it still takes; elsewhere, each
+# Five trainings, three seeds. In a terminal, a bar tells how long it still takes; elsewhere, each
 # training leaves a line.
 
 console = Console()
@@ -158,7 +164,7 @@ with progress:
             )
             curves[run].append(curve)
             seconds[run].append(took)
-            console.print(f"seed {seed}: {label(run):<23}{curve[-1]:7.2f} %{took:6.1f} s")
+            console.print(f"seed {seed}: {label(run):<29}{curve[-1]:7.2f} %{took:6.1f} s")
 
 # %%
 # The outcome
@@ -184,10 +190,6 @@ console.print(f"Mean ± standard deviation over {len(SEEDS)} seeds.\n")
 # %%
 # Three seeds make no significance test. So this is all that is said: two runs are level if their
 # means are no further apart than the larger of their standard deviations.
-#
-# Nor is 1e-3 the best constant rate for this network. We tried a few others apart from this page:
-# from 2e-3 to 5e-3, a constant rate does as well as the cycles in as few steps. What the cycles
-# spare us is to find that out: their bounds came from one short range test.
 
 
 def compare(run, constant):
@@ -199,21 +201,24 @@ def compare(run, constant):
     return f"{verdict} {label(constant)} ({difference:+.2f} points, spread {spread:.2f})"
 
 
-full, third, *cyclical = RUNS
+full, third, chosen, *cyclical = RUNS
 for run in cyclical:
-    console.print(f"{label(run)}: {compare(run, third)}, and {compare(run, full)}.")
+    console.print(f"{label(run)}:")
+    for constant in (third, chosen, full):
+        console.print(f"  {compare(run, constant)}")
 
 # %%
 # The picture
 # -----------
 # Above, the rates: ``values`` computes those of any steps, without training. Below, what they led
 # to: the lines are the mean over the seeds, the bands reach from the worst seed to the best. As far
-# as both go, the two constant runs are one curve, up to rounding: a constant rate does not know how
+# as both go, the two runs at 0.001 are one curve, up to rounding: a constant rate does not know how
 # many steps are to come.
 
 LOOKS = {  # colours of Okabe and Ito, and line styles for those who print in black and white
     full: {"color": "#000000", "linestyle": "-", "linewidth": 1.2},
     third: {"color": "#E69F00", "linestyle": ":", "linewidth": 2.8},
+    chosen: {"color": "#009E73", "linestyle": "-.", "linewidth": 1.6},
     cyclical[0]: {"color": "#D55E00", "linestyle": "-", "linewidth": 2.2},
     cyclical[1]: {"color": "#0072B2", "linestyle": "--", "linewidth": 1.6},
 }
@@ -231,7 +236,7 @@ for run, learning_rate in RUNS.items():
     epoch_ends = steps[STEPS_PER_EPOCH::STEPS_PER_EPOCH]
     curve = np.array(curves[run])
     bottom.fill_between(
-        epoch_ends, curve.min(axis=0), curve.max(axis=0), color=look["color"], alpha=0.15, lw=0
+        epoch_ends, curve.min(axis=0), curve.max(axis=0), color=look["color"], alpha=0.12, lw=0
     )
     bottom.plot(epoch_ends, curve.mean(axis=0), **look)
 
