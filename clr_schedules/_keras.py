@@ -67,7 +67,7 @@ if BACKEND == "jax":
 
     # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
     # alone, so what surrounds it in the train step keeps its 32-bit types.
-    _enable_x64 = getattr(_jax, "enable_x64", None) or _jax_experimental.enable_x64
+    _enable_x64 = (_jax if hasattr(_jax, "enable_x64") else _jax_experimental).enable_x64
 
     def wide_types() -> contextlib.AbstractContextManager[Any]:
         """A context in which 64-bit tensors exist."""

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import strategies
-from keras_under_test import BACKEND, keras
+from keras_under_test import BACKEND, LEGACY, keras
 
 import clr_schedules as clr
 
@@ -61,6 +61,7 @@ def test_the_count_counts(constant):
     assert count(constant["Adam"], "fusion") >= 6
 
 
+@pytest.mark.skipif(LEGACY, reason="the legacy Adam copies the rate into a variable of its own")
 @schedules
 def test_as_many_fusions_as_with_a_constant_rate(schedule, constant):
     program = optimized_program(keras.optimizers.Adam(schedule))
@@ -68,11 +69,12 @@ def test_as_many_fusions_as_with_a_constant_rate(schedule, constant):
 
 
 @schedules
-@pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
-def test_a_scalar_fusion_or_two_where_the_optimizer_had_none(schedule, optimizer, constant):
-    """Adam computes on scalars anyway; these have (almost) nothing that the rate could join."""
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_never_more_than_a_few_scalar_fusions(schedule, optimizer, constant):
+    """Where an optimizer computes on few scalars itself, the rate has nothing to be fused with."""
     program = optimized_program(OPTIMIZERS[optimizer](schedule))
-    assert count(program, "fusion") <= count(constant[optimizer], "fusion") + 2
+    more = 3 if LEGACY else 2
+    assert count(program, "fusion") <= count(constant[optimizer], "fusion") + more
 
 
 @schedules
@@ -126,4 +128,4 @@ def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
     assert np.asarray(model.optimizer.iterations) == 1000
     assert traced == after_100_steps
     assert traced["loss"] == with_a_constant_rate
-    assert 1 <= traced["schedule"] <= 2 * steps_per_execution
+    assert 1 <= traced["schedule"] <= steps_per_execution + 2

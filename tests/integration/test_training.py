@@ -48,11 +48,13 @@ def weight(model):
 @schedules
 @pytest.mark.parametrize("steps_per_execution", [1, 7])
 def test_every_step_of_fit_takes_its_rate(schedule, steps_per_execution):
+    if keras_under_test.BACKEND == "torch" and steps_per_execution > 1:
+        pytest.skip("Keras on PyTorch takes one step per execution")
     model = weight_model(keras.optimizers.SGD(schedule), steps_per_execution=steps_per_execution)
-    fit(model, 50, epochs=2)
-    assert weight(model) == descend(schedule.values(range(100)))
-    fit(model, 23)
-    assert weight(model) == descend(schedule.values(range(123)))
+    fit(model, 49, epochs=2)
+    assert weight(model) == descend(schedule.values(range(98)))
+    fit(model, 21)
+    assert weight(model) == descend(schedule.values(range(119)))
 
 
 @schedules

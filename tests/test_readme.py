@@ -1,0 +1,30 @@
+"""What the README shows is run."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from keras_under_test import keras
+
+import clr_schedules as clr
+
+README = Path(__file__).parent.with_name("README.md").read_text()
+
+
+def test_the_first_lines_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = re.search(r"```python\n(import.*?)```", README, re.DOTALL).group(1)
+    if keras.__name__ == "tf_keras":
+        block = block.replace("import keras", "import tf_keras as keras")
+    rng = np.random.default_rng(0)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3, "softmax")])
+    x_train, y_train = rng.normal(size=(200, 4)), rng.integers(0, 3, 200)
+    exec(block, {"model": model, "x_train": x_train, "y_train": y_train})
+    loaded = keras.models.load_model("m.keras")
+    assert loaded.optimizer._learning_rate == clr.Triangular2(1e-3, 6e-3, step_size=2000)
+    assert int(np.asarray(loaded.optimizer.iterations)) == 2 * 24
+
+
+def test_the_version_is_said_once_and_cited():
+    citation = Path(__file__).parent.with_name("CITATION.cff").read_text()
+    assert f"version: {clr.__version__}\n" in citation
