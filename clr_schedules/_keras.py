@@ -65,6 +65,12 @@ if BACKEND == "jax":
     import jax.experimental as _jax_experimental
     import jax.numpy as _framework
 
+    if _jax.__version_info__ < (0, 7, 2):
+        raise ImportError(
+            "clr_schedules needs JAX 0.7.2 or later: the constants of a compiled float64 computation "
+            f"come out as float32 before. Received: JAX {_jax.__version__}"
+        )
+
     # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
     # alone, so what surrounds it in the train step keeps its 32-bit types.
     _enable_x64 = (_jax if hasattr(_jax, "enable_x64") else _jax_experimental).enable_x64
