@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
-# The largest count whose double still fits into a 64-bit integer.
-_MAX_COUNT = 2**62 - 1
+import numpy as np
+
+# The largest count of which two still fit into a 64-bit integer.
+MAX_COUNT = 2**62 - 1
 # The smallest and largest rate that float32 holds with all its digits.
 _MIN_RATE, _MAX_RATE = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
@@ -27,9 +29,7 @@ def received(name: str, rule: str, value: Any) -> str:
 
 def real(name: str, value: Any, rule: str) -> float:
     """A finite real number, as a float."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        # NumPy's booleans are no `numbers.Real`, its floats and integers are.
-        raise TypeError(received(name, rule, value))
+    _check_kind(name, value, rule)
     try:
         number = float(value)
     except OverflowError:
@@ -55,17 +55,14 @@ def rate(name: str, value: Any, *, zero: bool = True) -> float:
 def count(name: str, value: Any) -> int:
     """A number of steps, samples or epochs: a whole number, at least 1 (``2000.0`` is one)."""
     rule = "a whole number of at least 1"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(received(name, rule, value))
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = int(whole) if (whole := real(name, value, rule)).is_integer() else 0
-    if not number >= 1:
+    _check_kind(name, value, rule)
+    # An integer or a fraction is exact; everything else is as good as its double.
+    number = value if isinstance(value, numbers.Rational) else Fraction(real(name, value, rule))
+    if number.denominator != 1 or number < 1:
         raise ValueError(received(name, rule, value))
-    if number > _MAX_COUNT:
+    if number > MAX_COUNT:
         raise ValueError(received(name, f"{rule} and below 2**62", value))
-    return number
+    return int(number)
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
@@ -75,7 +72,7 @@ def choice(name: str, value: Any, choices: Sequence[str]) -> str:
         raise TypeError(received(name, rule, value))
     if value not in choices:
         raise ValueError(received(name, rule, value))
-    return value
+    return str(value)
 
 
 def label(name: str, value: Any) -> str | None:
@@ -85,4 +82,10 @@ def label(name: str, value: Any) -> str | None:
         raise TypeError(received(name, rule, value))
     if value == "":
         raise ValueError(received(name, rule, value))
-    return value
+    return None if value is None else str(value)
+
+
+def _check_kind(name: str, value: Any, rule: str) -> None:
+    """Refuses what is no real number, and what Python or NumPy counts as one by mere inheritance."""
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
+        raise TypeError(received(name, rule, value))

@@ -67,8 +67,8 @@ if BACKEND == "jax":
 
     if _jax.__version_info__ < (0, 7, 2):
         raise ImportError(
-            "clr_schedules needs JAX 0.7.2 or later: the constants of a compiled float64 computation "
-            f"come out as float32 before. Received: JAX {_jax.__version__}"
+            "clr_schedules needs JAX 0.7.2 or later; before, the constants of a compiled float64 "
+            f"computation come out as float32. Received: JAX {_jax.__version__}"
         )
 
     # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
@@ -138,5 +138,6 @@ def register(thing: type[_T]) -> type[_T]:
 def is_registered(thing: Any) -> bool:
     """Whether Keras can find this function, or the class of this object, when it loads a file."""
     named = thing if hasattr(thing, "__name__") else type(thing)
-    registered_name = keras.saving.get_registered_name(named)
-    return keras.saving.get_registered_object(registered_name) is named
+    name = keras.saving.get_registered_name(named)
+    # "package>name": any other name is one that a `custom_object_scope` lends.
+    return ">" in name and keras.saving.get_registered_object(name) is named

@@ -55,9 +55,17 @@ def power(base: float, exponent: Any) -> Any:
     """``base ** exponent`` for a Python float in (0, 1] and an int64 tensor; underflows to 0.
 
     The logarithm is taken in Python: a base rounded to float32 is another base (0.99994 ** 1e5
-    would be off by 8e-4).
+    would be off by 2e-3).
     """
     return _keras.exp(wide(exponent) * math.log(base))
+
+
+def finite(scale: Any) -> Any:
+    """A scale as a finite factor, so that at an amplitude of 0 even an infinite one gives 0."""
+    if isinstance(scale, (int, float)):
+        # A Python number stays one: it would lose digits on its way through a float32 tensor.
+        return scale if math.isnan(scale) else min(max(scale, -1e300), 1e300)
+    return _keras.clip(wide(scale), -1e300, 1e300)
 
 
 def between(base_lr: float, max_lr: float, amplitude: Any) -> Any:

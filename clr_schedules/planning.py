@@ -50,14 +50,16 @@ def step_size(num_samples: int, batch_size: int, epochs: float = 4) -> int:
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
-        section 3.3, "How can one estimate a good value for the cycle length?".
+        section 3.2, "How can one estimate a good value for the cycle length?".
 
     Example:
         >>> import clr_schedules as clr
         >>> clr.step_size(num_samples=50_000, batch_size=100)
         2000
     """
-    rule = "a finite number above 0"
-    if _arguments.real("epochs", epochs, rule) <= 0:
+    steps = steps_per_epoch(num_samples, batch_size)
+    rule = f"above 0, and {steps} steps times it below 2**62"
+    half_cycle = _arguments.real("epochs", epochs, rule) * steps
+    if not 0 < half_cycle <= _arguments.MAX_COUNT:
         raise ValueError(_arguments.received("epochs", rule, epochs))
-    return max(1, round(epochs * steps_per_epoch(num_samples, batch_size)))
+    return max(1, round(half_cycle))

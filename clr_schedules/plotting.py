@@ -30,7 +30,8 @@ def plot_schedule(schedule: Schedule, num_steps: int, ax: Axes | None = None) ->
 
     Raises:
         ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
-        TypeError, ValueError: If ``num_steps`` is not a whole number of at least 1.
+        TypeError, ValueError: If ``num_steps`` is not a whole number of at least 1, or ``ax`` is
+            something else.
 
     Example:
         >>> import clr_schedules as clr
@@ -58,4 +59,8 @@ def _axes(ax: Axes | None) -> Axes:
         raise ImportError(
             'Drawing needs Matplotlib. Install it with: pip install "clr-schedules[plot]"'
         ) from error
-    return plt.subplots(figsize=(7, 3.5), layout="constrained")[1] if ax is None else ax
+    if ax is None:
+        return plt.subplots(figsize=(7, 3.5), layout="constrained")[1]
+    if not isinstance(ax, plt.Axes):
+        raise TypeError(_arguments.received("ax", "Matplotlib axes, or None", ax))
+    return ax

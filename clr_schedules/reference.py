@@ -12,7 +12,7 @@ cycle has ``length = step_size + step_size_down`` iterations, and
     lr       = base_lr + (max_lr - base_lr) * wave(triangle) * scale
 
 which is, where both half-cycles are equal, the formula of L. N. Smith, *Cyclical Learning Rates
-for Training Neural Networks* (arXiv:1506.01186), section 3.2: ``1 - x`` there is ``triangle`` here,
+for Training Neural Networks* (arXiv:1506.01186), section 3.1: ``1 - x`` there is ``triangle`` here,
 and its ``cycle`` counts from 1.
 
 Each function takes ``iteration``: an integer from 0 or an array of such, of any shape; floats are
@@ -36,12 +36,13 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-def as_iterations(iteration: npt.ArrayLike) -> Integers:
+def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers:
     """The iterations as int64, which holds them exactly.
 
     Args:
         iteration: an integer or an array of integers (or of floats that are whole), each in
             [0, 2^63).
+        name: what an error calls them.
 
     Returns:
         An int64 array of the same shape.
@@ -54,18 +55,21 @@ def as_iterations(iteration: npt.ArrayLike) -> Integers:
     array([               0,                2, 9007199254740992])
     """
     array = np.asarray(iteration)
-    rule = "Argument `iteration` must be an integer from 0 to 2**63 - 1, or an array of such."
-    if array.dtype.kind == "O" and all(type(x) is int for x in array.flat):
-        raise ValueError(f"{rule} Received: iteration={iteration!r}")  # beyond 64 bits
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{rule} Received: iteration={iteration!r}")
+    error = (
+        f"Argument `{name}` must be an integer from 0 to 2**63 - 1, or an array of such. "
+        f"Received: {name}={iteration!r}"
+    )
+    # Python's integers, kept as objects, among them those beyond 64 bits.
+    integers = array.dtype.kind == "O" and all(type(x) is int for x in array.flat)
+    if array.dtype.kind not in "iuf" and not integers:
+        raise TypeError(error)
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
         in_range = (array >= 0) & (array < 2.0**63) & (array == np.floor(array))
     else:
         in_range = (array >= 0) & (array <= 2**63 - 1)
     if not np.all(in_range):
-        raise ValueError(f"{rule} Received: iteration={iteration!r}")
+        raise ValueError(error)
     return array.astype(np.int64)
 
 
@@ -115,7 +119,9 @@ def exp_range(
     *,
     gamma: float,
 ) -> Floats:
-    """The paper's ``exp_range``: the amplitude is scaled by ``gamma ** iteration``.
+    """``exp_range``: the amplitude is scaled by ``gamma ** iteration``.
+
+    (In the paper both bounds decline so; in the implementations that people use, the amplitude.)
 
     >>> exp_range([0, 2, 6], 0.0, 1.0, step_size=2, gamma=0.5)
     array([0.      , 0.25    , 0.015625])
@@ -156,8 +162,10 @@ def cyclical(
     amplitude = np.sin(np.pi / 2 * triangle) ** 2 if wave == "cosine" else triangle
     if scale_fn is not None:
         x = iterations if scale_mode == "iterations" else cycle + 1
-        with np.errstate(under="ignore"):
-            amplitude = amplitude * np.asarray(scale_fn(x.astype(np.float64)), np.float64)
+        # A scale may underflow to 0, and be infinite where its formula has a pole (1 / iteration).
+        with np.errstate(all="ignore"):
+            scale = np.asarray(scale_fn(x.astype(np.float64)), np.float64)
+            amplitude = amplitude * np.clip(scale, -1e300, 1e300)
     # base_lr + (max_lr - base_lr) need not be max_lr in float64; at the top, say so.
     rate = np.where(amplitude == 1.0, max_lr, base_lr + (max_lr - base_lr) * amplitude)
     return np.asarray(np.clip(rate, base_lr, max_lr), np.float64)

@@ -21,7 +21,7 @@ def triangle(step, up, down):
 
 
 def paper_triangular(step, base_lr, max_lr, step_size):
-    """Section 3.2 of the paper, letter for letter, in fractions."""
+    """Section 3.1 of the paper, letter for letter, in fractions."""
     cycle = 1 + step // (2 * step_size)
     x = abs(Fraction(step, step_size) - 2 * cycle + 1)
     return Fraction(base_lr) + (Fraction(max_lr) - Fraction(base_lr)) * max(Fraction(0), 1 - x)

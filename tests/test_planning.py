@@ -1,5 +1,7 @@
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,19 @@ def test_step_size_is_the_nearest_whole_number(num_samples, batch_size, epochs):
     assert iterations >= 1
     exact = epochs * math.ceil(num_samples / batch_size)
     assert abs(iterations - exact) <= 0.5 or (iterations == 1 and exact < 0.5)
+
+
+def test_any_kind_of_number_of_epochs_is_taken_as_it_is():
+    for epochs in (np.int8(4), np.float16(4), Fraction(4)):
+        assert clr.step_size(500_000, 10, epochs) == 200_000
+
+
+@pytest.mark.parametrize("epochs", [1e308, 1e-400, 2**62])
+def test_a_half_cycle_beyond_all_steps_is_refused(epochs):
+    with pytest.raises(
+        ValueError, match=r"`epochs` must be above 0, and 50000 steps times it below"
+    ):
+        clr.step_size(500_000, 10, epochs)
 
 
 @pytest.mark.parametrize(

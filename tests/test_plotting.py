@@ -24,7 +24,12 @@ def test_draws_on_the_given_axes_and_makes_no_figure(figures):
     assert clr.Triangular(1e-3, 6e-3, 5, name="mine").plot(20, ax=right) is right
     assert len(figures.get_fignums()) == 1
     assert not left.lines
-    assert right.get_title() == "mine"
+    assert right.get_title() == right.lines[0].get_label() == "mine"
+
+
+def test_bad_axes():
+    with pytest.raises(TypeError, match=r"`ax` must be Matplotlib axes.*Received: ax=3"):
+        clr.Triangular(1e-3, 6e-3, 5).plot(20, ax=3)
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 2.5, True, "3", None, float("nan")])

@@ -114,6 +114,11 @@ def test_an_iteration_is_a_number_however_it_is_typed(iteration):
     assert reference.as_iterations(iteration).dtype == np.int64
 
 
+def test_integers_kept_as_objects():
+    got = reference.as_iterations(np.array([0, 2**62 + 1], object))
+    assert got.tolist() == [0, 2**62 + 1]
+
+
 def test_largest_iteration():
     assert reference.as_iterations(2**63 - 1) == 2**63 - 1
 
@@ -127,6 +132,8 @@ def test_largest_iteration():
         (float("nan"), ValueError),
         (float("inf"), ValueError),
         (2**63, ValueError),
+        ([2**62, -(2**70)], ValueError),
+        (np.array([True, 3], object), TypeError),
         (2**70, ValueError),
         (2.0**63, ValueError),
         (True, TypeError),

@@ -1,14 +1,15 @@
 """What every schedule of this package is: a frozen record of numbers that maps a step to a rate.
 
-To add a schedule, write a frozen dataclass with its arguments as fields, ``_check`` for what makes
-them valid, ``_rate`` with the formula on tensors and ``_reference`` with the same in NumPy. Config,
-equality, repr, immutability, ``values`` and ``plot`` follow from the fields.
+To add a schedule, write a ``@_keras.register``, ``@dataclass(frozen=True, repr=False, eq=False)``
+with its arguments as fields, ``_check`` for what makes them valid, ``_rate`` with the formula on
+tensors and ``_reference`` with the same in NumPy. Config, equality, repr, immutability, ``values``
+and ``plot`` follow from the fields.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -32,17 +33,17 @@ class Schedule(_keras.LearningRateSchedule):
         for field, value in self._check().items():
             object.__setattr__(self, field, value)
 
-    @abstractmethod
     def _check(self) -> dict[str, Any]:
         """The fields as plain Python values; raises for what is not valid."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _rate(self, step: Any) -> Any:
         """The rates of an int64 tensor of steps, in float64."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
         """The rates of an int64 array of steps, in NumPy."""
+        raise NotImplementedError
 
     def __call__(self, step: Any) -> Any:
         """The learning rate of a step, inside or outside a compiled train step.
@@ -56,7 +57,7 @@ class Schedule(_keras.LearningRateSchedule):
         """
         if isinstance(step, (np.ndarray, np.generic)) or not hasattr(step, "dtype"):
             # Not yet a tensor, and not to become a 32-bit one on the way.
-            step = reference.as_iterations(step)
+            step = reference.as_iterations(step, "step")
         dtype = _keras.floatx()
         with _keras.name_scope(self.name or type(self).__name__), _keras.wide_types():
             return _keras.cast(self._rate(numerics.integer(step)), dtype)
@@ -68,14 +69,14 @@ class Schedule(_keras.LearningRateSchedule):
             steps: an integer from 0, or an array of such, of any shape.
 
         Returns:
-            A float64 array of the same shape: the formula to the last digits of float64, of which
-            the tensor that a call returns is the rounding to ``floatx()``.
+            A float64 array of the same shape, right to the last few units of float64. What a call
+            returns in float32 is its rounding.
 
         Raises:
             TypeError: if a step is no number.
             ValueError: if a step is negative or not whole.
         """
-        return self._reference(reference.as_iterations(steps))
+        return self._reference(reference.as_iterations(steps, "steps"))
 
     def plot(self, num_steps: int, ax: Axes | None = None) -> Axes:
         """Draws the learning rate against the iteration.
@@ -97,7 +98,7 @@ class Schedule(_keras.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return self._fields()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -109,8 +110,9 @@ class Schedule(_keras.LearningRateSchedule):
         Raises:
             ValueError: if the config has a key that this schedule has no argument for.
         """
-        arguments = [field.name for field in dataclasses.fields(cls)]
-        if unknown := sorted(set(config) - set(arguments)):
+        arguments = inspect.signature(cls).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
+        if (unknown := sorted(set(config) - set(arguments), key=repr)) and not takes_any:
             raise ValueError(
                 f"The config of `{cls.__name__}` must have no keys but its arguments "
                 f"({', '.join(arguments)}). Received: {', '.join(map(repr, unknown))} in "
@@ -118,11 +120,32 @@ class Schedule(_keras.LearningRateSchedule):
             )
         return cls(**config)
 
+    def __eq__(self, other: object) -> bool:
+        """Schedules of one class are equal when their configs are."""
+        if not isinstance(other, Schedule) or type(self) is not type(other):
+            return NotImplemented
+        return self._comparable() == other._comparable()
+
+    def __hash__(self) -> int:
+        """Equal for equal schedules."""
+        # A scale function may be an object that is equal to others in its config alone.
+        return hash((type(self), *(v for v in self._fields().values() if not callable(v))))
+
     def __repr__(self) -> str:
         """The call that makes this schedule, without the arguments that are at their defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         arguments = (
-            f"{field.name}={getattr(value, '__name__', None) or repr(value)}"
-            for field in dataclasses.fields(self)
-            if (value := getattr(self, field.name)) != field.default
+            f"{name}={getattr(value, '__name__', None) or repr(value)}"
+            for name, value in self._fields().items()
+            if callable(value) or value != defaults[name]
         )
         return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def _fields(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def _comparable(self) -> dict[str, Any]:
+        try:
+            return self.get_config()
+        except ValueError:  # with a function that cannot be saved; it is equal to itself
+            return self._fields()

@@ -21,7 +21,7 @@ _WAVES = ("linear", "cosine")
 _SCALE_MODES = ("cycle", "iterations")
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class _Cycle(Schedule):
     """The bounds, the phase and the wave, which all policies share."""
 
@@ -66,7 +66,7 @@ class _Cycle(Schedule):
 
 
 @_keras.register
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Triangular(_Cycle):
     r"""A triangle wave: linearly up to ``max_lr``, linearly back to ``base_lr``, for ever.
 
@@ -76,7 +76,13 @@ class Triangular(_Cycle):
                  /  \    /  \    /  \
         base_lr /    \  /    \  /    \     one cycle = step_size + step_size_down iterations
 
-        lr = base_lr + (max_lr - base_lr) * max(0, 1 - |iteration / step_size - 2 * cycle + 1|)
+        lr = base_lr + (max_lr - base_lr) * triangle
+
+        triangle = position / step_size                                          rising
+                   (step_size + step_size_down - position) / step_size_down     falling
+
+    where ``position`` is ``iteration mod (step_size + step_size_down)``. With equal half-cycles that
+    is the paper's ``max(0, 1 - x)`` with ``x = |iteration / step_size - 2 * cycle + 1|``.
 
     The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
     from 0, under gradient accumulation too.
@@ -95,7 +101,7 @@ class Triangular(_Cycle):
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
-        section 3.2, ``triangular``.
+        section 3.1, ``triangular``.
 
     Example:
         >>> import keras
@@ -113,7 +119,7 @@ class Triangular(_Cycle):
 
 
 @_keras.register
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Triangular2(_Cycle):
     r"""A triangle wave whose amplitude halves every cycle.
 
@@ -140,7 +146,7 @@ class Triangular2(_Cycle):
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
-        section 3.2, ``triangular2``.
+        section 3.1, ``triangular2``.
 
     Example:
         >>> import clr_schedules as clr
@@ -159,7 +165,7 @@ class Triangular2(_Cycle):
 
 
 @_keras.register
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class ExpRange(_Cycle):
     r"""A triangle wave whose amplitude decays exponentially with every iteration.
 
@@ -177,7 +183,7 @@ class ExpRange(_Cycle):
         step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
         name: The name in graphs, profiles and plots. Default: the class's.
         gamma: The decay per iteration, above 0 and at most 1; by keyword. The amplitude halves
-            every ``log(2) / (1 - gamma)`` iterations: 11,552 with the paper's 0.99994.
+            every ``log(2) / -log(gamma)`` iterations: 11,552 with the paper's 0.99994.
 
     Raises:
         TypeError: If an argument is not of its kind (a boolean is no number).
@@ -185,7 +191,8 @@ class ExpRange(_Cycle):
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
-        section 3.2, ``exp_range``.
+        section 3.1, ``exp_range``. In the paper both bounds decline; here, as in the
+        implementations that people use, it is the amplitude.
 
     Example:
         >>> import clr_schedules as clr
@@ -212,7 +219,7 @@ class ExpRange(_Cycle):
 
 
 @_keras.register
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Cyclical(_Cycle):
     r"""The general cycle: a wave of your choice, scaled by a function of your own.
 
@@ -221,8 +228,8 @@ class Cyclical(_Cycle):
         lr = base_lr + (max_lr - base_lr) * wave(triangle(iteration)) * scale_fn(cycle)
 
     with the iteration and the triangle as in ``Triangular``; ``wave(t)`` is ``t`` or
-    ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever the scale
-    function returns.
+    ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever number the
+    scale function returns, infinities included; a NaN shows.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
@@ -232,7 +239,8 @@ class Cyclical(_Cycle):
         wave: ``"linear"`` (default) or ``"cosine"``, which turns smoothly at both bounds.
         scale_fn: A function of one number that returns the factor of the amplitude, from 0 to 1;
             default: no scaling. In training it gets a float64 tensor, in ``values`` a NumPy array:
-            write it with operators (``1 / x``, ``0.9 ** x``) or with ``keras.ops``. Register it
+            write it with operators (``1 / x``, ``0.9 ** x``), or with ``keras.ops`` (in float32
+            on JAX and PyTorch). Register it
             with ``keras.saving.register_keras_serializable``, so that a model that was saved with
             it can be loaded. A lambda works for training, but not for saving.
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
@@ -246,7 +254,7 @@ class Cyclical(_Cycle):
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
-        section 3.2.
+        section 3.1.
 
     Example:
         >>> import keras
@@ -281,13 +289,22 @@ class Cyclical(_Cycle):
         if self.scale_fn is None:
             return wave
         x = step if self.scale_mode == "iterations" else cycle + 1
-        scale = self.scale_fn(numerics.wide(x))
-        # A Python number stays one: it would lose digits on its way through a float32 tensor.
-        return wave * (scale if isinstance(scale, (int, float)) else numerics.wide(scale))
+        return wave * numerics.finite(self._scale(numerics.wide(x)))
+
+    def _scale(self, x: Any) -> Any:
+        """What the scale function returns."""
+        scale = self.scale_fn(x)  # type: ignore[misc]
+        if scale is None:
+            raise TypeError(
+                "Argument `scale_fn` must return a number. "
+                f"Received: scale_fn={self.scale_fn!r}, which returned None"
+            )
+        return scale
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        scale_fn = None if self.scale_fn is None else self._scale
         return reference.cyclical(
-            iteration, *self._bounds_and_steps(), self.wave, self.scale_fn, self.scale_mode
+            iteration, *self._bounds_and_steps(), self.wave, scale_fn, self.scale_mode
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -302,8 +319,8 @@ class Cyclical(_Cycle):
             if not _keras.is_registered(self.scale_fn):
                 raise ValueError(
                     "Argument `scale_fn` must be a function registered with "
-                    "`@keras.saving.register_keras_serializable()` to be saved; an unregistered "
-                    "one, such as a lambda, could not be found again when the file is loaded. "
+                    "`@keras.saving.register_keras_serializable()` to be saved; any other (a lambda, or "
+                    "one whose name has been registered anew) would not be found on loading. "
                     f"Received: scale_fn={self.scale_fn!r}"
                 )
             config["scale_fn"] = _keras.serialize(self.scale_fn)

@@ -81,8 +81,17 @@ def test_never_more_than_a_few_scalar_fusions(schedule, optimizer, constant):
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_no_control_flow_and_no_calls(schedule, optimizer, constant):
     program = optimized_program(OPTIMIZERS[optimizer](schedule))
-    for instruction in ("while", "conditional", "custom-call"):
+    for instruction in ("while", "conditional", "call", "custom-call"):
         assert count(program, instruction) == count(constant[optimizer], instruction) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"), [(None, "Triangular"), ("mine", "mine"), ("my own/rate", "my_own_rate")]
+)
+def test_the_name_is_in_the_graph(name, scope):
+    schedule = clr.Triangular(1e-3, 6e-3, 2000, name=name)
+    graph = tf.function(schedule.__call__).get_concrete_function(tf.TensorSpec((), tf.int64)).graph
+    assert any(operation.name.startswith(f"{scope}/") for operation in graph.get_operations())
 
 
 @schedules

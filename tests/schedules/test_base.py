@@ -6,6 +6,8 @@ import json
 import math
 import pickle
 import re
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -102,11 +104,19 @@ def test_immutable(policy):
 @policies
 def test_arguments_become_plain_python_numbers(policy):
     schedule = good(
-        policy, base_lr=0, max_lr=np.float64(1), step_size=np.int32(7), step_size_down=3.0
+        policy,
+        base_lr=-0.0,
+        max_lr=np.float64(1),
+        step_size=np.int32(7),
+        step_size_down=3.0,
+        name=np.str_("mine"),
     )
+    assert math.copysign(1, schedule.base_lr) == 1
+    assert good(policy, step_size=Fraction(2**61 + 1)).step_size == 2**61 + 1
     types = {name: type(value) for name, value in schedule.get_config().items()}
     assert types["base_lr"] is types["max_lr"] is float
     assert types["step_size"] is types["step_size_down"] is int
+    assert types["name"] is str
 
 
 @policies
@@ -116,12 +126,33 @@ def test_unknown_keys_of_a_config_are_named(policy):
         policy.from_config(config)
 
 
-@policies
-def test_the_config_is_not_changed_by_loading(policy):
-    config = good(policy).get_config()
+@pytest.mark.parametrize(
+    "schedule", [good(clr.ExpRange), good(clr.Cyclical, scale_fn=strategies.harmonic)]
+)
+def test_the_config_is_not_changed_by_loading(schedule):
+    policy = type(schedule)
+    config = schedule.get_config()
     before = copy.deepcopy(config)
     policy.from_config(config)
     assert config == before
+
+
+def test_a_subclass_with_arguments_of_its_own():
+    @keras.saving.register_keras_serializable(package="tests")
+    class OfPeak(clr.Triangular):
+        def __init__(self, peak):
+            super().__init__(peak / 10, peak, 100)
+            object.__setattr__(self, "peak", peak)
+
+        def get_config(self):
+            return {"peak": self.peak}
+
+    schedule = OfPeak(1.0)
+    config = json.loads(json.dumps(keras.optimizers.schedules.serialize(schedule)))
+    assert keras.optimizers.schedules.deserialize(config) == schedule
+    assert schedule != OfPeak(0.5)
+    with pytest.raises(ValueError, match=r"`OfPeak` .* its arguments \(peak\).*'base_lr'"):
+        OfPeak.from_config({"base_lr": 1.0})
 
 
 @policies
@@ -197,6 +228,9 @@ def test_bad_arguments_are_refused_by_name(policy, name, value):
         ({"step_size": np.bool_(True)}, "`step_size` must be a whole number"),
         ({"base_lr": np.array([0.1])}, "`base_lr` must be a finite number"),
         ({"name": ""}, "`name` must be a non-empty string"),
+        ({"step_size": np.timedelta64(3)}, "`step_size` must be a whole number"),
+        ({"step_size": Fraction(7, 2)}, "`step_size` must be a whole number"),
+        ({"step_size": Decimal(7)}, "`step_size` must be a whole number"),
     ],
 )
 def test_more_bad_arguments(policy, changes, message):
@@ -239,12 +273,36 @@ def test_a_lambda_is_refused_when_it_is_saved_not_before():
         keras.optimizers.schedules.serialize(schedule)
 
 
-def test_a_function_of_the_same_name_as_a_registered_one_is_not_registered():
-    def harmonic(cycle):
-        return 1.0
+def test_a_function_whose_name_was_registered_anew_is_not_found_and_so_refused():
+    def twice(cycle):
+        return 1 / cycle
 
-    with pytest.raises(ValueError, match="registered"):
-        good(clr.Cyclical, scale_fn=harmonic).get_config()
+    first = keras.saving.register_keras_serializable(package="tests")(twice)
+    schedule = good(clr.Cyclical, scale_fn=first)
+    assert schedule == clr.Cyclical.from_config(schedule.get_config())
+
+    def twice(cycle):
+        return 1 / cycle**2
+
+    keras.saving.register_keras_serializable(package="tests")(twice)
+    with pytest.raises(ValueError, match="`scale_fn` must be .* registered anew"):
+        schedule.get_config()
+    assert schedule == good(clr.Cyclical, scale_fn=first)
+    assert schedule != good(clr.Cyclical, scale_fn=twice)
+
+
+def test_a_function_lent_by_a_scope_is_refused():
+    """It would be saved, and not be found on loading once the scope has ended."""
+
+    def lent(cycle):
+        return 1 / cycle
+
+    schedule = good(clr.Cyclical, scale_fn=lent)
+    with (
+        keras.utils.custom_object_scope({"lent": lent}),
+        pytest.raises(ValueError, match="`scale_fn` must be a function registered"),
+    ):
+        schedule.get_config()
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -268,5 +326,8 @@ class Decay:
 def test_a_registered_object_may_be_the_scale_function():
     schedule = good(clr.Cyclical, scale_fn=Decay(0.5))
     again = clr.Cyclical.from_config(json.loads(json.dumps(schedule.get_config())))
+    assert again == schedule
+    assert hash(again) == hash(schedule)
+    assert again != good(clr.Cyclical, scale_fn=Decay(0.25))
     assert again.scale_fn.rate == 0.5
     assert np.array_equal(again.values(range(9000)), schedule.values(range(9000)))

@@ -1,0 +1,171 @@
+"""How far a float32 learning rate, computed under XLA, is from the formula in real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+import clr_schedules
+from benchmarks import peers, report
+
+BASE_LR, MAX_LR, STEP_SIZE, GAMMA = 1e-3, 6e-3, 2000, 0.99994
+LIMITS = {
+    "10^3": 10**3,
+    "10^5": 10**5,
+    "10^7": 10**7,
+    "10^8": 10**8,
+    "10^18": 10**18,
+    "2^62": 2**62,
+}
+POWER_LIMITS = {"10^3": 10**3, "10^4": 10**4, "10^5": 10**5, "10^6": 10**6}
+SAMPLES = 200_000
+SEED = 20_150_603
+
+Steps = npt.NDArray[np.int64]
+Rates = npt.NDArray[np.float64]
+Error = dict[str, float | None]
+
+
+def policies(base_lr: float, max_lr: float) -> dict[str, Any]:
+    """One schedule of each kind."""
+    bounds = (base_lr, max_lr, STEP_SIZE)
+    return {
+        "Triangular": clr_schedules.Triangular(*bounds),
+        "Triangular2": clr_schedules.Triangular2(*bounds),
+        "ExpRange": clr_schedules.ExpRange(*bounds, gamma=GAMMA),
+        "Cyclical, cosine": clr_schedules.Cyclical(*bounds, wave="cosine"),
+    }
+
+
+def measure() -> dict[str, Any]:
+    """The worst errors of every schedule and limit, and those of the power alone."""
+    ours = policies(BASE_LR, MAX_LR)
+    samples = {label: sample(limit) for label, limit in LIMITS.items()}
+    cosine = (BASE_LR, MAX_LR, STEP_SIZE // 2)
+    rates = {
+        "float32 formula": errors(
+            lambda steps: peers.textbook(steps, BASE_LR, MAX_LR, STEP_SIZE),
+            ours["Triangular"].values,
+            samples,
+        ),
+        "Keras cosine": errors(
+            peers.keras_cosine(*cosine),
+            lambda steps: peers.keras_cosine_values(steps, *cosine),
+            samples,
+        ),
+    } | {name: errors(schedule, schedule.values, samples) for name, schedule in ours.items()}
+
+    # With half-cycles of one step every odd step is a peak, where the rate is the power itself.
+    peaks = clr_schedules.ExpRange(0.0, 1.0, step_size=1, gamma=GAMMA)
+    odd = {label: np.arange(1, limit, 2) for label, limit in POWER_LIMITS.items()}
+    powers = {
+        "float32 power": errors(lambda steps: peers.power(steps, GAMMA), peaks.values, odd),
+        "ExpRange": errors(peaks, peaks.values, odd),
+    }
+    return {"n": SAMPLES, "seed": SEED, "rates": rates, "powers": powers}
+
+
+def sample(limit: int) -> Steps:
+    """Random steps below the limit, and the turning points of the last cycles before it."""
+    steps = np.random.default_rng(SEED).integers(0, limit, SAMPLES, dtype=np.int64)
+    # Of the cosine's cycles of 1000 steps too, and the steps next to each.
+    turns = (limit - 1) // 1000 * 1000 - 1000 * np.arange(1000, dtype=np.int64)
+    turns = (turns[:, None] + np.array([-1, 0, 1])).ravel()
+    return np.concatenate([steps, turns[(turns >= 0) & (turns < limit)]])
+
+
+def errors(
+    schedule: Callable[[Any], Any],
+    truth: Callable[[Steps], Rates],
+    samples: dict[str, Steps],
+) -> dict[str, Error]:
+    """The worst errors of a schedule, compiled by XLA, over each of the samples.
+
+    Args:
+        schedule: what makes a float32 tensor of rates from an int64 tensor of steps.
+        truth: what makes the same from an array, in float64.
+        samples: the steps.
+
+    Returns:
+        For each sample ``ulp``, the error in units of the last place, and ``relative``, that by
+        the smaller of rate and truth; None where it is no finite number.
+    """
+    signature = [tf.TensorSpec([None], tf.int64)]
+    compiled = tf.function(schedule, input_signature=signature, jit_compile=True)
+    return {
+        label: _error(np.asarray(compiled(steps)), truth(steps)) for label, steps in samples.items()
+    }
+
+
+def _error(rate: npt.NDArray[Any], truth: Rates) -> Error:
+    if rate.dtype != np.float32:
+        raise TypeError(f"A float32 rate was to be measured. Received: {rate.dtype}")
+    off = np.abs(rate - truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worst = {
+            "ulp": float(np.max(off / np.spacing(np.float32(truth)))),
+            "relative": float(np.max(off / np.minimum(rate, truth))),
+        }
+    return {name: value if np.isfinite(value) else None for name, value in worst.items()}
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as two Markdown tables."""
+    return f"""## Accuracy
+
+Worst error of a learning rate in float32, compiled by XLA, in units of the last place (ulp); in
+brackets the worst relative error. Over {result["n"]:,} random steps below each limit and the
+turning points of the last cycles before it; rates from {BASE_LR} to {MAX_LR}, half-cycles of
+{STEP_SIZE:,} steps. The best that a float32 can be is 0.5 ulp. Meaningless: off by a factor above
+2, where the whole range has a factor of {MAX_LR / BASE_LR:.0f}.
+
+{_table("steps below", result["rates"], _both)}
+
+- float32 formula: the paper's, from the raw step, as TensorFlow Addons had it.
+- Keras cosine: `CosineDecayRestarts` of Keras, cycles of {STEP_SIZE // 2:,} steps that do not grow.
+- The others are this package's; in the last rows Triangular2 and ExpRange have long decayed to the
+  base rate.
+
+Each column is held against its own formula, in float64 from an exact integer phase.
+
+The scale of `exp_range` alone, `{GAMMA} ** iteration`: worst relative error over all odd
+iterations.
+
+{_table("iterations below", result["powers"], _relative)}
+"""
+
+
+def _table(corner: str, columns: dict[str, dict[str, Error]], cell: Callable[[Error], str]) -> str:
+    labels = next(iter(columns.values()))
+    rows = ([label, *(cell(column[label]) for column in columns.values())] for label in labels)
+    return report.table([corner, *columns], rows)
+
+
+def _both(error: Error) -> str:
+    ulp, relative = error["ulp"], _relative(error)
+    return relative if ulp is None or relative == "meaningless" else f"{_ulp(ulp)} ({relative})"
+
+
+def _relative(error: Error) -> str:
+    relative = error["relative"]
+    return "meaningless" if relative is None or relative > 1 else _scientific(relative)
+
+
+def _ulp(x: float) -> str:
+    """Four digits of what is held against a bound of half a unit, two of all else."""
+    if x < 1:
+        return f"{x:.4f}"
+    return f"{x:.{1 if x < 10 else 0}f}" if x < 1000 else _scientific(x)
+
+
+def _scientific(x: float) -> str:
+    mantissa, exponent = f"{x:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+if __name__ == "__main__":
+    print(markdown(measure()), end="")
