@@ -57,7 +57,7 @@ def count(name: str, value: Any) -> int:
     rule = "a whole number of at least 1"
     _check_kind(name, value, rule)
     # An integer or a fraction is exact; everything else is as good as its double.
-    number = value if isinstance(value, numbers.Rational) else Fraction(real(name, value, rule))
+    number = Fraction(value if isinstance(value, numbers.Rational) else real(name, value, rule))
     if number.denominator != 1 or number < 1:
         raise ValueError(received(name, rule, value))
     if number > MAX_COUNT:
@@ -86,6 +86,6 @@ def label(name: str, value: Any) -> str | None:
 
 
 def _check_kind(name: str, value: Any, rule: str) -> None:
-    """Refuses what is no real number, and what Python or NumPy counts as one by mere inheritance."""
+    """Refuses what is no real number, and what is one by mere inheritance."""
     if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
         raise TypeError(received(name, rule, value))

@@ -55,12 +55,13 @@ def _axes(ax: Axes | None) -> Axes:
     """The given axes, or those of a new figure."""
     try:
         import matplotlib.pyplot as plt
+        from matplotlib.axes import Axes
     except ImportError as error:
         raise ImportError(
             'Drawing needs Matplotlib. Install it with: pip install "clr-schedules[plot]"'
         ) from error
     if ax is None:
         return plt.subplots(figsize=(7, 3.5), layout="constrained")[1]
-    if not isinstance(ax, plt.Axes):
+    if not isinstance(ax, Axes):
         raise TypeError(_arguments.received("ax", "Matplotlib axes, or None", ax))
     return ax

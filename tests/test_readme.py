@@ -28,3 +28,10 @@ def test_the_first_lines_work(tmp_path, monkeypatch):
 def test_the_version_is_said_once_and_cited():
     citation = Path(__file__).parent.with_name("CITATION.cff").read_text()
     assert f"version: {clr.__version__}\n" in citation
+
+
+def test_the_table_of_errors_is_the_benchmark_s():
+    results = Path(__file__).parent.with_name("benchmarks") / "results" / "latest.md"
+    rows = re.findall(r"^\| 10\^.*|^\| 2\^.*|^\| steps below.*", README, re.MULTILINE)
+    assert len(rows) == 7
+    assert set(rows) <= set(results.read_text().splitlines())

@@ -81,8 +81,8 @@ class Triangular(_Cycle):
         triangle = position / step_size                                          rising
                    (step_size + step_size_down - position) / step_size_down     falling
 
-    where ``position`` is ``iteration mod (step_size + step_size_down)``. With equal half-cycles that
-    is the paper's ``max(0, 1 - x)`` with ``x = |iteration / step_size - 2 * cycle + 1|``.
+    where ``position`` is ``iteration mod (step_size + step_size_down)``. With equal half-cycles
+    that is the paper's ``max(0, 1 - x)`` with ``x = |iteration / step_size - 2 * cycle + 1|``.
 
     The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
     from 0, under gradient accumulation too.
@@ -319,8 +319,8 @@ class Cyclical(_Cycle):
             if not _keras.is_registered(self.scale_fn):
                 raise ValueError(
                     "Argument `scale_fn` must be a function registered with "
-                    "`@keras.saving.register_keras_serializable()` to be saved; any other (a lambda, or "
-                    "one whose name has been registered anew) would not be found on loading. "
+                    "`@keras.saving.register_keras_serializable()` to be saved; any other (a "
+                    "lambda, or one whose name was registered anew) would not be found on loading. "
                     f"Received: scale_fn={self.scale_fn!r}"
                 )
             config["scale_fn"] = _keras.serialize(self.scale_fn)

@@ -285,7 +285,7 @@ def test_a_function_whose_name_was_registered_anew_is_not_found_and_so_refused()
         return 1 / cycle**2
 
     keras.saving.register_keras_serializable(package="tests")(twice)
-    with pytest.raises(ValueError, match="`scale_fn` must be .* registered anew"):
+    with pytest.raises(ValueError, match=r"`scale_fn` must be .* registered anew"):
         schedule.get_config()
     assert schedule == good(clr.Cyclical, scale_fn=first)
     assert schedule != good(clr.Cyclical, scale_fn=twice)
