@@ -229,7 +229,7 @@ class Cyclical(_Cycle):
 
     with the iteration and the triangle as in ``Triangular``; ``wave(t)`` is ``t`` or
     ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever number the
-    scale function returns, infinities included; a NaN shows.
+    scale function returns, infinities included (but not NaN).
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.

@@ -81,8 +81,10 @@ def test_never_more_than_a_few_scalar_fusions(schedule, optimizer, constant):
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_no_control_flow_and_no_calls(schedule, optimizer, constant):
     program = optimized_program(OPTIMIZERS[optimizer](schedule))
-    for instruction in ("while", "conditional", "call", "custom-call"):
+    for instruction in ("while", "conditional", "custom-call"):
         assert count(program, instruction) == count(constant[optimizer], instruction) == 0
+    # Older compilers hand the loop over a large variable to their threads by a call.
+    assert count(program, "call") == count(constant[optimizer], "call")
 
 
 @pytest.mark.parametrize(
