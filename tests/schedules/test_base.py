@@ -228,7 +228,7 @@ def test_bad_arguments_are_refused_by_name(policy, name, value):
         ({"step_size": np.bool_(True)}, "`step_size` must be a whole number"),
         ({"base_lr": np.array([0.1])}, "`base_lr` must be a finite number"),
         ({"name": ""}, "`name` must be a non-empty string"),
-        ({"step_size": np.timedelta64(3)}, "`step_size` must be a whole number"),
+        ({"step_size": np.timedelta64(3, "s")}, "`step_size` must be a whole number"),
         ({"step_size": Fraction(7, 2)}, "`step_size` must be a whole number"),
         ({"step_size": Decimal(7)}, "`step_size` must be a whole number"),
     ],
