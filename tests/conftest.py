@@ -36,6 +36,7 @@ collect_ignore = [
     "exact.py",
     "keras_under_test.py",
     "other_process.py",
+    "small_training.py",
     "strategies.py",
     "golden/make.py",
 ]

@@ -240,9 +240,9 @@ class Cyclical(_Cycle):
         scale_fn: A function of one number that returns the factor of the amplitude, from 0 to 1;
             default: no scaling. In training it gets a float64 tensor, in ``values`` a NumPy array:
             write it with operators (``1 / x``, ``0.9 ** x``), or with ``keras.ops`` (in float32
-            on JAX and PyTorch). Register it
-            with ``keras.saving.register_keras_serializable``, so that a model that was saved with
-            it can be loaded. A lambda works for training, but not for saving.
+            on JAX and PyTorch). Register it with ``keras.saving.register_keras_serializable``, so
+            that a model that was saved with it can be loaded. A lambda works for training, but not
+            for saving.
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
             or ``"iterations"``, the iteration, from 0.
         name: The name in graphs, profiles and plots. Default: the class's.

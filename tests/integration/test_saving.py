@@ -6,6 +6,7 @@ import other_process
 import pytest
 import strategies
 from keras_under_test import LEGACY, keras, needs_tensorflow
+from small_training import BATCH, STEPS, batches, make, state, train
 
 import clr_schedules as clr
 
@@ -17,54 +18,19 @@ SCHEDULES = [
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 
-BATCH, STEPS = 16, 20
-# What the test and the other process both do.
-TRAINING = f"""
-import numpy as np
-
-def data():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=({BATCH * STEPS}, 4)).astype("float32")
-    return x, (x[:, :1] * x[:, 1:2] > 0).astype("float32")
-
-def train(model):
-    model.fit(*data(), batch_size={BATCH}, shuffle=False, verbose=0)
-
-def make(keras, optimizer):
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [keras.layers.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1, "sigmoid")]
-    )
-    model.compile(optimizer, loss="binary_crossentropy")
-    return model
-
-def state(model):
-    optimizer = model.optimizer.variables
-    optimizer = optimizer() if callable(optimizer) else optimizer
-    variables = [*model.variables, *optimizer]
-    return {{
-        "weights": [np.asarray(v).tobytes().hex() for v in variables],
-        "rate": float(np.asarray(model.optimizer.learning_rate)),
-        "iterations": int(np.asarray(model.optimizer.iterations)),
-    }}
+IMPORTS = f"""
+import {keras.__name__} as keras
+from small_training import make, state, train
 """
-exec(TRAINING)
 
-IMPORTS = "import tf_keras as keras\n" if LEGACY else "import keras\n"
+
+def trained_once(schedule):
+    return train(make(keras, schedule))
 
 
 def trained_twice(schedule):
     """What an undisturbed training of two epochs arrives at."""
-    model = make(keras, keras.optimizers.Adam(schedule))  # noqa: F821
-    train(model)  # noqa: F821
-    train(model)  # noqa: F821
-    return state(model)  # noqa: F821
-
-
-def trained_once(schedule):
-    model = make(keras, keras.optimizers.Adam(schedule))  # noqa: F821
-    train(model)  # noqa: F821
-    return model
+    return state(train(trained_once(schedule)))
 
 
 def assert_went_on(there, schedule):
@@ -82,12 +48,9 @@ def test_a_saved_model_goes_on_in_another_process(schedule, tmp_path):
     there = other_process.run(
         # The package must be imported, and so must a scale function of the user's own.
         IMPORTS
-        + "import clr_schedules\n"
-        + ("import sys; sys.path.insert(0, tests); import strategies\n" if schedule.name else "")
-        + TRAINING
-        + "model = keras.models.load_model(path)\ntrain(model)\nprint(json.dumps(state(model)))",
+        + ("import strategies\n" if schedule.name else "import clr_schedules\n")
+        + "print(json.dumps(state(train(keras.models.load_model(path)))))",
         path=str(path),
-        tests=str(strategies.__file__).rsplit("/", 1)[0],
     )
     assert_went_on(there, schedule)
 
@@ -98,14 +61,12 @@ def test_saved_weights_and_optimizer_state_go_on_in_another_process(tmp_path):
     trained_once(schedule).save_weights(path)
     there = other_process.run(
         IMPORTS
-        + "import clr_schedules as clr\n"
-        + TRAINING
         + """
-model = make(keras, keras.optimizers.Adam(eval(schedule, vars(clr))))
+import clr_schedules as clr
+model = make(keras, eval(schedule, vars(clr)))
 model.optimizer.build(model.trainable_variables)
 model.load_weights(path)
-train(model)
-print(json.dumps(state(model)))
+print(json.dumps(state(train(model))))
 """,
         path=str(path),
         schedule=repr(schedule),
@@ -126,8 +87,7 @@ def test_saving_a_lambda_is_an_error_after_which_training_goes_on(tmp_path):
     model = trained_once(schedule)
     with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
         model.save(tmp_path / "model.keras")
-    train(model)  # noqa: F821
-    assert state(model) == trained_twice(schedule)  # noqa: F821
+    assert state(train(model)) == trained_twice(schedule)
 
 
 @needs_tensorflow
@@ -136,12 +96,11 @@ def test_a_saved_train_step_goes_on_without_the_package(tmp_path):
     import tensorflow as tf
 
     schedule = clr.ExpRange(1e-3, 6e-2, 3, 5, gamma=0.97)
-    x, y = data()  # noqa: F821
 
     class Trainer(tf.Module):
         def __init__(self):
             super().__init__()
-            self.network = make(keras, keras.optimizers.Adam(schedule))  # noqa: F821
+            self.network = make(keras, schedule)
             self.optimizer = self.network.optimizer
             self.optimizer.build(self.network.trainable_variables)
 
@@ -156,11 +115,11 @@ def test_a_saved_train_step_goes_on_without_the_package(tmp_path):
             return rate, loss
 
     trainer = Trainer()
-    batches = [(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, len(x), BATCH)]
-    for batch in batches[: STEPS // 2]:
+    first_half, second_half = batches()[: STEPS // 2], batches()[STEPS // 2 :]
+    for batch in first_half:
         trainer.step(*batch)
     tf.saved_model.save(trainer, tmp_path / "trainer")
-    expected = [[float(value) for value in trainer.step(*batch)] for batch in batches[STEPS // 2 :]]
+    expected = [[float(value) for value in trainer.step(*batch)] for batch in second_half]
     there = other_process.run(
         """
 import sys
@@ -177,16 +136,13 @@ except ModuleNotFoundError:
     pass
 else:
     raise SystemExit("the package is there after all")
-"""
-        + TRAINING
-        + f"""
+
 import tensorflow as tf
+from small_training import STEPS, batches
 trainer = tf.saved_model.load(path)
-x, y = data()
-print(json.dumps([
-    [float(value) for value in trainer.step(x[i : i + {BATCH}], y[i : i + {BATCH}])]
-    for i in range({BATCH * (STEPS // 2)}, len(x), {BATCH})
-]))
+print(json.dumps(
+    [[float(value) for value in trainer.step(*batch)] for batch in batches()[STEPS // 2 :]]
+))
 """,
         path=str(tmp_path / "trainer"),
     )

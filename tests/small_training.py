@@ -1,0 +1,38 @@
+"""A small training that one process begins and another goes on with. Imports no Keras itself."""
+
+import numpy as np
+
+BATCH, STEPS = 16, 20
+
+
+def batches():
+    """The batches of an epoch: inputs and labels, the same in every process."""
+    x = np.random.default_rng(1).normal(size=(STEPS, BATCH, 4)).astype("float32")
+    return list(zip(x, (x[..., :1] * x[..., 1:2] > 0).astype("float32"), strict=True))
+
+
+def make(keras, learning_rate):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1, "sigmoid")]
+    )
+    model.compile(keras.optimizers.Adam(learning_rate), loss="binary_crossentropy")
+    return model
+
+
+def train(model):
+    """One epoch."""
+    x, y = map(np.concatenate, zip(*batches(), strict=True))
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+    return model
+
+
+def state(model):
+    """All that a training leaves behind, to the last bit, in JSON's terms."""
+    optimizer = model.optimizer.variables
+    optimizer = optimizer() if callable(optimizer) else optimizer
+    return {
+        "variables": [np.asarray(v).tobytes().hex() for v in [*model.variables, *optimizer]],
+        "rate": float(np.asarray(model.optimizer.learning_rate)),
+        "iterations": int(np.asarray(model.optimizer.iterations)),
+    }
