@@ -17,6 +17,10 @@ rest of the package may rely on:
     the dtype of results, and a name for the operations in graphs and profiles.
 ``register, serialize, deserialize, is_registered``
     Keras's serialization.
+``ENGINE``
+    the name of the module in ``_engines`` that drives a training on this Keras.
+``remember_globals()``
+    remembers the names that Keras has given and its global random state, to be put back.
 
 The legacy Keras runs where TensorFlow itself would choose it: with ``TF_USE_LEGACY_KERAS`` set to
 ``1``, ``true`` or ``True``.
@@ -45,6 +49,8 @@ else:
     _name_scope = keras.name_scope
     _floatx = keras.config.floatx
     BACKEND = keras.config.backend()
+
+ENGINE = "tf_keras" if LEGACY else BACKEND
 
 if TYPE_CHECKING:
 
@@ -141,3 +147,49 @@ def is_registered(thing: Any) -> bool:
     name = keras.saving.get_registered_name(named)
     # "package>name": any other name is one that a `custom_object_scope` lends.
     return ">" in name and keras.saving.get_registered_object(name) is named
+
+
+def is_built(thing: Any) -> bool:
+    """Whether a model or an optimizer has its variables."""
+    if LEGACY and not hasattr(thing, "built"):
+        return bool(thing.variables())
+    return bool(thing.built)
+
+
+def remember_globals() -> Callable[[], None]:
+    """Remembers the names that Keras has given and its global random state.
+
+    Returns:
+        A function that puts them back.
+    """
+    if LEGACY:
+        from tf_keras.src import backend
+
+        generator = getattr(backend._SEED_GENERATOR, "generator", None)
+        state = generator.getstate() if generator else None
+
+        def restore() -> None:
+            if generator:
+                generator.setstate(state)
+
+        return restore
+
+    from keras.src.backend.common import global_state
+
+    attributes = vars(global_state.GLOBAL_STATE_TRACKER)
+    before = dict(attributes)
+    names = dict(before.get("object_name_uids", {}))
+    generator = before.get("global_seed_generator")
+    seed = None if generator is None else keras.ops.convert_to_numpy(generator.state).copy()
+
+    def restore() -> None:
+        for name in attributes.keys() - before.keys():
+            del attributes[name]
+        attributes.update(before)
+        if "object_name_uids" in before:
+            before["object_name_uids"].clear()
+            before["object_name_uids"].update(names)
+        if generator is not None:
+            generator.state.assign(seed)
+
+    return restore

@@ -1,0 +1,59 @@
+"""The train loops of the range test, one module for each framework that Keras runs on.
+
+Each module has
+
+``train_function(model, sweep)``
+    a function in the place of ``model.train_function``, called by ``fit`` in its way. Each call
+    takes up to ``sweep.chunk`` steps, each of them the model's own ``train_step`` with fresh
+    metrics and with the sweep's learning rate, and hands their logs to ``sweep.add``.
+``lend_rate(optimizer, sweep)``, ``lend_chunk(model, chunk)``
+    have the optimizer take its rate from the sweep, and ``fit`` count that many steps a call. Both
+    write into the objects' dictionaries: to put the old values back undoes them.
+``native_variables(model)``
+    the framework's variables that hang on a model without being Keras's.
+``unwrap(variable)``
+    the framework's variable within one of Keras's; None if it has no value yet.
+``read(variable)``, ``write(variable, value)``
+    a copy of a framework's variable, on the host, and what gives it back.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from clr_schedules import _keras
+from clr_schedules._sweep import Sweep
+
+
+def engine() -> ModuleType:
+    """The module for the Keras that is running."""
+    return importlib.import_module(f"{__name__}.{_keras.ENGINE}")
+
+
+def lend_rate(optimizer: Any, sweep: Sweep) -> None:
+    """Has the optimizer take its learning rate from the sweep, as Keras 3 lets any callable."""
+    vars(optimizer)["_learning_rate"] = lambda: sweep.rate
+
+
+def lend_chunk(model: Any, chunk: int) -> None:
+    """Has `fit` of Keras 3 count this many steps a call."""
+    vars(model)["steps_per_execution"] = chunk
+
+
+def scalars(logs: Any, owner: Any) -> dict[str, Any]:
+    """The scalar logs of a train step; its loss is among them, or it is an error."""
+    if not isinstance(logs, dict) or logs.get("loss") is None:
+        found = sorted(logs) if isinstance(logs, dict) else type(logs).__name__
+        raise ValueError(
+            "The range test reads the loss from the logs of each train step, so `train_step` of "
+            f"{type(owner).__name__} must return a dict with the key 'loss'. Received: {found}"
+        )
+    return {name: value for name, value in logs.items() if _is_scalar(value)}
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, (int, float)):
+        return True
+    return hasattr(value, "dtype") and len(getattr(value, "shape", (0,))) == 0

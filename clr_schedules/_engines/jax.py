@@ -1,0 +1,70 @@
+"""On JAX: the compiled train step, called again and again; what it returns stays on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from clr_schedules import _engines
+from clr_schedules._engines import lend_chunk, lend_rate
+from clr_schedules._sweep import Sweep
+
+__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+
+
+def native_variables(model: Any) -> Iterator[Any]:
+    """None: JAX has no variables."""
+    return iter(())
+
+
+def unwrap(variable: Any) -> Any | None:
+    """What `read` and `write` take: the Keras variable itself, if it has a value."""
+    return None if variable._value is None else variable
+
+
+def read(variable: Any) -> Any:
+    """A copy of the variable's value."""
+    return np.array(variable.value)
+
+
+def write(variable: Any, value: Any) -> None:
+    """Gives the variable this value."""
+    variable.assign(value)
+
+
+def train_function(model: Any, sweep: Sweep) -> Callable[[Any, Any], tuple[dict[str, float], Any]]:
+    """The sweep in the place of ``model.train_function``."""
+
+    def step(state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
+        sweep.begin_step(rate)
+        state = (*state[:3], [jax.numpy.asarray(value) for value in fresh])
+        logs, state = model.train_step(state, data)
+        return _engines.scalars(logs, model), state
+
+    if model.jit_compile and not model.run_eagerly:
+        step = jax.jit(step, donate_argnums=0)
+    fresh: Any = None  # the metrics' variables before the first batch, for each step to begin with
+
+    def function(state: Any, data: Any) -> tuple[dict[str, float], Any]:
+        nonlocal fresh
+        if fresh is None:
+            fresh = jax.device_get(state[3])
+        batches, logs = iter(data), []
+        for rate in sweep.upcoming():
+            try:
+                batch = next(batches)
+            except StopIteration:
+                if not logs:
+                    raise
+                break
+            log, state = step(state, batch, rate)
+            logs.append(log)
+        logs = jax.device_get(logs)
+        if logs:
+            sweep.add({name: [log[name] for log in logs] for name in logs[0]})
+        return sweep.last, state
+
+    return function

@@ -1,0 +1,217 @@
+"""On TensorFlow: a loop in the graph, which takes many steps a call and stops at the right one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from clr_schedules import _engines
+from clr_schedules._keras import keras
+from clr_schedules._engines import lend_chunk, lend_rate
+from clr_schedules._sweep import Sweep
+
+__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+
+# Between two looks at the clock, the keyboard and the progress bar.
+_SECONDS_PER_CALL = 0.25
+
+
+def native_variables(model: Any) -> Iterator[tf.Variable]:
+    """Every variable that TensorFlow's own tracking reaches from the model."""
+    for thing in tf.train.TrackableView(model).descendants():
+        if isinstance(thing, tf.Variable):
+            yield thing
+
+
+def unwrap(variable: Any) -> tf.Variable | None:
+    """The framework's variable within one of Keras's; None if it has no value yet."""
+    return getattr(variable, "_value", variable)  # type: ignore[no-any-return]
+
+
+def read(variable: tf.Variable) -> Any:
+    """A copy of the variable's value."""
+    return np.array(variable.numpy())
+
+
+def write(variable: tf.Variable, value: Any) -> None:
+    """Gives the variable this value."""
+    variable.assign(value)
+
+
+def train_function(
+    model: Any, sweep: Sweep, autograph: bool = False
+) -> Callable[[Any], dict[str, float]]:
+    """The sweep in the place of ``model.train_function``."""
+    strategy = model.distribute_strategy
+
+    def step(data: Any, rate: Any) -> dict[str, Any]:
+        sweep.begin_step(rate)
+        for metric in model.metrics:
+            metric.reset_state()
+        return _engines.scalars(model.train_step(data), model)
+
+    def step_on_replicas(data: Any, rate: Any) -> dict[str, Any]:
+        logs = strategy.run(step, args=(data, rate))
+        if strategy.num_replicas_in_sync == 1:
+            return logs  # type: ignore[no-any-return]
+        mean = tf.distribute.ReduceOp.MEAN
+        return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
+
+    if model.run_eagerly:
+        return _eager(model, step_on_replicas, sweep)
+    # `fit` converts custom train steps to graphs the same way.
+    convert = (lambda f: f) if autograph else tf.autograph.experimental.do_not_convert
+    one_step = tf.function(
+        convert(step_on_replicas),
+        jit_compile=model.jit_compile or None,
+        reduce_retracing=True,
+    )
+    several = None
+    pace = _Pace(sweep.chunk)
+
+    def function(iterator: Any) -> dict[str, float]:
+        nonlocal several
+        if several is None:
+            _build(model, iterator.element_spec, step_on_replicas, sweep)
+            several = _graph_loop(one_step, iterator.element_spec, sweep.table)
+        left = min(sweep.chunk, sweep.remaining)
+        found = 0
+        while left and sweep.remaining:
+            count = pace.steps(left)
+            with pace:
+                taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
+                taken = int(taken)
+            if taken:
+                sweep.add({name: log[:taken] for name, log in logs.items()})
+            found += taken
+            left -= count
+            if taken < count:
+                break
+        if sweep.remaining and not found:
+            raise StopIteration
+        return sweep.last
+
+    return function
+
+
+def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep) -> None:
+    """Builds what is not built: a step can only reset the metrics that are there when it is traced.
+
+    `fit` on TensorFlow leaves that to its first trace.
+    """
+    data = without_missing(element_spec)
+    with sweep.building():
+        try:
+            model._symbolic_build(data_batch=tf.nest.map_structure(_symbolic, data))
+        except Exception:  # a model of its own kind, or the legacy Keras
+            rate = tf.TensorSpec((), sweep.table.dtype)
+            tf.function(step, autograph=False).get_concrete_function(data, rate)
+
+
+def _symbolic(spec: Any) -> Any:
+    return keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
+
+
+def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
+    """A graph that takes ``count`` steps, from the one whose rate is ``table[first]``.
+
+    It ends early where the data end, and after a loss that is not finite.
+    """
+    # Traced ahead of the loop, which must know what a step returns.
+    spec = one_step.get_concrete_function(
+        without_missing(element_spec), tf.TensorSpec((), table.dtype)
+    ).structured_outputs
+    dtypes = {name: tf.convert_to_tensor(log).dtype for name, log in spec.items()}
+
+    @tf.function(autograph=False)
+    def several(iterator: Any, first: tf.Tensor, count: tf.Tensor) -> Any:
+        rates = tf.constant(table)
+        nothing = tf.experimental.Optional.empty(element_spec)
+
+        def peek(go_on: tf.Tensor) -> Any:
+            return tf.cond(go_on, iterator.get_next_as_optional, lambda: nothing)
+
+        def body(taken: tf.Tensor, data: Any, arrays: dict[str, Any]) -> Any:
+            logs = one_step(without_missing(data.get_value()), rates[first + taken])
+            arrays = {name: array.write(taken, logs[name]) for name, array in arrays.items()}
+            taken += 1
+            go_on = (taken < count) & tf.math.is_finite(tf.cast(logs["loss"], tf.float64))
+            return taken, peek(go_on), arrays
+
+        taken, _, arrays = tf.while_loop(
+            lambda taken, data, arrays: data.has_value(),
+            body,
+            (
+                tf.constant(0),
+                peek(count > 0),
+                {
+                    name: tf.TensorArray(dtype, size=count, element_shape=())
+                    for name, dtype in dtypes.items()
+                },
+            ),
+            parallel_iterations=1,
+        )
+        return taken, {name: array.stack() for name, array in arrays.items()}
+
+    return several
+
+
+def _eager(model: Any, step: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
+    """The steps in Python, one by one, for a model that asked to run eagerly."""
+
+    built = False
+
+    def function(iterator: Any) -> dict[str, float]:
+        nonlocal built
+        if not built:
+            _build(model, iterator.element_spec, step, sweep)
+            built = True
+        found = False
+        for rate in sweep.upcoming():
+            if sweep.stop_reason:
+                break
+            try:
+                data = next(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                break
+            found = True
+            logs = step(without_missing(data), tf.constant(rate))
+            sweep.add({name: [float(log)] for name, log in logs.items()})
+        if sweep.remaining and not found:
+            raise StopIteration
+        return sweep.last
+
+    return function
+
+
+def without_missing(data: Any) -> Any:
+    """The data with None where Keras's adapters have an empty ``Optional`` for it."""
+    kinds = (tf.experimental.Optional, tf.OptionalSpec)
+    return tf.nest.map_structure(lambda leaf: None if isinstance(leaf, kinds) else leaf, data)
+
+
+class _Pace:
+    """How many steps to take at once, for a call to last a quarter of a second."""
+
+    def __init__(self, chunk: int) -> None:
+        self._chunk = chunk
+        self._steps = 1  # the first call compiles; the second is the first to be timed
+        self._calls = 0
+
+    def steps(self, left: int) -> int:
+        self._now = min(self._steps, left)
+        return self._now
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.perf_counter() - self._start
+        self._calls += 1
+        if self._calls > 1:
+            wanted = self._now * _SECONDS_PER_CALL / max(seconds, 1e-6)
+            self._steps = max(1, min(self._chunk, int(wanted)))

@@ -1,0 +1,49 @@
+"""On the legacy Keras: TensorFlow's loop, with the legacy places of the rate and the chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from clr_schedules import _keras
+from clr_schedules._engines import tensorflow
+from clr_schedules._engines.tensorflow import native_variables, read, unwrap, write
+from clr_schedules._sweep import Sweep
+
+__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+
+
+class _Lent(_keras.LearningRateSchedule):
+    """The rate of the sweep's present step, in the place of a schedule."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+
+    def __call__(self, step: Any) -> Any:
+        return self._sweep.rate
+
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError("it lives as long as a range test")
+
+
+def lend_rate(optimizer: Any, sweep: Sweep) -> None:
+    """Has the optimizer take its learning rate from the sweep."""
+    attributes = vars(optimizer)
+    if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
+        attributes["_hyper"] = {**attributes["_hyper"], "learning_rate": _Lent(sweep)}
+    elif isinstance(attributes["_learning_rate"], tf.Variable):
+        sweep.on_rate = attributes["_learning_rate"].assign
+    else:
+        attributes["_learning_rate"] = _Lent(sweep)
+
+
+def lend_chunk(model: Any, chunk: int) -> None:
+    """Has `fit` count this many steps a call."""
+    vars(model)["_steps_per_execution"] = tf.Variable(chunk, dtype=tf.int64)
+
+
+def train_function(model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
+    """The sweep in the place of ``model.train_function``."""
+    return tensorflow.train_function(model, sweep, autograph=True)

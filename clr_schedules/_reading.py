@@ -1,0 +1,381 @@
+"""What can be read from the curve of a learning-rate range test.
+
+Pure functions of NumPy arrays, one entry per training step: ``smooth`` averages the losses, and
+``read`` looks for the two bounds of a cycle and for the three single rates that other tools
+suggest. What the curve does not show gets a reason instead of a number.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array: TypeAlias = NDArray[np.float64]
+
+# Two levels of five steps, and as many between them: with fewer, no level is told from a slope.
+_FEWEST_STEPS = 20
+# The part of a fall that an eye sees in the picture. Any from 0.03 to 0.15 serves on the quadratics
+# of the tests; below that, the stationary noise of what has been learned looks like a rise.
+_VISIBLE = 0.1
+# Standard errors. The lowest of all averages is some 3 below the mean of pure noise, and the level
+# that it is compared to has an error of its own. At 6, normal noise passes for a fall in about 1 of
+# 100 curves; at 8 in 1 of 1000, and noise of other distributions in 1 of 100 at most.
+_SIGNIFICANT = 8.0
+# A few last places of float32: what rounding alone does to a loss.
+_ROUNDING = 1e-6
+
+
+def smooth(losses: _Array, smoothing: float) -> _Array:
+    """The exponential moving average of the losses, without the bias of its start.
+
+    The average starts at zero; dividing by the sum of its weights, ``1 - smoothing ** (i + 1)`` at
+    entry ``i``, makes up for that. This is how fastai smooths the losses that it records.
+
+    Args:
+        losses: The loss of each batch alone. One that is not finite spreads to all later entries.
+        smoothing: The weight of the past, from 0 (no smoothing) to below 1.
+
+    Returns:
+        An array of the same length.
+    """
+    smoothed, average, weights = [], 0.0, 0.0
+    # Python's floats: what is not finite goes through them without a warning. The weights are
+    # summed up like the losses, so that the rounding of the two cancels.
+    for loss in np.asarray(losses, np.float64).tolist():
+        average = smoothing * average + (1 - smoothing) * loss
+        weights = smoothing * weights + (1 - smoothing)
+        smoothed.append(average / weights)
+    return np.array(smoothed, np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a curve shows: rates, and for each that is None the reason.
+
+    Attributes:
+        base_lr: Where learning begins, the lower bound of a cycle.
+        max_lr: Where learning slows or is about to become unstable, the upper bound. It is above
+            ``base_lr``.
+        steepest: Where the smoothed loss falls fastest.
+        valley: Some way down the longest valley of the smoothed loss.
+        minimum: A tenth of the rate of the lowest smoothed loss.
+        reasons: For each name above that is None, a clause that says why.
+    """
+
+    base_lr: float | None
+    max_lr: float | None
+    steepest: float | None
+    valley: float | None
+    minimum: float | None
+    reasons: dict[str, str]
+
+
+def read(
+    learning_rates: _Array,
+    losses: _Array,
+    smoothed_losses: _Array,
+    accuracies: _Array | None = None,
+) -> Reading:
+    """What the curve of a range test shows.
+
+    ``base_lr`` and ``max_lr`` follow Smith's rule: the accuracy begins to rise at the one, and
+    slows, becomes ragged or falls at the other, which is read as the first average within a
+    standard error of the highest. Without accuracies, or where they do not rise, the loss takes
+    their place: the base is where it begins to fall, and the maximum is half of the edge of
+    stability. With accuracies, too, the maximum is no higher than that.
+
+    ``steepest``, ``valley`` and ``minimum`` are what fastai calls ``steep``, ``valley`` and
+    ``minimum``. They are taken from the smoothed losses without the first tenth of the steps and
+    the last five, as in its ``lr_find`` (which counts a tenth of the steps that were planned; here
+    it is of those that were taken). Where the loss does not fall they are None.
+
+    All five scale with the rates, and do not depend on the unit of the losses.
+
+    Args:
+        learning_rates: The rate of each step, strictly increasing.
+        losses: The loss of each batch alone. The curve ends before the first that is not finite.
+        smoothed_losses: The same, smoothed.
+        accuracies: The accuracy of each batch alone, or None.
+
+    Returns:
+        The rates that the curve shows, and why it does not show the others.
+
+    Reference:
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.3, "How can one estimate reasonable minimum and maximum boundary values?".
+    """
+    rates, losses, smoothed = (
+        np.asarray(values, np.float64) for values in (learning_rates, losses, smoothed_losses)
+    )
+    steps = _finite_steps(losses)
+    diverged = steps < len(losses)
+    names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
+    answers: dict[str, float | str] = dict.fromkeys(names, _too_few(steps, diverged=diverged))
+    if steps >= _FEWEST_STEPS:
+        loss = _Fall(losses[:steps], _midmean)
+        accuracy = _rise(accuracies, steps)
+        answers["base_lr"] = _base(rates[:steps], loss, accuracy)
+        answers["max_lr"] = _max(rates[:steps], loss, accuracy, diverged=diverged)
+        answers["base_lr"] = _below(answers["base_lr"], answers["max_lr"])
+        for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
+            answers[name] = rule(rates, smoothed) if loss.seen else loss.why_unseen()
+    found = {name: None if isinstance(a, str) else a for name, a in answers.items()}
+    reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
+    return Reading(**found, reasons=reasons)
+
+
+class _Fall:
+    """A noisy curve, and whether, from where and to where it falls.
+
+    Level and floor are averages over windows, so that no batch alone makes either. A difference is
+    seen if it exceeds both its standard errors and a tenth of the whole fall.
+    """
+
+    def __init__(self, values: _Array, average: Callable[[_Array], _Array]) -> None:
+        # No larger than 1, so that no difference overflows; by a power of two, which is exact.
+        self.values = _scaled(values)
+        # A twentieth of the steps resolves the eight decades of a usual test to a factor of
+        # 2.5. An odd number, large enough to have a middle half; above 201, it only costs time.
+        self.window = min(max(5, len(values) // 20), 200) | 1
+        self.averages = _moving(self.values, self.window, average)
+        lowest = int(np.argmin(self.averages))
+        around = slice(max(0, lowest - self.window // 2), lowest + self.window // 2 + 1)
+        self.bottom = around.start + int(np.argmin(self.values[around]))
+        self.floor = float(self.averages[lowest])
+        self.level = float(self.averages[0])
+        self.depth = self.level - self.floor
+        # The noise before it falls and on the way: what comes later may be of another size.
+        before = self.values[: max(self.bottom + 1, 4 * self.window)]
+        noise = _noise(before)
+        self.error = noise / self.window**0.5  # the standard error of an average
+        least = max(_VISIBLE * self.depth, _ROUNDING * float(np.max(np.abs(before))))
+        # The differences of averages, and of single values, that are seen.
+        self.step = max(least, _SIGNIFICANT * self.error)
+        self.jump = max(least, _SIGNIFICANT * noise)
+        self.seen = self.depth > self.step
+
+    def why_unseen(self) -> str:
+        """The reason for there being no fall."""
+        if self.values[-1] > self.level + self.jump:
+            return "the loss rose without having fallen by more than its noise"
+        return "the loss did not fall by more than its noise"
+
+    def begins(self) -> int | None:
+        """The last step at the first level, or None if that level lasts for less than a window."""
+        step = int(np.argmax(self.averages < self.level - self.step)) - 1
+        return step if step >= self.window else None
+
+    def slows(self) -> int | None:
+        """The first step as good as on the floor, or None if it falls up to the end."""
+        step = int(np.argmax(self.averages <= self.floor + self.error))
+        return step if step < len(self.values) - self.window else None
+
+    def rises(self) -> int:
+        """The last step on the floor; the last of all if it never rises again for good."""
+        averages, values = self.averages[self.bottom :], self.values[self.bottom :]
+        # The averages leave out a dip of a single batch on the way up. The values see what an
+        # average does not, that the loss blows up within the last few steps.
+        low = (averages <= self.floor + self.step) & (values <= self.floor + self.jump)
+        low[0] = True
+        return self.bottom + int(np.flatnonzero(low)[-1])
+
+
+def _rise(accuracies: _Array | None, steps: int) -> _Fall | None:
+    """The fall of the negative accuracies, or None if there is none to be seen."""
+    if accuracies is None:
+        return None
+    accuracies = np.asarray(accuracies, np.float64)[:steps]
+    if not np.all(np.isfinite(accuracies)):
+        return None
+    # The plain mean: accuracies have no outliers, and of a batch of one are 0 or 1.
+    accuracy = _Fall(-accuracies, _mean)
+    return accuracy if accuracy.seen else None
+
+
+def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None) -> float | str:
+    """Where the accuracy begins to rise, or the loss to fall."""
+    fall = accuracy or loss
+    if not fall.seen:
+        return fall.why_unseen()
+    step = fall.begins()
+    if step is None:
+        already = "accuracy was already rising" if accuracy else "loss was already falling"
+        return f"the {already} at the lowest rate, {rates[0]:.3g}"
+    return float(rates[step])
+
+
+def _max(rates: _Array, loss: _Fall, accuracy: _Fall | None, *, diverged: bool) -> float | str:
+    """Where the accuracy slows, but no higher than half of the edge of stability."""
+    answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
+    if accuracy:
+        step = accuracy.slows()
+        if step is not None:
+            rate = float(rates[step])
+            answer = rate if isinstance(answer, str) else min(rate, answer)
+        elif isinstance(answer, str):
+            answer = f"the accuracy was still rising at the highest rate, {rates[-1]:.3g}"
+    if not isinstance(answer, str) and answer < rates[0]:
+        return f"it would be below the lowest rate, {rates[0]:.3g}"
+    return answer
+
+
+def _half_edge(rates: _Array, loss: _Fall, *, diverged: bool) -> float | str:
+    """Half of the rate above which gradient descent is unstable.
+
+    On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
+    ``(r * L - 1) ** 2``; so a step on which it grows by the factor ``g`` says that the edge,
+    ``2 / L``, is at ``2 * r / (1 + sqrt(g))``, however late the growth comes to light. The edge is
+    the lower quartile of that over the final rise, of the steps that take the loss to where it has
+    not been since it was on the floor. Half of it, where such a step learns fastest, leaves a
+    factor of two for the noise of the gradients.
+
+    The lower quartile, since of several curvatures the formula bounds the edge from above,
+    whichever of them it is whose loss grows; not the least, which is where noise had a hand in the
+    growth. In a network, where the loss grows slowly or in jumps, the formula gives about the rate
+    itself, and the quartile is early in the rise.
+    """
+    start = loss.rises()
+    above = loss.values[start:] - loss.floor
+    if len(above) == 1 and not diverged:
+        falling = loss.bottom >= len(rates) - loss.window
+        what = "was still falling at" if falling else "did not rise again up to"
+        return f"the loss {what} the highest rate, {rates[-1]:.3g}"
+    records = np.flatnonzero(above[1:] > np.maximum.accumulate(above)[:-1])
+    records = records[above[records] > 0]
+    if not len(records):
+        # From the floor to the end in one step. How much it grew by is anyone's guess.
+        return float(rates[start]) / 2
+    growth = np.exp((np.log(above[records + 1]) - np.log(above[records])) / 2)
+    return float(np.quantile(rates[start + records] / (1 + growth), 0.25))
+
+
+def _below(base: float | str, top: float | str) -> float | str:
+    """The base, unless it is not below the maximum, which is the one that keeps from harm."""
+    if isinstance(base, str) or isinstance(top, str) or base < top:
+        return base
+    return f"learning began only at {base:.3g}, which is not below max_lr={top:.3g}"
+
+
+def _steepest(rates: _Array, smoothed: _Array) -> float | str:
+    """The rate at which the smoothed loss falls fastest, against the logarithm of the rate.
+
+    As ``steep`` of fastai (``fastai/callback/schedule.py``), by the difference to the next step.
+    Lightning's ``lr_find`` and torch-lr-finder suggest nearly the same: they take the difference
+    of both neighbours, per step, and leave out other steps at the ends.
+    """
+    rates, smoothed = _trimmed(rates, smoothed)
+    if len(rates) < 2:
+        return _NOTHING_LEFT
+    # Rates that differ in their last place may have the same logarithm.
+    slopes = np.diff(smoothed) / np.maximum(np.diff(np.log(rates)), 2.0**-53)
+    step = int(np.argmin(slopes))
+    return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
+
+
+def _valley(rates: _Array, smoothed: _Array) -> float | str:
+    """Half-way down the longest valley of the smoothed loss.
+
+    As ``valley`` of fastai (``fastai/callback/schedule.py``). The valley is the longest decreasing
+    subsequence; of several, the one that ends first. It is taken to start as many steps before its
+    end as it has entries, though these need not be neighbours, which may be one step before the
+    first; and of three sections, the rate is in the middle of the second, rounded down twice.
+    """
+    rates, smoothed = _trimmed(rates, smoothed)
+    if len(rates) < 2:
+        return _NOTHING_LEFT
+    # Patience sorting: for each length, the highest loss in which such a subsequence ends.
+    ends: list[float] = []
+    longest, end = 0, 0
+    for step, loss in enumerate(smoothed.tolist()):
+        length = bisect.bisect_left(ends, -loss) + 1
+        ends[length - 1 : length] = [-loss]
+        if length > longest:
+            longest, end = length, step
+    # Of one or two entries, the rule gives the first rate or the last.
+    if longest < 3:
+        return "the smoothed loss did not fall for three steps"
+    section = longest / 3
+    return float(rates[end - longest + int(section) + int(section / 2)])
+
+
+def _minimum(rates: _Array, smoothed: _Array) -> float | str:
+    """A tenth of the rate at which the smoothed loss is lowest.
+
+    As ``minimum`` of fastai (``fastai/callback/schedule.py``), unless the loss is lowest because
+    the test ended, or the tenth was not tested.
+    """
+    kept, losses = _trimmed(rates, smoothed)
+    if len(kept) < 2:
+        return _NOTHING_LEFT
+    step = int(np.argmin(losses))
+    after = smoothed[len(rates) // 10 + step :]
+    if np.all(after <= after[0]):
+        return f"the smoothed loss was still falling at the highest rate, {rates[-1]:.3g}"
+    rate = float(kept[step]) / 10
+    return rate if rate >= rates[0] else f"it would be below the lowest rate, {rates[0]:.3g}"
+
+
+_NOTHING_LEFT = "the smoothed loss is not finite after the first tenth of the steps"
+
+
+def _trimmed(rates: _Array, smoothed: _Array) -> tuple[_Array, _Array]:
+    """What fastai looks at: not the first tenth, not the last five, nothing that is not finite."""
+    kept = slice(len(rates) // 10, len(rates) - 5)
+    kept = slice(kept.start, kept.start + _finite_steps(smoothed[kept]))
+    return rates[kept], _scaled(smoothed[kept])
+
+
+def _too_few(steps: int, *, diverged: bool) -> str:
+    """The reason for seeing nothing in less than the fewest steps."""
+    if diverged and not steps:
+        return "the loss was not finite from the first step on"
+    if diverged:
+        return f"the loss was finite for only {steps} steps, and it takes {_FEWEST_STEPS} to see it"
+    return f"the test has only {steps} steps, and it takes {_FEWEST_STEPS} to see it"
+
+
+def _finite_steps(values: _Array) -> int:
+    """How many there are before the first that is not finite."""
+    return int(np.argmin(np.append(np.isfinite(values), False)))
+
+
+def _scaled(values: _Array) -> _Array:
+    """The values over a power of two, so that the largest is about 1."""
+    largest = np.max(np.abs(values), initial=0.0)
+    return np.asarray(np.ldexp(values, -np.frexp(largest)[1]))
+
+
+def _moving(values: _Array, window: int, average: Callable[[_Array], _Array]) -> _Array:
+    """The average of the window around each value; of the first and the last window at the ends."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, window)
+    rows = 4096  # a few megabytes at a time
+    averages = [average(windows[i : i + rows]) for i in range(0, len(windows), rows)]
+    middles = np.arange(len(values)) - window // 2
+    return np.concatenate(averages)[np.clip(middles, 0, len(windows) - 1)]
+
+
+def _midmean(windows: _Array) -> _Array:
+    """The mean of the middle half of each window: as indifferent to outliers as to their lack."""
+    quarter = windows.shape[1] // 4
+    return _mean(np.sort(windows, axis=1)[:, quarter : windows.shape[1] - quarter])
+
+
+def _mean(windows: _Array) -> _Array:
+    return np.asarray(np.mean(windows, axis=1))
+
+
+def _noise(values: _Array) -> float:
+    """The standard deviation of the noise, were it normal, from the differences of neighbours.
+
+    From the upper tenth of them, not the middle, since noise with long tails misleads an average
+    by those.
+    """
+    differences = np.diff(values)
+    sizes = np.abs(differences - np.median(differences))
+    normal_tenth = 1.645  # beyond which, on either side, is a tenth of all
+    return float(np.quantile(sizes, 0.9)) / normal_tenth / 2**0.5

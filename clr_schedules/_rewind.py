@@ -1,0 +1,198 @@
+"""What a training changes, remembered, and put back bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from clr_schedules import _keras
+
+# What `fit` and `evaluate` themselves set on a model. The rest of an unbuilt model's attributes
+# come to be when it is built, and stay.
+_SET_BY_FIT = (
+    "history",
+    "stop_training",
+    "stop_evaluating",
+    "train_function",
+    "train_tf_function",
+    "test_function",
+    "steps_per_execution",
+    "_steps_per_execution",
+    "_eval_epoch_iterator",
+    "_eval_data_handler",
+    "_jax_state",
+    "_jax_state_synced",
+    "_learning_rate",
+    "_hyper",
+    "_symbolic_build",
+)
+_ABSENT = object()
+
+
+class Snapshot:
+    """The state of a model, its optimizers and the random numbers, at the time of its making.
+
+    `restore` puts everything back. Objects stay the same objects; compiled functions are kept. A
+    model that is not built is built meanwhile, and goes back to its first weights.
+    """
+
+    def __init__(self, model: Any, optimizers: list[Any], engine: ModuleType) -> None:
+        self._model = model
+        self._optimizers = optimizers
+        self._engine = engine
+        self._values: list[tuple[Any, Any]] = []
+        self._seen: set[int] = set()
+        self._built = {id(thing): _keras.is_built(thing) for thing in (model, *optimizers)}
+        self._attributes = [
+            (thing, dict(vars(thing)) if self._built[id(thing)] else _some(vars(thing)))
+            for thing in (model, *optimizers)
+        ]
+        self._modes = [
+            (module, module.training)
+            for module in (model.modules() if hasattr(model, "modules") else ())
+        ]
+        self._restore_globals = _keras.remember_globals()
+        self._first_random = self._random = _random_state()
+        self._restore_tensorflow = list(_tensorflow())
+        self._remember_variables()
+        if hasattr(model, "_symbolic_build"):
+            vars(model)["_symbolic_build"] = self._wrap(model._symbolic_build)
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """A context for what builds the model: what is made and drawn there is there to stay.
+
+        An initializer without a seed draws one when its layer is built, and Keras draws a batch on
+        some backends. After the test the model is built and does not draw again.
+        """
+        before = _random_state()
+        yield
+        if _same(before, self._first_random):
+            self._random = _random_state()
+        self._remember_variables()
+
+    def _wrap(self, build: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            with self.building():
+                build(*args, **kwargs)
+
+        return wrapped
+
+    def _remember_variables(self) -> None:
+        for variable in self._variables():
+            if id(variable) not in self._seen:
+                self._seen.add(id(variable))
+                self._values.append((variable, self._engine.read(variable)))
+
+    def restore(self) -> None:
+        """Puts everything back; what cannot be, does not keep the rest from it."""
+        with contextlib.ExitStack() as stack:
+            for undo in [*self._restore_tensorflow, self._restore_globals]:
+                stack.callback(undo)
+            stack.callback(_set_random_state, self._random)
+            for variable, value in self._values:
+                stack.callback(self._engine.write, variable, value)
+            for module, mode in self._modes:
+                stack.callback(setattr, module, "training", mode)
+            for thing, before in self._attributes:
+                stack.callback(self._restore_attributes, thing, before)
+
+    def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
+        if self._built[id(thing)]:
+            for name in vars(thing).keys() - before.keys():
+                del vars(thing)[name]
+        _put_back(vars(thing), before)
+
+    def _variables(self) -> Iterator[Any]:
+        """The framework's variables, those of Keras unwrapped; some more than once."""
+        model = self._model
+        groups: list[Iterable[Any]] = [model.variables]
+        groups += [metric.variables for metric in model.metrics]
+        for optimizer in self._optimizers:
+            listed = optimizer.variables
+            groups.append(listed() if callable(listed) else listed)
+        # Those that no list has, such as counters of the legacy Keras.
+        for thing in (model, *self._optimizers):
+            groups.append(filter(_is_variable, vars(thing).values()))
+        for group in groups:
+            for variable in group:
+                if (native := self._engine.unwrap(variable)) is not None:
+                    yield native
+        yield from self._engine.native_variables(model)
+
+
+def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
+    for name, value in before.items():
+        if value is _ABSENT:
+            now.pop(name, None)
+        else:
+            now[name] = value
+
+
+def _some(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: attributes.get(name, _ABSENT) for name in _SET_BY_FIT}
+
+
+def _is_variable(thing: Any) -> bool:
+    return hasattr(thing, "assign") and hasattr(thing, "dtype")
+
+
+def _random_state() -> dict[str, Any]:
+    """The state of the generators of Python, NumPy and PyTorch."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - Keras shuffles with it
+    }
+    if torch := sys.modules.get("torch"):
+        state["torch"] = torch.get_rng_state()
+        if torch.cuda.is_initialized():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    if "torch" in state:
+        sys.modules["torch"].set_rng_state(state["torch"])
+    if "cuda" in state:
+        sys.modules["torch"].cuda.set_rng_state_all(state["cuda"])
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two random states are equal: nested arrays and tensors, which `==` does not take."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, list):
+        return all(map(_same, a, b))
+    return np.array_equal(a, b) if hasattr(a, "shape") else bool(a == b)
+
+
+def _tensorflow() -> Iterator[Callable[[], None]]:
+    """TensorFlow's random state; it lends the test seeds of its own meanwhile.
+
+    An eager random operation keeps its position in a cache that goes by its seeds and can only be
+    cleared as a whole. With other seeds, the test leaves the positions of the user's alone.
+    """
+    if "tensorflow" not in sys.modules:
+        return
+    from tensorflow.python.eager import context
+    from tensorflow.python.ops import stateful_random_ops
+
+    eager = vars(context.context())
+    before = {name: eager.get(name, _ABSENT) for name in ("_seed", "_rng")}
+    seed, generator = before.values()
+    lent = random.Random(None if seed is None else f"range test of {seed}, {generator.getstate()}")
+    eager.update(_seed=lent.getrandbits(31), _rng=lent)
+    yield lambda: _put_back(eager, before)
+
+    shared = stateful_random_ops.global_generator
+    if shared is not None:
+        state = shared.state.numpy()
+        yield lambda: shared.reset(state)

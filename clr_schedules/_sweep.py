@@ -1,0 +1,137 @@
+"""A range test under way: the rates to come, what the steps so far returned, and when to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Sweep:
+    """Hands out the learning rates and takes the logs of the train steps.
+
+    Args:
+        rates: The learning rate of every step, float64.
+        dtype: The type in which the optimizer takes its rate.
+        stop_factor: The sweep ends when the smoothed loss is this many times its best.
+        smoothing: The weight of the past in the smoothed loss.
+        chunk: The largest number of steps that a call of the train function takes.
+
+    Attributes:
+        rate: The rate of the step that runs (or is traced) now; the optimizer reads it.
+        on_rate: Called with the rate as each step begins; for optimizers that must be given it.
+        building: A context for what builds the model.
+        flush: Records the steps that were taken and are not recorded yet.
+        smoothing: As given.
+        taken: The number of steps recorded.
+        stop_reason: Why the sweep ended; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        rates: NDArray[np.float64],
+        dtype: str,
+        *,
+        stop_factor: float,
+        smoothing: float,
+        chunk: int,
+    ) -> None:
+        self.rates = rates
+        self.table = rates.astype(dtype)
+        self.chunk = chunk
+        self.rate: Any = self.table[0]
+        self.on_rate: Callable[[Any], Any] = lambda rate: None
+        self.building: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+        self.flush: Callable[[], None] = lambda: None
+        self.taken = 0
+        self.stop_reason: str | None = None
+        self._stop_factor = stop_factor
+        self.smoothing = smoothing
+        self._average = 0.0
+        self._best = math.inf
+        self._first: float | None = None
+        self._lowest = math.inf
+        self._logs: dict[str, list[float]] = {}
+
+    def __len__(self) -> int:
+        """The number of steps planned."""
+        return len(self.rates)
+
+    @property
+    def remaining(self) -> int:
+        """The number of steps that are still to be taken."""
+        return 0 if self.stop_reason else len(self) - self.taken
+
+    def upcoming(self) -> Iterator[Any]:
+        """The rates of the next call's steps."""
+        yield from self.table[self.taken : self.taken + min(self.chunk, self.remaining)]
+
+    def begin_step(self, rate: Any) -> None:
+        """Makes this (a number or a tensor) the rate of the step that follows."""
+        self.rate = rate
+        self.on_rate(rate)
+
+    def add(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Records the logs of some steps, an array of one entry a step for each name.
+
+        What comes after the step at which the sweep ends is dropped.
+
+        Returns:
+            The logs of the last step recorded, and its learning rate.
+        """
+        columns = {name: np.asarray(values, np.float64) for name, values in logs.items()}
+        for row in range(len(columns["loss"])):
+            if not self.remaining:
+                break
+            for name, values in columns.items():
+                self._logs.setdefault(name, []).append(float(values[row]))
+            self._judge(float(columns["loss"][row]))
+        return self.last
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The logs of the last step recorded, and its learning rate."""
+        if not self.taken:
+            return {}
+        return {
+            **{name: values[-1] for name, values in self._logs.items()},
+            "learning_rate": float(self.rates[self.taken - 1]),
+        }
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """What was recorded: an array of one entry a step for each name."""
+        return {name: np.array(values, np.float64) for name, values in self._logs.items()}
+
+    def end(self, reason: str) -> None:
+        """Ends the sweep, if it has not ended yet."""
+        self.stop_reason = self.stop_reason or reason
+
+    def _judge(self, loss: float) -> None:
+        """Counts a step, and ends the sweep where its loss says so."""
+        rate = self.rates[self.taken]
+        self.taken += 1
+        if not math.isfinite(loss):
+            return self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
+        beta = self.smoothing
+        self._average = beta * self._average + (1 - beta) * loss
+        smoothed = self._average / (1 - beta**self.taken)
+        self._first = smoothed if self._first is None else self._first
+        self._lowest = min(self._lowest, loss)
+        self._best = min(self._best, smoothed)
+        # A factor says nothing where a loss goes below zero: there, the descent is the measure.
+        scale = self._best
+        if self._lowest < 0:
+            scale = max(self._first - self._best, abs(self._best))
+        if smoothed - self._best > (self._stop_factor - 1) * scale:
+            return self.end(
+                f"diverged: the smoothed loss was {self._stop_factor:g} times its best "
+                f"at a learning rate of {rate:.3g}"
+            )
+        if self.taken == len(self):
+            self.end(f"completed: reached the last learning rate, {rate:.3g}")
+        return None

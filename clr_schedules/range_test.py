@@ -1,0 +1,574 @@
+"""The learning-rate range test: bounds that are read off a curve, not guessed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_schedules import _arguments, _engines, _keras, _reading
+from clr_schedules._interrupts import Interrupts
+from clr_schedules._rewind import Snapshot
+from clr_schedules._sweep import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from clr_schedules.schedules.base import Schedule
+
+_S = TypeVar("_S", bound="Schedule")
+_Array = NDArray[np.float64]
+
+# Where neither `num_steps` nor `epochs` is given: an epoch, but within these. Fewer show little on
+# eight decades of rates; more show no more.
+_FEWEST_STEPS, _MOST_STEPS = 200, 1000
+# Steps a call of the train function, where the user names no number.
+_CHUNK = 20
+# The number of times that the validation data are evaluated on the way.
+_VALIDATIONS = 30
+
+
+def lr_range_test(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    min_lr: float = 1e-7,
+    max_lr: float = 10.0,
+    num_steps: int | None = None,
+    epochs: int | None = None,
+    growth: str = "exponential",
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    validation_data: Any = None,
+    stop_factor: float = 4.0,
+    smoothing: float = 0.98,
+    steps_per_execution: int | None = None,
+    verbose: Any = "auto",
+) -> RangeTestResult:
+    """Trains the model at a rate that rises from step to step, records the losses, and rewinds it.
+
+    The rate of step ``i`` of ``n`` (from 0) is ::
+
+        min_lr * (max_lr / min_lr) ** (i / (n - 1))       growth="exponential"
+        min_lr + (max_lr - min_lr) * (i / (n - 1))        growth="linear", as in the paper
+
+    The steps are those of `fit`, compiled as the model was compiled, with its own `train_step`. The
+    loss and the metrics are those of each batch alone, not means over the epoch so far.
+
+    **Afterwards the model is as it was**, bit for bit: weights, optimizer, metrics, seed
+    generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
+    names, the compiled functions and the history. So it is after an error, a loss that is not
+    finite, and Ctrl-C. A model that was not built is built, as by `fit`, with its first weights.
+
+    Some things cannot be rewound: the position of a generator or an iterator; the shuffling of a
+    `tf.data.Dataset` or `PyDataset` object that keeps the state of it (arrays do not); what a
+    custom `train_step` does to Python objects of its own, or to files.
+
+    Args:
+        model: A compiled Keras model.
+        x: The training data, as `fit` takes them: arrays, a dictionary or a list of arrays, a
+            `tf.data.Dataset`, a `PyDataset`, a `DataLoader`, a generator.
+        y: The targets, where they are not part of ``x``.
+        min_lr: The rate of the first step. Above 0.
+        max_lr: The rate of the last step. Above ``min_lr``.
+        num_steps: The number of train steps, at least 2. Where the data are shorter, they are gone
+            through again. Default: one epoch, but at least 200 and at most 1,000 steps.
+        epochs: Instead of ``num_steps``: as many steps as this many epochs have.
+        growth: ``"exponential"`` or ``"linear"``.
+        batch_size: Samples a batch, as for `fit`. Default: 32 for arrays; other data have their
+            own.
+        sample_weight: Weights of the samples, as for `fit`.
+        validation_data: Data on which the model is evaluated at some 30 rates on the way, as for
+            `fit`.
+        stop_factor: The test ends when the smoothed loss is this many times its best. Above 1;
+            infinity lets only a loss that is not finite end it.
+        smoothing: The weight of the past in the smoothed loss, an exponential moving average
+            without the bias of its start. From 0 (none) to below 1.
+        steps_per_execution: The steps in one call into the compiled graph. Default: what the model
+            was compiled with, or a number that suits its speed.
+        verbose: 0 shows nothing, 1 (or ``"auto"``) a progress bar, 2 one line at the end.
+
+    Returns:
+        The curve. ``suggest()`` reads the bounds off it, ``plot()`` draws it.
+
+    Raises:
+        TypeError, ValueError: If an argument is of the wrong kind or out of range; if the model is
+            not compiled, has no optimizer or several, or one whose rate cannot be set; if its
+            `train_step` returns no loss; if the length of the data is unknown and ``num_steps`` is
+            not given.
+
+    Source:
+        Leslie N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2015,
+        https://arxiv.org/abs/1506.01186, section 3.3 ("LR range test"). The exponential growth, the
+        smoothing and the end at four times the best loss: fastai's ``lr_find``.
+
+    Example:
+        >>> import keras, numpy as np, clr_schedules as clr
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(), loss="mse")
+        >>> x = np.random.default_rng(0).normal(size=(640, 2))
+        >>> result = clr.lr_range_test(model, x, x @ [[1.0], [-2.0]], verbose=0)
+        >>> suggestion = result.suggest()
+        >>> 0.05 < suggestion.max_lr < 1
+        True
+        >>> lr = suggestion.schedule(clr.Triangular2, step_size=80)
+        >>> model.compile(keras.optimizers.SGD(lr), loss="mse")
+    """
+    optimizers = _optimizers(model)
+    batch_size = None if batch_size is None else _arguments.count("batch_size", batch_size)
+    num_steps = _num_steps(x, batch_size, num_steps, epochs)
+    rates = _rates(min_lr, max_lr, num_steps, growth)
+    if steps_per_execution is not None:
+        steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
+    sweep = Sweep(
+        rates,
+        _keras.floatx(),
+        stop_factor=_stop_factor(stop_factor),
+        smoothing=_smoothing(smoothing),
+        chunk=_chunk(model, steps_per_execution, num_steps, validation_data is not None),
+    )
+    watcher = _watcher(model, sweep, validation_data, batch_size, _verbosity(verbose))
+    engine = _engines.engine()
+    with Interrupts() as interrupts:
+        snapshot = Snapshot(model, optimizers, engine)
+        try:
+            try:
+                engine.lend_rate(optimizers[-1], sweep)
+                engine.lend_chunk(model, sweep.chunk)
+                sweep.building = snapshot.building
+                vars(model)["train_function"] = engine.train_function(model, sweep)
+                model.fit(
+                    x,
+                    y,
+                    batch_size=batch_size,
+                    sample_weight=sample_weight,
+                    epochs=num_steps,
+                    verbose=0,
+                    callbacks=[watcher],
+                )
+                sweep.flush()
+                sweep.end(f"stopped early, after {sweep.taken} of {num_steps} steps")
+            finally:
+                interrupts.hold()
+        finally:
+            snapshot.restore()
+            watcher.close()
+    return _result(sweep, watcher, growth)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RangeTestResult:
+    """The curve of a range test: losses and metrics of single batches against the learning rate.
+
+    Attributes:
+        learning_rates: The rate of each step taken, float64, shape ``(steps,)``, rising.
+        losses: The loss of each step's batch alone. Where the test ended with a loss that is not
+            finite, that is the last.
+        smoothed_losses: Their exponential moving average, without the bias of its start.
+        metrics: For the name of each metric, its values on each step's batch alone.
+        stop_reason: Why the test ended: ``"completed: …"``, ``"diverged: …"``, ``"stopped …"``.
+        growth: ``"exponential"`` or ``"linear"``.
+        validation_learning_rates: The rates at which the validation data were evaluated; empty
+            without them.
+        validation_losses: The loss on the validation data there.
+        validation_metrics: The metrics on the validation data there.
+    """
+
+    learning_rates: _Array
+    losses: _Array
+    smoothed_losses: _Array
+    metrics: Mapping[str, _Array]
+    stop_reason: str
+    growth: str = "exponential"
+    validation_learning_rates: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
+    validation_losses: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
+    validation_metrics: Mapping[str, _Array] = dataclasses.field(default_factory=dict)
+
+    def suggest(self) -> Suggestion:
+        """Reads the bounds of a cycle, and three single rates, off the curve.
+
+        ``base_lr`` and ``max_lr`` follow the paper's rule, on the accuracy if the metrics have one:
+        the accuracy begins to rise at the one, and slows, becomes ragged or falls at the other.
+        On the loss otherwise: it begins to fall, and is about to blow up.
+
+        Returns:
+            The suggestion. What the curve does not show is None there, with a reason.
+        """
+        accuracies = [values for name, values in self.metrics.items() if _is_accuracy(name)]
+        reading = _reading.read(
+            self.learning_rates,
+            self.losses,
+            self.smoothed_losses,
+            np.mean(accuracies, axis=0) if accuracies else None,
+        )
+        fields = {field.name for field in dataclasses.fields(Suggestion)}
+        return Suggestion(**{k: v for k, v in vars(reading).items() if k in fields})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the loss and the accuracy against the rate, the suggested bounds marked.
+
+        See `clr_schedules.plotting.plot_range_test`.
+        """
+        from clr_schedules import plotting
+
+        return plotting.plot_range_test(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result to a JSON file, which `load` reads.
+
+        The file is written beside and renamed, so that it is never half there.
+
+        Args:
+            path: Where to. A file that is there is replaced.
+        """
+        content = {
+            "class": type(self).__name__,
+            **{
+                field.name: _to_json(getattr(self, field.name))
+                for field in dataclasses.fields(self)
+            },
+        }
+        _write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RangeTestResult:
+        """Reads a file that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The result, equal to the saved one bit for bit.
+
+        Raises:
+            ValueError: If the file is something else.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("class") != cls.__name__:
+                raise ValueError("of another class")
+            return cls(**{name: _from_json(value) for name, value in content.items()})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Argument `path` must be a file that `{cls.__name__}.save` wrote. "
+                f"Received: path={str(path)!r}, which is not: {error}"
+            ) from error
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Writes a table with a line a step: learning rate, loss, smoothed loss, each metric.
+
+        The file is written beside and renamed, so that it is never half there.
+
+        Args:
+            path: Where to. A file that is there is replaced.
+        """
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["step", "learning_rate", "loss", "smoothed_loss", *self.metrics])
+        columns = self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()
+        for step, row in enumerate(zip(*columns, strict=True)):
+            writer.writerow([step, *map(float, row)])
+        _write(path, table.getvalue())
+
+    def __repr__(self) -> str:
+        steps = len(self.learning_rates)
+        between = ""
+        if steps:
+            first, last = self.learning_rates[[0, -1]]
+            between = f" from {first:.3g} to {last:.3g}"
+        validated = len(self.validation_learning_rates)
+        return (
+            f"<RangeTestResult: {steps} steps{between}"
+            f"{f', validated at {validated} rates' if validated else ''}; {self.stop_reason}>"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """What a range test suggests; None where its curve does not show it.
+
+    Attributes:
+        base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
+        max_lr: Its upper bound.
+        steepest: The rate where the smoothed loss falls fastest (fastai's ``steep``).
+        valley: The rate two thirds... of the longest descent (fastai's ``valley``).
+        minimum: A tenth of the rate where the smoothed loss is lowest (fastai's ``minimum``).
+        reasons: Why each name that is None is None.
+    """
+
+    base_lr: float | None
+    max_lr: float | None
+    steepest: float | None
+    valley: float | None
+    minimum: float | None
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def schedule(self, kind: Callable[..., _S], step_size: int, **kwargs: Any) -> _S:
+        """A cyclical schedule between the suggested bounds.
+
+        Args:
+            kind: `Triangular`, `Triangular2`, `ExpRange`, `Cyclical`, or a function that takes
+                ``base_lr``, ``max_lr`` and ``step_size`` by name.
+            step_size: The length of a half-cycle in iterations.
+            **kwargs: What else it takes, such as ``gamma`` for `ExpRange`.
+
+        Returns:
+            The schedule.
+
+        Raises:
+            ValueError: If the curve did not show a bound; the message says why.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> suggestion = clr.Suggestion(1e-3, 6e-3, None, None, None)
+            >>> suggestion.schedule(clr.Triangular2, step_size=2000)
+            Triangular2(base_lr=0.001, max_lr=0.006, step_size=2000)
+        """
+        missing = [name for name in ("base_lr", "max_lr") if getattr(self, name) is None]
+        if missing:
+            why = "; ".join(f"{name} is None: {self.reasons.get(name, '')}" for name in missing)
+            raise ValueError(f"The range test shows no bounds for a cycle. {why}")
+        return kind(base_lr=self.base_lr, max_lr=self.max_lr, step_size=step_size, **kwargs)
+
+
+def _optimizers(model: Any) -> list[Any]:
+    """The model's optimizer, and within it the one that has the rate, if it is another."""
+    if not isinstance(model, _keras.keras.Model):
+        raise TypeError(_arguments.received("model", "a Keras model", model))
+    rule = "a model that is compiled with one optimizer"
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        raise ValueError(_arguments.received("model", rule, model))
+    found = [optimizer]
+    while (inner := getattr(found[-1], "inner_optimizer", None)) is not None:
+        found.append(inner)
+    others = [
+        f"{name}={value}"
+        for name, value in vars(model).items()
+        if isinstance(value, _keras.keras.optimizers.Optimizer) and value not in found
+    ]
+    if others:
+        raise ValueError(
+            f"{_arguments.received('model', rule, model)}, which also has {', '.join(others)}"
+        )
+    if not {"_learning_rate", "_hyper"} & vars(found[-1]).keys():
+        raise ValueError(
+            _arguments.received("model", "one whose optimizer has a learning rate", optimizer)
+        )
+    return found
+
+
+def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> int:
+    """The number of steps of the whole test."""
+    if num_steps is not None:
+        if epochs is not None:
+            raise ValueError(
+                "Only one of `num_steps` and `epochs` can be given. "
+                f"Received: num_steps={num_steps!r}, epochs={epochs!r}"
+            )
+        num_steps = _arguments.count("num_steps", num_steps)
+    else:
+        given = None if epochs is None else _arguments.count("epochs", epochs)
+        epoch = _batches(x, batch_size)
+        if epoch is None:
+            raise ValueError(
+                "Argument `num_steps` must be given for data of unknown length. "
+                f"Received: x={type(x).__name__}, num_steps=None"
+            )
+        num_steps = given * epoch if given else min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
+    if num_steps < 2:
+        raise ValueError(_arguments.received("num_steps", "at least 2", num_steps))
+    return int(num_steps)
+
+
+def _batches(x: Any, batch_size: int | None) -> int | None:
+    """The number of batches in an epoch; None where the data do not tell."""
+    if hasattr(x, "cardinality"):  # a tf.data.Dataset; negative if infinite or unknown
+        length = int(x.cardinality())
+        return length if length > 0 else None
+    if hasattr(x, "num_batches"):  # a PyDataset
+        return None if x.num_batches is None else int(x.num_batches)
+    while isinstance(x, (dict, list, tuple)) and len(x):
+        x = next(iter(x.values() if isinstance(x, dict) else x))
+    if shape := getattr(x, "shape", None):
+        return -(-int(shape[0]) // (batch_size or 32))
+    try:
+        return len(x)  # a DataLoader, a Sequence of the legacy Keras
+    except TypeError:
+        return None
+
+
+def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
+    min_lr = _arguments.rate("min_lr", min_lr, zero=False)
+    max_lr = _arguments.rate("max_lr", max_lr, zero=False)
+    if max_lr <= min_lr:
+        raise ValueError(
+            "Argument `max_lr` must be above `min_lr`. "
+            f"Received: max_lr={max_lr!r}, min_lr={min_lr!r}"
+        )
+    space = {"exponential": np.geomspace, "linear": np.linspace}
+    return space[_arguments.choice("growth", growth, list(space))](min_lr, max_lr, num_steps)
+
+
+def _stop_factor(value: Any) -> float:
+    rule = "a number above 1"
+    if isinstance(value, float) and value == math.inf:
+        return value
+    number = _arguments.real("stop_factor", value, rule)
+    if number <= 1:
+        raise ValueError(_arguments.received("stop_factor", rule, value))
+    return number
+
+
+def _smoothing(value: Any) -> float:
+    rule = "a number of at least 0 and below 1"
+    number = _arguments.real("smoothing", value, rule)
+    if not 0 <= number < 1:
+        raise ValueError(_arguments.received("smoothing", rule, value))
+    return number
+
+
+def _verbosity(value: Any) -> int:
+    if value == "auto":
+        return 1
+    if value not in (0, 1, 2):
+        raise ValueError(_arguments.received("verbose", "'auto', 0, 1 or 2", value))
+    return int(value)
+
+
+def _chunk(model: Any, wanted: int | None, num_steps: int, validated: bool) -> int:
+    """The number of steps a call: what is wanted, or enough to save time and few to validate."""
+    compiled = getattr(model, "steps_per_execution", None) or 1
+    chunk = wanted or max(_CHUNK, int(compiled))
+    return max(1, min(chunk, num_steps // _VALIDATIONS)) if validated else chunk
+
+
+def _is_accuracy(name: str) -> bool:
+    return "acc" in name.lower()
+
+
+def _watcher(model: Any, sweep: Sweep, validation_data: Any, batch_size: int | None, verbose: int) -> Any:
+    """The callback that shows the progress, evaluates on the way, and ends `fit`.
+
+    A function and not a class, so that importing this module is cheap.
+    """
+
+    class Watcher(_keras.keras.callbacks.Callback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.bar: Any = None
+            self.validation: list[dict[str, float]] = []
+            self._due = np.linspace(0, len(sweep), _VALIDATIONS + 1)[1:].round()
+            self._before = 0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self._before = sweep.taken
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._show()
+            if validation_data is not None:
+                self._validate()
+            if not sweep.remaining:
+                model.stop_training = True
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            sweep.flush()
+            if sweep.taken == self._before:
+                sweep.end(f"stopped: the data ended after {sweep.taken} of {len(sweep)} steps")
+            if not sweep.remaining:
+                model.stop_training = True
+
+        def _show(self) -> None:
+            if not (verbose and sweep.taken):
+                return
+            if self.bar is None:
+                self.bar = _keras.keras.utils.Progbar(
+                    len(sweep), verbose=verbose, stateful_metrics=list(sweep.last)
+                )
+            self.bar.update(sweep.taken, list(sweep.last.items()), finalize=False)
+
+        def _validate(self) -> None:
+            sweep.flush()
+            passed = int(np.searchsorted(self._due, sweep.taken, side="right"))
+            self._due = self._due[passed:]
+            if not (passed and math.isfinite(sweep.last["loss"])):
+                return
+            features, *rest = (
+                validation_data if isinstance(validation_data, (tuple, list)) else [validation_data]
+            )
+            logs = self.model.evaluate(
+                features,
+                *rest[:1],
+                sample_weight=rest[1] if rest[1:] else None,
+                batch_size=batch_size,
+                verbose=0,
+                return_dict=True,
+            )
+            if hasattr(model, "train"):  # PyTorch's mode, which `evaluate` leaves changed
+                model.train()
+            rate = {"learning_rate": sweep.last["learning_rate"]}
+            self.validation.append({name: float(log) for name, log in logs.items()} | rate)
+
+        def close(self) -> None:
+            """Leaves the terminal as it should be: at the beginning of a line."""
+            if self.bar is not None:
+                self.bar.update(sweep.taken, list(sweep.last.items()), finalize=True)
+
+    return Watcher()
+
+
+def _result(sweep: Sweep, watcher: Any, growth: str) -> RangeTestResult:
+    metrics = sweep.columns()
+    losses = metrics.pop("loss", np.empty(0))
+    validation = {
+        name: np.array([logs[name] for logs in watcher.validation])
+        for name in (watcher.validation[0] if watcher.validation else ())
+    }
+    return RangeTestResult(
+        learning_rates=sweep.rates[: sweep.taken].copy(),
+        losses=losses,
+        smoothed_losses=_reading.smooth(losses, sweep.smoothing),
+        metrics=MappingProxyType(metrics),
+        stop_reason=str(sweep.stop_reason),
+        growth=growth,
+        validation_learning_rates=validation.pop("learning_rate", np.empty(0)),
+        validation_losses=validation.pop("loss", np.empty(0)),
+        validation_metrics=MappingProxyType(validation),
+    )
+
+
+def _to_json(value: Any) -> Any:
+    """Arrays as lists; numbers that JSON does not have as the strings that `float` reads."""
+    if isinstance(value, Mapping):
+        return {name: _to_json(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return [entry if math.isfinite(entry) else str(entry) for entry in value.tolist()]
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return MappingProxyType({name: _from_json(entry) for name, entry in value.items()})
+    return np.array(value, np.float64) if isinstance(value, list) else value
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a file beside the path and renames it, so that the path never names half a file."""
+    path = Path(path)
+    half_done = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        half_done.write_text(text, encoding="utf-8", newline="")
+        half_done.replace(path)
+    finally:
+        half_done.unlink(missing_ok=True)
