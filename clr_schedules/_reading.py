@@ -151,12 +151,11 @@ class _Fall:
         self.depth = self.level - self.floor
         # The noise before it falls and on the way: what comes later may be of another size.
         before = self.values[: max(self.bottom + 1, 4 * self.window)]
-        noise = _noise(before)
+        noise = max(_noise(before), _ROUNDING * float(np.max(np.abs(before))))
         self.error = noise / self.window**0.5  # the standard error of an average
-        least = max(_VISIBLE * self.depth, _ROUNDING * float(np.max(np.abs(before))))
         # The differences of averages, and of single values, that are seen.
-        self.step = max(least, _SIGNIFICANT * self.error)
-        self.jump = max(least, _SIGNIFICANT * noise)
+        self.step = max(_VISIBLE * self.depth, _SIGNIFICANT * self.error)
+        self.jump = max(_VISIBLE * self.depth, _SIGNIFICANT * noise)
         self.seen = self.depth > self.step
 
     def why_unseen(self) -> str:
@@ -166,7 +165,7 @@ class _Fall:
         return "the loss did not fall by more than its noise"
 
     def begins(self) -> int | None:
-        """The last step at the first level, or None if that level lasts for less than a window."""
+        """The last step at the first level, or None if that lasts for no longer than a window."""
         step = int(np.argmax(self.averages < self.level - self.step)) - 1
         return step if step >= self.window else None
 
@@ -271,8 +270,8 @@ def _steepest(rates: _Array, smoothed: _Array) -> float | str:
     rates, smoothed = _trimmed(rates, smoothed)
     if len(rates) < 2:
         return _NOTHING_LEFT
-    # Rates that differ in their last place may have the same logarithm.
-    slopes = np.diff(smoothed) / np.maximum(np.diff(np.log(rates)), 2.0**-53)
+    # The logarithm of their ratio, also of rates that are close to each other.
+    slopes = np.diff(smoothed) / np.log1p(np.diff(rates) / rates[:-1])
     step = int(np.argmin(slopes))
     return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
 
@@ -360,7 +359,10 @@ def _moving(values: _Array, window: int, average: Callable[[_Array], _Array]) ->
 
 
 def _midmean(windows: _Array) -> _Array:
-    """The mean of the middle half of each window: as indifferent to outliers as to their lack."""
+    """The mean of the middle half of each window.
+
+    Outliers do not move it; and unlike a median, it averages noise that has few values, too.
+    """
     quarter = windows.shape[1] // 4
     return _mean(np.sort(windows, axis=1)[:, quarter : windows.shape[1] - quarter])
 

@@ -1,0 +1,524 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clr_schedules import _reading
+
+NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
+SMOOTHING = 0.98
+
+
+def read(rates, losses, accuracies=None):
+    losses = np.asarray(losses, float)
+    return _reading.read(rates, losses, _reading.smooth(losses, SMOOTHING), accuracies)
+
+
+def rates_of(steps, low=1e-7, high=10.0):
+    return np.geomspace(low, high, steps)
+
+
+def with_ups_and_downs(steps, seed=0, noise=0.1):
+    """A loss that begins to fall at 1e-4 and blows up at 1, and accuracies to go with it."""
+    rng = np.random.default_rng(seed)
+    rates = rates_of(steps)
+    learned = 1 / (1 + (1e-3 / rates) ** 1.5)
+    losses = 2.3 - 2 * learned + 3 * np.maximum(0, np.log(rates)) ** 2
+    losses = losses + noise * rng.standard_normal(steps)
+    accuracies = 0.1 + 0.8 * learned * (rates < 1) + 0.3 * noise * rng.standard_normal(steps)
+    return rates, losses, accuracies
+
+
+def check(reading, rates):
+    """What holds for every reading."""
+    for name in NAMES:
+        rate = getattr(reading, name)
+        assert (rate is None) == (name in reading.reasons)
+        if rate is None:
+            reason = reading.reasons[name]
+            assert reason
+            assert reason[0].islower()
+            assert not reason.endswith(".")
+        else:
+            assert isinstance(rate, float)
+            assert rates[0] <= rate <= rates[-1]
+    if reading.base_lr is not None and reading.max_lr is not None:
+        assert reading.base_lr < reading.max_lr
+
+
+def nothing(reading, reason):
+    assert [getattr(reading, name) for name in NAMES] == [None] * 5
+    assert set(reading.reasons) == set(NAMES)
+    assert set(reading.reasons.values()) == {reason}
+
+
+# The smoothed loss -------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), max_size=50),
+    st.just(0.0) | st.just(0.98) | st.floats(0, 1, exclude_max=True),
+)
+def test_smoothing_is_a_weighted_mean_of_the_losses_so_far(losses, smoothing):
+    smoothed = _reading.smooth(np.array(losses), smoothing)
+    assert smoothed.dtype == np.float64
+    assert len(smoothed) == len(losses)
+    for i, value in enumerate(smoothed):
+        weights = smoothing ** np.arange(i, -1, -1.0)
+        assert value == pytest.approx(np.average(losses[: i + 1], weights=weights), abs=1e-6)
+
+
+def test_smoothing_is_that_of_the_formula():
+    losses = np.random.default_rng(0).random(1000)
+    smoothed = _reading.smooth(losses, 0.98)
+    average = 0.0
+    for i, loss in enumerate(losses):
+        average = 0.98 * average + 0.02 * loss
+        assert smoothed[i] == pytest.approx(average / (1 - 0.98 ** (i + 1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5, 0.98, 1 - 2**-53])
+def test_a_constant_loss_stays_what_it_is(smoothing):
+    np.testing.assert_allclose(_reading.smooth(np.full(100, 2.3), smoothing), 2.3, rtol=1e-12)
+
+
+def test_what_is_not_finite_spreads():
+    smoothed = _reading.smooth(np.array([1.0, math.inf, 1.0, -math.inf, 1.0, math.nan]), 0.5)
+    np.testing.assert_array_equal(smoothed, [1, math.inf, math.inf, math.nan, math.nan, math.nan])
+
+
+# Whatever the curve ------------------------------------------------------------------------------
+
+numbers = st.floats(width=32) | st.floats() | st.sampled_from([0.0, 1.0, 2.3, math.nan, math.inf])
+finite = st.floats(-10, 10) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def curves(draw, values=numbers, most=80):
+    """Rates, losses, smoothed losses and perhaps accuracies of any values."""
+    steps = draw(st.integers(0, most))
+    # From one draw: rows of a few values, so that curves have levels, slopes and spikes.
+    palette = draw(st.lists(values, min_size=1, max_size=12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    losses = np.array(palette)[rng.integers(0, len(palette), steps)]
+    if draw(st.booleans()):
+        losses = np.sort(losses)[:: draw(st.sampled_from([1, -1]))]
+    if draw(st.booleans()):
+        smoothed = _reading.smooth(losses, draw(st.sampled_from([0.0, 0.5, 0.98])))
+    else:
+        smoothed = np.array(palette)[rng.integers(0, len(palette), steps)]
+    accuracies = None
+    if draw(st.booleans()):
+        accuracies = np.array(palette)[rng.integers(0, len(palette), steps)]
+        if draw(st.booleans()):
+            accuracies = np.linspace(0, 1, steps)
+    low = draw(st.sampled_from([1e-7, 1e-30, 1.0, 0.0]))
+    if draw(st.booleans()) and low:
+        rates = np.geomspace(low, low * draw(st.sampled_from([1.001, 1e3, 1e8])), steps)
+    else:
+        rates = np.linspace(low, low + draw(st.sampled_from([1e-6, 0.1, 1e30])), steps)
+    return rates, losses, smoothed, accuracies
+
+
+@given(curves())
+def test_any_numbers_at_all_are_read_without_a_warning(curve):
+    reading = _reading.read(*curve)
+    if len(curve[0]):
+        check(reading, curve[0])
+    else:
+        nothing(reading, "the test has only 0 steps, and it takes 20 to see it")
+
+
+@given(curves(), st.integers(-60, 60))
+def test_the_answers_scale_with_the_rates(curve, exponent):
+    rates, *rest = curve
+    reading = _reading.read(rates, *rest)
+    scaled = _reading.read(np.ldexp(rates, exponent), *rest)
+    for name in NAMES:
+        rate = getattr(reading, name)
+        expected = rate if rate is None else math.ldexp(rate, exponent)
+        assert getattr(scaled, name) == (None if rate is None else pytest.approx(expected))
+
+
+@given(curves(finite), st.integers(-60, 60))
+def test_the_unit_of_the_loss_does_not_matter(curve, exponent):
+    rates, losses, smoothed, accuracies = curve
+    with np.errstate(over="ignore"):
+        other = np.ldexp(losses, exponent), np.ldexp(smoothed, exponent)
+        back = np.ldexp(other[0], -exponent), np.ldexp(other[1], -exponent)
+    if np.array_equal(back, (losses, smoothed)):  # nothing overflowed, nothing got lost
+        assert _reading.read(rates, *other, accuracies) == _reading.read(*curve)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 0.1, 3.0, 1e30])
+@pytest.mark.parametrize("steps", [50, 100, 400])
+def test_the_units_do_not_matter(factor, steps):
+    rates, losses, accuracies = with_ups_and_downs(steps)
+    for accuracy in (None, accuracies):
+        reading = read(rates, losses, accuracy)
+        assert None not in vars(reading).values()
+        for other, scale in (
+            (read(rates, factor * losses, accuracy), 1),
+            (read(factor * rates, losses, accuracy), factor),
+            (read(rates, -losses.mean() + losses, accuracy), 1),
+        ):
+            for name in NAMES:
+                assert getattr(other, name) == pytest.approx(scale * getattr(reading, name))
+
+
+@pytest.mark.parametrize("tail", [[math.nan], [math.inf, math.nan], [math.nan] * 5])
+@pytest.mark.parametrize("steps", [100, 400])
+def test_a_loss_that_is_no_longer_finite_changes_next_to_nothing(steps, tail):
+    rates, losses, accuracies = with_ups_and_downs(steps)
+    more = rates[-1] * 1.2 ** np.arange(1, len(tail) + 1)
+    for accuracy in (None, accuracies):
+        reading = read(rates, losses, accuracy)
+        longer = read(
+            np.append(rates, more),
+            np.append(losses, tail),
+            None if accuracy is None else np.append(accuracy, tail),
+        )
+        assert (longer.base_lr, longer.max_lr) == (reading.base_lr, reading.max_lr)
+        for name in NAMES:
+            assert 0.5 < getattr(longer, name) / getattr(reading, name) < 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("steps", [100, 400])
+def test_the_bounds_are_where_an_eye_would_put_them(steps, seed):
+    rates, losses, accuracies = with_ups_and_downs(steps, seed)
+    by_loss, by_accuracy = read(rates, losses), read(rates, losses, accuracies)
+    for reading in (by_loss, by_accuracy):
+        check(reading, rates)
+        assert not reading.reasons
+        assert 5e-5 < reading.base_lr < 1e-3  # learning begins at about 1e-4
+    assert 0.3 < by_loss.max_lr < 3  # blows up at 1
+    assert 2e-3 < by_accuracy.max_lr < 1  # level from 1e-2
+    assert by_accuracy.max_lr <= by_loss.max_lr
+
+
+def test_the_accuracy_never_raises_the_maximum_above_what_the_loss_shows():
+    rates, losses, accuracies = with_ups_and_downs(200)
+    late = 0.1 + 0.8 * np.linspace(0, 1, 200) ** 8  # still rising while the loss blows up
+    assert read(rates, losses, late).max_lr == read(rates, losses).max_lr
+    assert read(rates, losses, accuracies).max_lr < read(rates, losses).max_lr
+
+
+@pytest.mark.parametrize("accuracies", [np.zeros(200), np.full(200, math.nan)])
+def test_accuracies_that_say_nothing_leave_it_to_the_loss(accuracies):
+    rates, losses, _ = with_ups_and_downs(200)
+    assert read(rates, losses, accuracies) == read(rates, losses)
+
+
+def test_the_maximum_is_where_the_accuracy_is_first_as_good_as_it_gets():
+    rates = rates_of(200)
+    accuracies = np.clip(0.1 + np.log10(rates / 1e-4) / 4, 0.1, 1)  # from 1e-4 to 4e-1
+    reading = read(rates, 2.3 - accuracies, accuracies)
+    assert reading.max_lr == pytest.approx(0.4, rel=0.7)
+    assert reading.base_lr == pytest.approx(1e-4, rel=2)
+
+
+def test_linear_growth():
+    rates = np.linspace(0.001, 0.2, 200)
+    learned = 1 / (1 + np.exp(-(rates - 0.06) / 0.008))
+    losses = 2.3 - 2 * learned + np.maximum(0, rates - 0.15) * 50
+    reading = read(rates, losses, 0.1 + 0.8 * learned)
+    check(reading, rates)
+    assert 0.03 < reading.base_lr < 0.06
+    assert 0.06 < reading.max_lr < 0.12
+
+
+def test_a_long_test_is_read_too():
+    rates, losses, accuracies = with_ups_and_downs(20_000)
+    reading = read(rates, losses, accuracies)
+    assert not reading.reasons
+    assert 2e-5 < reading.base_lr < 1e-3
+
+
+# What the curve does not show --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 19])
+def test_a_few_steps_show_nothing(steps):
+    losses = np.linspace(2.3, 0.1, steps)
+    reason = f"the test has only {steps} steps, and it takes 20 to see it"
+    nothing(read(rates_of(steps), losses, losses), reason)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_nothing_finite_shows_nothing(value):
+    nothing(
+        read(rates_of(100), np.full(100, value)), "the loss was not finite from the first step on"
+    )
+    few = np.append([2.3, 2.2, 2.1], np.full(97, value))
+    nothing(
+        read(rates_of(100), few),
+        "the loss was finite for only 3 steps, and it takes 20 to see it",
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 2.3, -1e-300, 1e300])
+def test_a_flat_loss_shows_nothing(value):
+    nothing(
+        read(rates_of(200), np.full(200, value)), "the loss did not fall by more than its noise"
+    )
+
+
+def test_the_rounding_of_float32_is_not_a_fall():
+    losses = np.linspace(2.3, 2.3 - 1e-6, 200).astype(np.float32)
+    nothing(read(rates_of(200), losses), "the loss did not fall by more than its noise")
+
+
+NOISES = {
+    "normal": lambda rng, steps: 2.3 + 0.1 * rng.standard_normal(steps),
+    "skewed": lambda rng, steps: rng.exponential(size=steps),
+    "long tails": lambda rng, steps: rng.standard_t(3, steps),
+    "uniform": lambda rng, steps: rng.random(steps),
+    "two values": lambda rng, steps: (rng.random(steps) < 0.3) * 1.0,
+    "spikes": lambda rng, steps: 2.3 + 10 * (rng.random(steps) < 0.03),
+}
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("steps", [20, 50, 100, 400, 1000])
+def test_pure_noise_shows_nothing(noise, steps):
+    shown = 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        reading = read(rates_of(steps), NOISES[noise](rng, steps))
+        shown += len(reading.reasons) < 5
+    assert shown <= 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_loss_that_only_rises_shows_nothing(noise):
+    losses = np.linspace(1, 3, 200) + noise * np.random.default_rng(0).standard_normal(200)
+    nothing(
+        read(rates_of(200), losses), "the loss rose without having fallen by more than its noise"
+    )
+
+
+def test_divergence_from_the_first_step():
+    losses = 10.0 ** np.arange(4)  # and the test stops
+    nothing(read(rates_of(200)[:4], losses), "the test has only 4 steps, and it takes 20 to see it")
+    nothing(
+        read(rates_of(30), 2.0 ** np.arange(30)),
+        "the loss rose without having fallen by more than its noise",
+    )
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_loss_that_still_falls_at_the_highest_rate_shows_no_maximum(noise):
+    rates = rates_of(200)
+    losses = 2.3 - np.maximum(0, np.log10(rates / 1e-4)) / 4
+    losses = losses + noise * np.random.default_rng(0).standard_normal(200)
+    reading = read(rates, losses)
+    check(reading, rates)
+    assert 1e-4 < reading.base_lr < 1e-2
+    assert reading.reasons == {
+        "max_lr": "the loss was still falling at the highest rate, 10",
+        "minimum": "the smoothed loss was still falling at the highest rate, 10",
+    }
+
+
+def test_a_loss_that_stays_low_shows_no_maximum():
+    rates = rates_of(200)
+    losses = 2.3 - 2 / (1 + (1e-3 / rates) ** 2)
+    assert read(rates, losses).reasons["max_lr"] in (
+        "the loss did not rise again up to the highest rate, 10",
+        "the loss was still falling at the highest rate, 10",
+    )
+    losses[150:] = 0.3
+    reason = "the loss did not rise again up to the highest rate, 10"
+    assert read(rates, losses).reasons["max_lr"] == reason
+
+
+def test_an_accuracy_that_still_rises_shows_no_maximum():
+    rates = rates_of(200)
+    accuracies = np.maximum(0.1, 0.1 + np.log10(rates / 1e-4) / 6)
+    reading = read(rates, 2.3 - accuracies, accuracies)
+    assert reading.max_lr is None
+    assert reading.reasons["max_lr"] == "the accuracy was still rising at the highest rate, 10"
+    assert 1e-4 < reading.base_lr < 1e-3
+
+
+def test_learning_from_the_lowest_rate_on_shows_no_base():
+    rates = np.linspace(0.01, 1, 100)
+    losses = np.exp(-20 * rates) + 5 * np.maximum(0, rates - 0.5) ** 2
+    reading = read(rates, losses)
+    assert reading.base_lr is None
+    assert reading.reasons == {"base_lr": "the loss was already falling at the lowest rate, 0.01"}
+    assert 0.2 < reading.max_lr < 1
+    reading = read(rates, losses, 1 - np.exp(-20 * rates))
+    assert reading.reasons == {
+        "base_lr": "the accuracy was already rising at the lowest rate, 0.01"
+    }
+
+
+def test_a_base_that_is_not_below_the_maximum_is_none():
+    rates, losses, _ = with_ups_and_downs(200)
+    late = np.where(rates < 2, 0.1, 0.1 + np.log10(rates / 2))  # rises where the loss blows up
+    reading = read(rates, losses, late)
+    assert reading.max_lr == read(rates, losses).max_lr
+    assert reading.base_lr is None
+    assert reading.reasons["base_lr"].startswith("learning began only at 1.89,")
+    assert reading.reasons["base_lr"].endswith(f"not below max_lr={reading.max_lr:.3g}")
+
+
+def test_a_maximum_below_the_lowest_rate_is_none():
+    # The rates hardly grow, and half of any of them is below the first.
+    rates = np.linspace(1, 1.1, 100)
+    losses = np.concatenate([np.full(40, 2.3), np.linspace(2.3, 0.1, 40), np.linspace(0.2, 9, 20)])
+    reading = read(rates, losses)
+    assert reading.max_lr is None
+    assert reading.reasons["max_lr"] == "it would be below the lowest rate, 1"
+    assert reading.reasons["minimum"] == "it would be below the lowest rate, 1"
+    assert reading.base_lr is not None
+
+
+def test_a_loss_that_is_suddenly_not_finite_is_the_edge():
+    rates = rates_of(100)
+    losses = np.where(rates < 1e-4, 2.3, 2.3 - np.log10(rates / 1e-4) / 3)
+    losses[80:] = math.nan
+    assert read(rates, losses).max_lr == rates[79] / 2
+
+
+# The rules of others -----------------------------------------------------------------------------
+
+
+def trimmed(rates, smoothed):
+    return rates[len(rates) // 10 : -5], smoothed[len(rates) // 10 : -5]
+
+
+def longest_valley(losses):
+    """By the definition: for every step, the longest of all that may come before it, and one."""
+    lengths = []
+    for i, loss in enumerate(losses):
+        before = [lengths[j] for j in range(i) if losses[j] > loss]
+        lengths.append(1 + max(before, default=0))
+    return max(lengths), lengths.index(max(lengths))
+
+
+@given(
+    st.lists(st.integers(0, 9) | st.integers(0, 1000), min_size=20, max_size=120),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_rules_of_others_by_their_definitions(values, seed):
+    smoothed = np.array(values, float)
+    rates = np.cumsum(0.01 + np.random.default_rng(seed).random(len(values)))
+    reading = _reading.read(rates, np.linspace(1, 0, len(rates)), smoothed)
+    kept, inner = trimmed(rates, smoothed)
+
+    slopes = [
+        (inner[i + 1] - inner[i]) / math.log(kept[i + 1] / kept[i]) for i in range(len(kept) - 1)
+    ]
+    steepest = float(kept[int(np.argmin(slopes))]) if min(slopes) < 0 else None
+    assert reading.steepest == steepest
+
+    length, end = longest_valley(inner)
+    start = end - length
+    third = (end - start) / 3
+    assert reading.valley == (kept[start + int(third) + int(third / 2)] if length > 2 else None)
+
+    lowest = int(np.argmin(inner))
+    rate = kept[lowest] / 10
+    shown = rate >= rates[0] and smoothed[len(rates) // 10 + lowest :].max() > inner[lowest]
+    assert reading.minimum == (rate if shown else None)
+
+
+def test_others_on_a_curve_that_can_be_read_by_hand():
+    rates = np.arange(1.0, 41.0)
+    smoothed = np.concatenate(
+        [np.full(10, 9.0), np.arange(9.0, 0, -1), np.arange(1.0, 22.0)]
+    )  # kept: steps 4 to 34; falls by one from step 10 (rate 11) to step 18 (rate 19)
+    losses = np.concatenate([np.full(15, 9.0), np.linspace(9, 0, 10), np.full(15, 20.0)])
+    reading = _reading.read(rates, losses, smoothed)
+    assert reading.steepest == 18  # the last step down is the shortest on the axis of logarithms
+    # Nine entries, the last at step 18; so taken to start at step 9; 3 + 1 steps from there.
+    assert reading.valley == rates[13]
+    assert reading.minimum == 1.9
+
+
+# Quadratics --------------------------------------------------------------------------------------
+
+
+def quadratic(curvature, rates, dimensions=1, noise="none", seed=0):
+    """The range test of gradient descent on a quadratic, its weights in float32."""
+    rng = np.random.default_rng(seed)
+    curvatures = np.geomspace(
+        curvature / 100 if dimensions > 1 else curvature, curvature, dimensions
+    )
+    curvatures = curvatures.astype(np.float32)
+    weights = np.ones(dimensions, np.float32)
+    size = {
+        "added in proportion": 0.3 * curvatures,
+        "added to all alike": np.float32(0.3 * np.linalg.norm(curvatures)),
+    }.get(noise)
+    losses, average, best = [], 0.0, math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step, rate in enumerate(rates):
+            gradients = curvatures * weights
+            losses.append(float(np.float32(0.5) * np.sum(gradients * weights)))
+            average = SMOOTHING * average + (1 - SMOOTHING) * losses[-1]
+            smoothed = average / (1 - SMOOTHING ** (step + 1))
+            best = min(best, smoothed)
+            if not smoothed <= 4 * best:
+                break
+            if noise == "factor of each":
+                gradients *= (1 + 0.3 * rng.standard_normal(dimensions)).astype(np.float32)
+            elif noise == "factor of all":
+                gradients *= np.float32(1 + 0.3 * rng.standard_normal())
+            elif noise != "none":
+                gradients += size * rng.standard_normal(dimensions).astype(np.float32)
+            weights -= np.float32(rate) * gradients
+    return rates[: len(losses)], np.array(losses)
+
+
+def of_the_edge(curvature, *args):
+    """The maximum as a part of the edge of stability, NaN if there is none."""
+    rates, losses = quadratic(curvature, *args)
+    reading = read(rates, losses)
+    check(reading, rates)
+    if reading.max_lr is None:
+        assert reading.reasons["max_lr"] in (
+            "the loss did not rise again up to the highest rate, 1e+03",
+            "the loss did not rise again up to the highest rate, 1e+05",
+        )
+    return math.nan if reading.max_lr is None else reading.max_lr * curvature / 2
+
+
+CURVATURES = (1e-2, 1.0, 1e3)
+NOISY = ("factor of each", "factor of all", "added in proportion", "added to all alike")
+
+
+# In ten dimensions, 1000 steps are so many that weights of the largest curvatures may be rounded
+# to zero on the way: the curve then shows the edge of those that are left.
+@pytest.mark.parametrize("curvature", CURVATURES)
+@pytest.mark.parametrize(
+    ("dimensions", "steps"),
+    [(1, 100), (1, 200), (1, 500), (1, 1000), (10, 100), (10, 200), (10, 500)],
+)
+def test_the_maximum_is_below_the_edge_of_stability(curvature, dimensions, steps):
+    for low, high in ((1e-7, 1e5), (1e-7 / curvature, 1e3 / curvature)):
+        rates = rates_of(steps, low, high)
+        part = of_the_edge(curvature, rates, dimensions)
+        if not math.isnan(part):
+            assert 0.1 <= part <= 1
+        else:
+            # So many steps near the best rate that float32 has no loss left, which could rise.
+            assert steps == 1000
+            assert quadratic(curvature, rates)[1][-1] == 0
+
+
+@pytest.mark.parametrize("noise", NOISY)
+@pytest.mark.parametrize("dimensions", [1, 10])
+@pytest.mark.parametrize("steps", [100, 200, 500])
+def test_the_maximum_is_below_the_edge_of_stability_in_noise(noise, dimensions, steps):
+    for curvature, low, high in [(c, 1e-7, 1e5) for c in CURVATURES] + [(1.0, 1e-7, 1e3)]:
+        rates = rates_of(steps, low, high)
+        parts = [of_the_edge(curvature, rates, dimensions, noise, seed) for seed in range(20)]
+        assert np.sum(np.isnan(parts)) <= 2
+        assert np.nansum([part > 1 for part in parts]) <= 1
+        assert np.sum([math.isnan(part) or 0.1 <= part <= 1 for part in parts]) >= 18
