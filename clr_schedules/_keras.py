@@ -177,19 +177,20 @@ def remember_globals() -> Callable[[], None]:
     from keras.src.backend.common import global_state
 
     attributes = vars(global_state.GLOBAL_STATE_TRACKER)
-    before = dict(attributes)
-    names = dict(before.get("object_name_uids", {}))
-    generator = before.get("global_seed_generator")
+    counters = attributes.get("object_name_uids")
+    names = dict(counters or {})
+    generator = attributes.get("global_seed_generator")
     seed = None if generator is None else keras.ops.convert_to_numpy(generator.state).copy()
 
     def restore() -> None:
-        for name in attributes.keys() - before.keys():
-            del attributes[name]
-        attributes.update(before)
-        if "object_name_uids" in before:
-            before["object_name_uids"].clear()
-            before["object_name_uids"].update(names)
+        attributes["global_seed_generator"] = generator
         if generator is not None:
             generator.state.assign(seed)
+        if counters is None:
+            attributes.pop("object_name_uids", None)
+        else:
+            attributes["object_name_uids"] = counters
+            counters.clear()
+            counters.update(names)
 
     return restore

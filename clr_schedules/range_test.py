@@ -131,15 +131,16 @@ def lr_range_test(
     rates = _rates(min_lr, max_lr, num_steps, growth)
     if steps_per_execution is not None:
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
+    engine = _engines.engine()
+    compiled = engine.steps_per_execution(model)
     sweep = Sweep(
         rates,
         _keras.floatx(),
         stop_factor=_stop_factor(stop_factor),
         smoothing=_smoothing(smoothing),
-        chunk=_chunk(model, steps_per_execution, num_steps, validation_data is not None),
+        chunk=_chunk(steps_per_execution, compiled, num_steps, validation_data is not None),
     )
     watcher = _watcher(model, sweep, validation_data, batch_size, _verbosity(verbose))
-    engine = _engines.engine()
     with Interrupts() as interrupts:
         snapshot = Snapshot(model, optimizers, engine)
         try:
@@ -154,6 +155,7 @@ def lr_range_test(
                     batch_size=batch_size,
                     sample_weight=sample_weight,
                     epochs=num_steps,
+                    shuffle=_can_be_shuffled(x),
                     verbose=0,
                     callbacks=[watcher],
                 )
@@ -394,19 +396,30 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
 
 def _batches(x: Any, batch_size: int | None) -> int | None:
     """The number of batches in an epoch; None where the data do not tell."""
+    if (shape := _shape(x)) is not None:
+        return -(-int(shape[0]) // (batch_size or 32))
     if hasattr(x, "cardinality"):  # a tf.data.Dataset; negative if infinite or unknown
         length = int(x.cardinality())
         return length if length > 0 else None
-    if hasattr(x, "num_batches"):  # a PyDataset
-        return None if x.num_batches is None else int(x.num_batches)
-    while isinstance(x, (dict, list, tuple)) and len(x):
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    if shape := getattr(x, "shape", None):
-        return -(-int(shape[0]) // (batch_size or 32))
     try:
-        return len(x)  # a DataLoader, a Sequence of the legacy Keras
+        # A PyDataset; a DataLoader or a Sequence of the legacy Keras.
+        length = x.num_batches if hasattr(x, "num_batches") else len(x)
     except TypeError:
         return None
+    return None if length is None else int(length)
+
+
+def _can_be_shuffled(x: Any) -> bool:
+    """Whether `fit` can shuffle the data; where it cannot, it warns when it is asked to."""
+    batches = hasattr(x, "__getitem__") and _batches(x, None) is not None
+    return _shape(x) is not None or (batches and not hasattr(x, "cardinality"))
+
+
+def _shape(x: Any) -> Any | None:
+    """The shape of the first of the arrays; None if the data are no arrays."""
+    while isinstance(x, (dict, list, tuple)) and len(x):
+        x = next(iter(x.values() if isinstance(x, dict) else x))
+    return getattr(x, "shape", None) or None
 
 
 def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
@@ -447,10 +460,9 @@ def _verbosity(value: Any) -> int:
     return int(value)
 
 
-def _chunk(model: Any, wanted: int | None, num_steps: int, validated: bool) -> int:
+def _chunk(wanted: int | None, compiled: int, num_steps: int, validated: bool) -> int:
     """The number of steps a call: what is wanted, or enough to save time and few to validate."""
-    compiled = getattr(model, "steps_per_execution", None) or 1
-    chunk = wanted or max(_CHUNK, int(compiled))
+    chunk = wanted or max(_CHUNK, compiled)
     return max(1, min(chunk, num_steps // _VALIDATIONS)) if validated else chunk
 
 

@@ -35,8 +35,10 @@ def figures():
 collect_ignore = [
     "exact.py",
     "keras_under_test.py",
+    "model_zoo.py",
     "other_process.py",
     "small_training.py",
     "strategies.py",
+    "whole_state.py",
     "golden/make.py",
 ]

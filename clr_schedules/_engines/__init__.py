@@ -9,6 +9,8 @@ Each module has
 ``lend_rate(optimizer, sweep)``, ``lend_chunk(model, chunk)``
     have the optimizer take its rate from the sweep, and ``fit`` count that many steps a call. Both
     write into the objects' dictionaries: to put the old values back undoes them.
+``steps_per_execution(model)``
+    the steps a call that the model was compiled with.
 ``native_variables(model)``
     the framework's variables that hang on a model without being Keras's.
 ``unwrap(variable)``
@@ -35,6 +37,11 @@ def engine() -> ModuleType:
 def lend_rate(optimizer: Any, sweep: Sweep) -> None:
     """Has the optimizer take its learning rate from the sweep, as Keras 3 lets any callable."""
     vars(optimizer)["_learning_rate"] = lambda: sweep.rate
+
+
+def steps_per_execution(model: Any) -> int:
+    """The steps a call that a model of Keras 3 was compiled with."""
+    return int(model.steps_per_execution)
 
 
 def lend_chunk(model: Any, chunk: int) -> None:

@@ -9,10 +9,19 @@ import jax
 import numpy as np
 
 from clr_schedules import _engines
-from clr_schedules._engines import lend_chunk, lend_rate
+from clr_schedules._engines import lend_chunk, lend_rate, steps_per_execution
 from clr_schedules._sweep import Sweep
 
-__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+__all__ = [
+    "lend_chunk",
+    "lend_rate",
+    "native_variables",
+    "read",
+    "steps_per_execution",
+    "train_function",
+    "unwrap",
+    "write",
+]
 
 
 def native_variables(model: Any) -> Iterator[Any]:

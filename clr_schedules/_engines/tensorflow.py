@@ -11,10 +11,19 @@ import tensorflow as tf
 
 from clr_schedules import _engines
 from clr_schedules._keras import keras
-from clr_schedules._engines import lend_chunk, lend_rate
+from clr_schedules._engines import lend_chunk, lend_rate, steps_per_execution
 from clr_schedules._sweep import Sweep
 
-__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+__all__ = [
+    "lend_chunk",
+    "lend_rate",
+    "native_variables",
+    "read",
+    "steps_per_execution",
+    "train_function",
+    "unwrap",
+    "write",
+]
 
 # Between two looks at the clock, the keyboard and the progress bar.
 _SECONDS_PER_CALL = 0.25
@@ -86,7 +95,7 @@ def train_function(
                 taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
                 taken = int(taken)
             if taken:
-                sweep.add({name: log[:taken] for name, log in logs.items()})
+                sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
             found += taken
             left -= count
             if taken < count:

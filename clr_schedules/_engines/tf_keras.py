@@ -12,7 +12,16 @@ from clr_schedules._engines import tensorflow
 from clr_schedules._engines.tensorflow import native_variables, read, unwrap, write
 from clr_schedules._sweep import Sweep
 
-__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+__all__ = [
+    "lend_chunk",
+    "lend_rate",
+    "native_variables",
+    "read",
+    "steps_per_execution",
+    "train_function",
+    "unwrap",
+    "write",
+]
 
 
 class _Lent(_keras.LearningRateSchedule):
@@ -39,9 +48,18 @@ def lend_rate(optimizer: Any, sweep: Sweep) -> None:
         attributes["_learning_rate"] = _Lent(sweep)
 
 
+def steps_per_execution(model: Any) -> int:
+    """The steps a call that the model was compiled with."""
+    variable = model._steps_per_execution
+    return 1 if variable is None else int(variable.numpy())
+
+
 def lend_chunk(model: Any, chunk: int) -> None:
     """Has `fit` count this many steps a call."""
-    vars(model)["_steps_per_execution"] = tf.Variable(chunk, dtype=tf.int64)
+    with model.distribute_strategy.scope():
+        vars(model)["_steps_per_execution"] = tf.Variable(
+            chunk, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
 
 
 def train_function(model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:

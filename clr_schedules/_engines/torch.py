@@ -9,10 +9,19 @@ from typing import Any
 import torch
 
 from clr_schedules import _engines
-from clr_schedules._engines import lend_rate
+from clr_schedules._engines import lend_rate, steps_per_execution
 from clr_schedules._sweep import Sweep
 
-__all__ = ["lend_chunk", "lend_rate", "native_variables", "read", "train_function", "unwrap", "write"]
+__all__ = [
+    "lend_chunk",
+    "lend_rate",
+    "native_variables",
+    "read",
+    "steps_per_execution",
+    "train_function",
+    "unwrap",
+    "write",
+]
 
 
 def lend_chunk(model: Any, chunk: int) -> None:

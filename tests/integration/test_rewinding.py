@@ -1,0 +1,228 @@
+"""After a range test, however it ends, everything is bit for bit what it was."""
+
+import json
+import random
+import re
+import warnings
+
+import model_zoo
+import numpy as np
+import other_process
+import pytest
+import whole_state
+from keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from model_zoo import BATCH, X, Y
+
+import clr_schedules as clr
+
+kinds = pytest.mark.parametrize("kind", model_zoo.ALL, ids=lambda kind: kind.__name__)
+
+
+FUNCTIONS = "train_function", "test_function", "predict_function", "history"
+VARIABLES = re.compile("^(?:model|optimizer|metric|own) .*$", re.MULTILINE)
+
+
+class BadBatch(Exception):
+    """What the data raise."""
+
+
+def sweep(model, x=X, y=Y, **arguments):
+    options = {"batch_size": BATCH, "num_steps": 60, "verbose": 0} | arguments
+    return clr.lr_range_test(model, x, y, **options)
+
+
+def succeed(model):
+    result = sweep(model, max_lr=1e-3, validation_data=(X[:50], Y[:50]))
+    assert result.stop_reason.startswith("completed"), result
+    assert len(result.validation_losses) == 30
+
+
+def diverge(model):
+    result = sweep(model, min_lr=1e-2, max_lr=1e15, stop_factor=1.01)
+    assert result.stop_reason.startswith("diverged"), result
+
+
+def data_fail(model):
+    def fail(index):
+        if index == 50:
+            raise BadBatch
+
+    # TensorFlow wraps it in an error of its own.
+    with pytest.raises(BadBatch if BACKEND != "tensorflow" else Exception, match="BadBatch|^$"):
+        sweep(model, model_zoo.generate(fail), None, batch_size=None)
+
+
+def rated(model):
+    """A model's rate is the same object and has the same value."""
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return id(inner._learning_rate), float(np.asarray(inner.learning_rate))
+
+
+def history(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of float16, of no matter here
+        return model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0).history
+
+
+@kinds
+@pytest.mark.parametrize("end", [succeed, diverge, data_fail], ids=lambda end: end.__name__)
+def test_rewinds(kind, end):
+    expected = history(model_zoo.make(kind))
+    model = model_zoo.make(kind)
+    optimizer = model.optimizer
+    functions = {name: vars(model).get(name) for name in FUNCTIONS}
+    rate = rated(model)
+    before = whole_state.capture(model)
+    end(model)
+    after = whole_state.capture(model)
+    # What was not built is: it has new variables and attributes, and may have drawn for them.
+    for name in VARIABLES.findall("\n".join(before)):
+        assert before[name] == after[name], name
+    assert model.optimizer is optimizer
+    assert {name: vars(model).get(name) for name in FUNCTIONS} == functions
+    assert rated(model) == rate
+    assert history(model) == expected
+
+
+@kinds
+def test_nothing_at_all_differs_once_it_was_trained(kind):
+    model = model_zoo.make(kind)
+    history(model)
+    before = whole_state.capture(model)
+    for end in (succeed, diverge, data_fail):
+        end(model)
+        assert whole_state.differences(before, whole_state.capture(model)) == []
+
+
+def test_compiled_functions_are_not_traced_again():
+    traces = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, inputs):
+            traces.append(1)
+            return inputs
+
+    keras.utils.set_random_seed(0)
+    model = model_zoo.compiled(
+        keras.Sequential([keras.layers.Input((4,)), Counted(), *model_zoo.layers()])
+    )
+    model.fit(X, Y, batch_size=BATCH, verbose=0)
+    sweep(model)
+    traces.clear()
+    model.fit(X, Y, batch_size=BATCH, verbose=0)
+    if BACKEND != "torch":  # which calls the layer at every step
+        assert traces == []
+
+
+def test_the_global_seeds_are_rewound():
+    keras.utils.set_random_seed(3)
+    model = model_zoo.plain()
+
+    def draw():
+        keras.utils.set_random_seed(7)
+        first = random.random(), np.random.random()
+        if not LEGACY:
+            first += (float(np.sum(np.asarray(keras.random.normal((2,))))),)
+        yield first
+        yield random.random(), np.random.random(), *(
+            () if LEGACY else (float(np.sum(np.asarray(keras.random.normal((2,))))),)
+        )
+
+    expected = list(draw())
+    numbers = draw()
+    found = [next(numbers)]
+    sweep(model)
+    found.append(next(numbers))
+    assert found == expected
+
+
+@needs_tensorflow
+def test_tensorflows_own_random_numbers_go_on_where_they_were():
+    import tensorflow as tf
+
+    model = model_zoo.eager()
+    for seed in (None, 5):
+        sequences = []
+        for interrupted in (False, True):
+            keras.utils.set_random_seed(1)
+            drawn = [float(tf.random.normal((), seed=seed)) for _ in range(3)]
+            generator = tf.random.Generator.from_seed(4)
+            tf.random.set_global_generator(generator)
+            drawn.append(float(tf.random.get_global_generator().normal(())))
+            if interrupted:
+                sweep(model)
+            drawn += [float(tf.random.normal((), seed=seed)) for _ in range(3)]
+            drawn.append(float(tf.random.get_global_generator().normal(())))
+            sequences.append(drawn)
+        assert sequences[0] == sequences[1]
+
+
+INTERRUPTED = """
+import gc, os, signal, threading
+import model_zoo, whole_state
+from keras_under_test import keras
+import clr_schedules as clr
+
+def interrupt(index):
+    if index == 50:
+        os.kill(os.getpid(), signal.SIGINT)
+
+kind = getattr(model_zoo, kind)
+def history(model):
+    return model.fit(
+        model_zoo.X, model_zoo.Y, batch_size=model_zoo.BATCH, epochs=2, verbose=0
+    ).history
+
+expected = history(model_zoo.make(kind))
+model = model_zoo.make(kind)
+if trained:
+    history(model)
+    expected = None
+before = whole_state.capture(model)
+handler = signal.getsignal(signal.SIGINT)
+interrupted = False
+try:
+    if after is None:
+        data = model_zoo.generate(interrupt)
+        clr.lr_range_test(model, data, num_steps=100_000, max_lr=1e-3, verbose=verbose)
+    else:
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
+        clr.lr_range_test(
+            model, model_zoo.X, model_zoo.Y, batch_size=model_zoo.BATCH, num_steps=10_000_000,
+            min_lr=1e-9, max_lr=1e-8, verbose=verbose,
+        )
+except KeyboardInterrupt:
+    interrupted = True
+gc.collect()  # an iterator that is still at work when Python ends can keep it from ending
+differences = whole_state.differences(before, whole_state.capture(model)) if trained else []
+same = expected is None or history(model) == expected
+print()
+print(json.dumps({
+    "interrupted": interrupted,
+    "differences": differences,
+    "same history": same,
+    "same handler": signal.getsignal(signal.SIGINT) is handler,
+}))
+"""
+
+
+@pytest.mark.parametrize("after", [None, 0.5, 2.0], ids=lambda after: f"after {after} s")
+@pytest.mark.parametrize("trained", [False, True], ids=["new", "trained"])
+def test_rewinds_after_a_real_interrupt(trained, after):
+    found = other_process.run(
+        INTERRUPTED, kind="plain", trained=trained, after=after, verbose=0
+    )
+    assert found == {
+        "interrupted": True,
+        "differences": [],
+        "same history": True,
+        "same handler": True,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind.__name__ for kind in model_zoo.ALL])
+def test_rewinds_after_a_real_interrupt_whatever_the_model(kind):
+    found = other_process.run(INTERRUPTED, kind=kind, trained=True, after=None, verbose=1)
+    assert found["interrupted"]
+    assert found["differences"] == []

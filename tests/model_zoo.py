@@ -1,0 +1,186 @@
+"""Models of many kinds, and data for them: what a user may hand to a range test."""
+
+import numpy as np
+from keras_under_test import BACKEND, LEGACY, keras
+
+import clr_schedules as clr
+
+BATCH, BATCHES = 16, 20
+X = np.random.default_rng(0).normal(size=(BATCH * BATCHES, 4)).astype("float32")
+Y = (X[:, :1] * X[:, 1:2] > 0).astype("float32")
+
+
+def layers(**arguments):
+    return [
+        keras.layers.Dense(8, "relu", **arguments),
+        keras.layers.Dropout(0.25, **arguments),
+        keras.layers.BatchNormalization(**arguments),
+        keras.layers.Dense(1, "sigmoid", **arguments),
+    ]
+
+
+def compiled(model, optimizer=None, **arguments):
+    model.compile(
+        optimizer or keras.optimizers.Adam(1e-3),
+        **{"loss": "binary_crossentropy", "metrics": ["accuracy"]} | arguments,
+    )
+    return model
+
+
+def plain(optimizer=None, **arguments):
+    """Dense layers with dropout and batch normalization."""
+    return compiled(
+        keras.Sequential([keras.layers.Input((4,)), *layers()]), optimizer, **arguments
+    )
+
+
+def unbuilt():
+    return compiled(keras.Sequential([OwnDense(), *layers()]))
+
+
+def scheduled():
+    return plain(keras.optimizers.Adam(clr.Triangular2(1e-4, 1e-2, 30)))
+
+
+def averaged():
+    return plain(
+        keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_overwrite_frequency=7)
+    )
+
+
+def accumulated():
+    return plain(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=3))
+
+
+def mixed():
+    model = keras.Sequential([keras.layers.Input((4,)), *layers(dtype="mixed_float16")])
+    scaled = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.Adam(1e-3))
+    return compiled(model, scaled)
+
+
+def two_outputs():
+    inputs = keras.layers.Input((4,))
+    hidden = keras.layers.Dense(8, "relu")(inputs)
+    first = keras.layers.Dense(1, "sigmoid", name="first")(hidden)
+    second = keras.layers.Dense(1, name="second")(hidden)
+    return compiled(
+        keras.Model(inputs, [first, second]),
+        loss=["binary_crossentropy", "mse"],
+        metrics=[["accuracy"], ["mae"]],
+    )
+
+
+def custom_step():
+    inputs = keras.layers.Input((4,))
+    outputs = inputs
+    for layer in layers():
+        outputs = layer(outputs)
+    return compiled(OwnStep(inputs, outputs))
+
+
+class OwnDense(keras.layers.Layer):
+    """A layer whose initializer draws its seed when it is built."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(
+            shape=(shape[-1], 4), initializer="glorot_uniform", name="kernel"
+        )
+
+    def call(self, inputs):
+        return inputs @ self.kernel
+
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    class OwnStep(keras.Model):
+        """A model with its own train step, variable and random numbers."""
+
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            self.steps = tf.Variable(0)
+            self.mean_loss = keras.metrics.Mean(name="loss")
+
+        @property
+        def metrics(self):
+            return [self.mean_loss]
+
+        def train_step(self, data):
+            x, y = data
+            self.steps.assign_add(1)
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(y - self(x, training=True)))
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            self.mean_loss.update_state(loss)
+            return {"loss": self.mean_loss.result(), "root": tf.sqrt(loss)}
+elif BACKEND == "jax":
+
+    class OwnStep(keras.Model):
+        def train_step(self, state, data):
+            logs, state = super().train_step(state, data)
+            return logs | {"root": logs["loss"] ** 0.5}, state
+else:
+
+    class OwnStep(keras.Model):
+        def train_step(self, data):
+            logs = super().train_step(data)
+            return logs | {"root": logs["loss"] ** 0.5}
+
+
+def no_jit():
+    return plain(jit_compile=False)
+
+
+def jit():
+    return plain(jit_compile=True)
+
+
+def eager():
+    return plain(run_eagerly=True)
+
+
+def fitted():
+    """A model that was trained before, and has compiled functions and a history."""
+    model = plain()
+    model.fit(X, Y, batch_size=BATCH, epochs=1, verbose=0)
+    model.evaluate(X, Y, verbose=0)
+    return model
+
+
+ALL = [no_jit, jit, eager, unbuilt, fitted, scheduled, mixed, custom_step]
+if not LEGACY:
+    ALL += [averaged, accumulated]
+if BACKEND == "torch":
+    ALL.remove(jit)  # compiles with a C++ compiler, for minutes
+
+
+def make(kind):
+    """A model of this kind, the same one every time."""
+    keras.utils.set_random_seed(0)
+    return kind()
+
+
+class Batches(keras.utils.Sequence if LEGACY else keras.utils.PyDataset):
+    """The data, batch by batch; ``before(i)`` is called before each is handed out."""
+
+    def __init__(self, before=lambda index: None):
+        super().__init__()
+        self.before = before
+
+    def __len__(self):
+        return BATCHES
+
+    def __getitem__(self, index):
+        self.before(index)
+        rows = slice(index * BATCH, (index + 1) * BATCH)
+        return X[rows], Y[rows]
+
+
+def generate(before=lambda index: None):
+    """The batches without end."""
+    batches, index = Batches(), 0
+    while True:
+        before(index)
+        yield batches[index % BATCHES]
+        index += 1
