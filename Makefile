@@ -1,6 +1,6 @@
 # Every target builds the environment that it needs, under .venvs/, and nothing else.
 #
-#   make demo    train a small network on real data, cyclical rates against a constant one
+#   make demo    a range test on real data, then cycles between its bounds against constant rates
 #   make test    the test suite
 #   make slow    the tests that take minutes
 #   make lint    ruff and mypy
@@ -38,6 +38,7 @@ demo: $(DEMO)/stamp
 
 images: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/policies.py
+	$(DEMO)/bin/python docs/examples/range_test.py
 
 test: $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m "not slow"

@@ -17,6 +17,10 @@ rest of the package may rely on:
     the dtype of results, and a name for the operations in graphs and profiles.
 ``register, serialize, deserialize, is_registered``
     Keras's serialization.
+``Model, Optimizer, Callback, Progbar``
+    Keras's own.
+``symbolic(shape, dtype), is_built(thing)``
+    for building models and optimizers.
 ``ENGINE``
     the name of the module in ``_engines`` that drives a training on this Keras.
 ``remember_globals()``
@@ -32,6 +36,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 LEGACY = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
@@ -62,6 +67,11 @@ if TYPE_CHECKING:
 
 else:
     LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
+
+Model: Any = keras.Model
+Optimizer: Any = keras.optimizers.Optimizer
+Callback: Any = keras.callbacks.Callback
+Progbar: Any = keras.utils.Progbar
 
 serialize: Callable[[Any], Any] = keras.saving.serialize_keras_object
 deserialize: Callable[[Any], Any] = keras.saving.deserialize_keras_object
@@ -149,6 +159,11 @@ def is_registered(thing: Any) -> bool:
     return ">" in name and keras.saving.get_registered_object(name) is named
 
 
+def symbolic(shape: tuple[int | None, ...], dtype: str) -> Any:
+    """A tensor without values, to build a model of Keras 3 with."""
+    return keras.KerasTensor(shape, dtype)
+
+
 def is_built(thing: Any) -> bool:
     """Whether a model or an optimizer has its variables."""
     if LEGACY and not hasattr(thing, "built"):
@@ -165,14 +180,8 @@ def remember_globals() -> Callable[[], None]:
     if LEGACY:
         from tf_keras.src import backend
 
-        generator = getattr(backend._SEED_GENERATOR, "generator", None)
-        state = generator.getstate() if generator else None
-
-        def restore() -> None:
-            if generator:
-                generator.setstate(state)
-
-        return restore
+        seeds = getattr(backend._SEED_GENERATOR, "generator", None)
+        return partial(seeds.setstate, seeds.getstate()) if seeds else lambda: None
 
     from keras.src.backend.common import global_state
 

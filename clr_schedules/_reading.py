@@ -333,9 +333,8 @@ def _too_few(steps: int, *, diverged: bool) -> str:
     """The reason for seeing nothing in less than the fewest steps."""
     if diverged and not steps:
         return "the loss was not finite from the first step on"
-    if diverged:
-        return f"the loss was finite for only {steps} steps, and it takes {_FEWEST_STEPS} to see it"
-    return f"the test has only {steps} steps, and it takes {_FEWEST_STEPS} to see it"
+    counted = "steps with a finite loss" if diverged else "steps"
+    return f"the number of {counted} is {steps}, and it takes {_FEWEST_STEPS} to see it"
 
 
 def _finite_steps(values: _Array) -> int:

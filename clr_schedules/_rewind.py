@@ -112,7 +112,8 @@ class Snapshot:
     def _variables(self) -> Iterator[Any]:
         """The framework's variables, those of Keras unwrapped; some more than once."""
         model = self._model
-        groups: list[Iterable[Any]] = [model.variables]
+        # The legacy Keras raises an error for a model that is not built.
+        groups: list[Iterable[Any]] = [model.variables if _keras.is_built(model) else ()]
         groups += [metric.variables for metric in model.metrics]
         for optimizer in self._optimizers:
             listed = optimizer.variables

@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from clr_schedules import _arguments, _engines, _keras, _reading
 from clr_schedules._interrupts import Interrupts
 from clr_schedules._rewind import Snapshot
 from clr_schedules._sweep import Sweep
+from clr_schedules._watcher import Watcher
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,6 @@ _Array = NDArray[np.float64]
 _FEWEST_STEPS, _MOST_STEPS = 200, 1000
 # Steps a call of the train function, where the user names no number.
 _CHUNK = 20
-# The number of times that the validation data are evaluated on the way.
-_VALIDATIONS = 30
 
 
 def lr_range_test(
@@ -138,15 +136,15 @@ def lr_range_test(
         _keras.floatx(),
         stop_factor=_stop_factor(stop_factor),
         smoothing=_smoothing(smoothing),
-        chunk=_chunk(steps_per_execution, compiled, num_steps, validation_data is not None),
+        chunk=_chunk(steps_per_execution, compiled, validation_data is not None),
     )
-    watcher = _watcher(model, sweep, validation_data, batch_size, _verbosity(verbose))
+    watcher = Watcher(model, sweep, validation_data, batch_size, _verbosity(verbose))
     with Interrupts() as interrupts:
         snapshot = Snapshot(model, optimizers, engine)
         try:
             try:
                 engine.lend_rate(optimizers[-1], sweep)
-                engine.lend_chunk(model, sweep.chunk)
+                engine.lend_chunk(model, sweep.chunk, _batches(x, batch_size))
                 sweep.building = snapshot.building
                 vars(model)["train_function"] = engine.train_function(model, sweep)
                 model.fit(
@@ -154,13 +152,13 @@ def lr_range_test(
                     y,
                     batch_size=batch_size,
                     sample_weight=sample_weight,
-                    epochs=num_steps,
+                    epochs=1 if hasattr(x, "__next__") else num_steps,
                     shuffle=_can_be_shuffled(x),
                     verbose=0,
                     callbacks=[watcher],
                 )
                 sweep.flush()
-                sweep.end(f"stopped early, after {sweep.taken} of {num_steps} steps")
+                sweep.end(f"stopped: the data ended after {sweep.taken} of {num_steps} steps")
             finally:
                 interrupts.hold()
         finally:
@@ -197,6 +195,12 @@ class RangeTestResult:
     validation_losses: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
     validation_metrics: Mapping[str, _Array] = dataclasses.field(default_factory=dict)
 
+    @property
+    def accuracies(self) -> _Array | None:
+        """The mean of the metrics that are accuracies by name, per step; None without any."""
+        found = [values for name, values in self.metrics.items() if "acc" in name.lower()]
+        return np.mean(found, axis=0) if found else None
+
     def suggest(self) -> Suggestion:
         """Reads the bounds of a cycle, and three single rates, off the curve.
 
@@ -207,15 +211,10 @@ class RangeTestResult:
         Returns:
             The suggestion. What the curve does not show is None there, with a reason.
         """
-        accuracies = [values for name, values in self.metrics.items() if _is_accuracy(name)]
         reading = _reading.read(
-            self.learning_rates,
-            self.losses,
-            self.smoothed_losses,
-            np.mean(accuracies, axis=0) if accuracies else None,
+            self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
         )
-        fields = {field.name for field in dataclasses.fields(Suggestion)}
-        return Suggestion(**{k: v for k, v in vars(reading).items() if k in fields})
+        return Suggestion(**vars(reading))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws the loss and the accuracy against the rate, the suggested bounds marked.
@@ -304,7 +303,8 @@ class Suggestion:
         base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
         max_lr: Its upper bound.
         steepest: The rate where the smoothed loss falls fastest (fastai's ``steep``).
-        valley: The rate two thirds... of the longest descent (fastai's ``valley``).
+        valley: The rate in the middle of the longest descent of the smoothed loss (fastai's
+            ``valley``).
         minimum: A tenth of the rate where the smoothed loss is lowest (fastai's ``minimum``).
         reasons: Why each name that is None is None.
     """
@@ -314,7 +314,7 @@ class Suggestion:
     steepest: float | None
     valley: float | None
     minimum: float | None
-    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def schedule(self, kind: Callable[..., _S], step_size: int, **kwargs: Any) -> _S:
         """A cyclical schedule between the suggested bounds.
@@ -346,7 +346,7 @@ class Suggestion:
 
 def _optimizers(model: Any) -> list[Any]:
     """The model's optimizer, and within it the one that has the rate, if it is another."""
-    if not isinstance(model, _keras.keras.Model):
+    if not isinstance(model, _keras.Model):
         raise TypeError(_arguments.received("model", "a Keras model", model))
     rule = "a model that is compiled with one optimizer"
     optimizer = getattr(model, "optimizer", None)
@@ -358,7 +358,7 @@ def _optimizers(model: Any) -> list[Any]:
     others = [
         f"{name}={value}"
         for name, value in vars(model).items()
-        if isinstance(value, _keras.keras.optimizers.Optimizer) and value not in found
+        if isinstance(value, _keras.Optimizer) and value not in found
     ]
     if others:
         raise ValueError(
@@ -430,8 +430,8 @@ def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
             "Argument `max_lr` must be above `min_lr`. "
             f"Received: max_lr={max_lr!r}, min_lr={min_lr!r}"
         )
-    space = {"exponential": np.geomspace, "linear": np.linspace}
-    return space[_arguments.choice("growth", growth, list(space))](min_lr, max_lr, num_steps)
+    exponential = _arguments.choice("growth", growth, ("exponential", "linear")) == "exponential"
+    return (np.geomspace if exponential else np.linspace)(min_lr, max_lr, num_steps)
 
 
 def _stop_factor(value: Any) -> float:
@@ -460,87 +460,12 @@ def _verbosity(value: Any) -> int:
     return int(value)
 
 
-def _chunk(wanted: int | None, compiled: int, num_steps: int, validated: bool) -> int:
-    """The number of steps a call: what is wanted, or enough to save time and few to validate."""
-    chunk = wanted or max(_CHUNK, compiled)
-    return max(1, min(chunk, num_steps // _VALIDATIONS)) if validated else chunk
+def _chunk(wanted: int | None, compiled: int, validated: bool) -> int:
+    """The number of steps a call: what is wanted; else enough to save time, or each to validate."""
+    return wanted or (1 if validated else max(_CHUNK, compiled))
 
 
-def _is_accuracy(name: str) -> bool:
-    return "acc" in name.lower()
-
-
-def _watcher(model: Any, sweep: Sweep, validation_data: Any, batch_size: int | None, verbose: int) -> Any:
-    """The callback that shows the progress, evaluates on the way, and ends `fit`.
-
-    A function and not a class, so that importing this module is cheap.
-    """
-
-    class Watcher(_keras.keras.callbacks.Callback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.bar: Any = None
-            self.validation: list[dict[str, float]] = []
-            self._due = np.linspace(0, len(sweep), _VALIDATIONS + 1)[1:].round()
-            self._before = 0
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self._before = sweep.taken
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self._show()
-            if validation_data is not None:
-                self._validate()
-            if not sweep.remaining:
-                model.stop_training = True
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            sweep.flush()
-            if sweep.taken == self._before:
-                sweep.end(f"stopped: the data ended after {sweep.taken} of {len(sweep)} steps")
-            if not sweep.remaining:
-                model.stop_training = True
-
-        def _show(self) -> None:
-            if not (verbose and sweep.taken):
-                return
-            if self.bar is None:
-                self.bar = _keras.keras.utils.Progbar(
-                    len(sweep), verbose=verbose, stateful_metrics=list(sweep.last)
-                )
-            self.bar.update(sweep.taken, list(sweep.last.items()), finalize=False)
-
-        def _validate(self) -> None:
-            sweep.flush()
-            passed = int(np.searchsorted(self._due, sweep.taken, side="right"))
-            self._due = self._due[passed:]
-            if not (passed and math.isfinite(sweep.last["loss"])):
-                return
-            features, *rest = (
-                validation_data if isinstance(validation_data, (tuple, list)) else [validation_data]
-            )
-            logs = self.model.evaluate(
-                features,
-                *rest[:1],
-                sample_weight=rest[1] if rest[1:] else None,
-                batch_size=batch_size,
-                verbose=0,
-                return_dict=True,
-            )
-            if hasattr(model, "train"):  # PyTorch's mode, which `evaluate` leaves changed
-                model.train()
-            rate = {"learning_rate": sweep.last["learning_rate"]}
-            self.validation.append({name: float(log) for name, log in logs.items()} | rate)
-
-        def close(self) -> None:
-            """Leaves the terminal as it should be: at the beginning of a line."""
-            if self.bar is not None:
-                self.bar.update(sweep.taken, list(sweep.last.items()), finalize=True)
-
-    return Watcher()
-
-
-def _result(sweep: Sweep, watcher: Any, growth: str) -> RangeTestResult:
+def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
     metrics = sweep.columns()
     losses = metrics.pop("loss", np.empty(0))
     validation = {
@@ -551,12 +476,12 @@ def _result(sweep: Sweep, watcher: Any, growth: str) -> RangeTestResult:
         learning_rates=sweep.rates[: sweep.taken].copy(),
         losses=losses,
         smoothed_losses=_reading.smooth(losses, sweep.smoothing),
-        metrics=MappingProxyType(metrics),
+        metrics=metrics,
         stop_reason=str(sweep.stop_reason),
         growth=growth,
         validation_learning_rates=validation.pop("learning_rate", np.empty(0)),
         validation_losses=validation.pop("loss", np.empty(0)),
-        validation_metrics=MappingProxyType(validation),
+        validation_metrics=validation,
     )
 
 
@@ -571,7 +496,7 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return MappingProxyType({name: _from_json(entry) for name, entry in value.items()})
+        return {name: _from_json(entry) for name, entry in value.items()}
     return np.array(value, np.float64) if isinstance(value, list) else value
 
 

@@ -29,9 +29,7 @@ def compiled(model, optimizer=None, **arguments):
 
 def plain(optimizer=None, **arguments):
     """Dense layers with dropout and batch normalization."""
-    return compiled(
-        keras.Sequential([keras.layers.Input((4,)), *layers()]), optimizer, **arguments
-    )
+    return compiled(keras.Sequential([keras.layers.Input((4,)), *layers()]), optimizer, **arguments)
 
 
 def unbuilt():
@@ -43,9 +41,7 @@ def scheduled():
 
 
 def averaged():
-    return plain(
-        keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_overwrite_frequency=7)
-    )
+    return plain(keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_overwrite_frequency=7))
 
 
 def accumulated():
@@ -133,7 +129,10 @@ def no_jit():
 
 
 def jit():
-    return plain(jit_compile=True)
+    model = plain(jit_compile=True)
+    if LEGACY:  # where no two trainings with dropout and XLA are the same
+        model.layers[1].rate = 0
+    return model
 
 
 def eager():
@@ -184,3 +183,10 @@ def generate(before=lambda index: None):
         before(index)
         yield batches[index % BATCHES]
         index += 1
+
+
+def generate_weighted(weights):
+    """The batches without end, with weights of their samples."""
+    for index, (x, y) in enumerate(generate()):
+        rows = slice(index % BATCHES * BATCH, (index % BATCHES + 1) * BATCH)
+        yield x, y, weights[rows]

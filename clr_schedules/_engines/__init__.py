@@ -6,7 +6,7 @@ Each module has
     a function in the place of ``model.train_function``, called by ``fit`` in its way. Each call
     takes up to ``sweep.chunk`` steps, each of them the model's own ``train_step`` with fresh
     metrics and with the sweep's learning rate, and hands their logs to ``sweep.add``.
-``lend_rate(optimizer, sweep)``, ``lend_chunk(model, chunk)``
+``lend_rate(optimizer, sweep)``, ``lend_chunk(model, chunk, length)``
     have the optimizer take its rate from the sweep, and ``fit`` count that many steps a call. Both
     write into the objects' dictionaries: to put the old values back undoes them.
 ``steps_per_execution(model)``
@@ -23,10 +23,12 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _keras
-from clr_schedules._sweep import Sweep
+
+if TYPE_CHECKING:
+    from clr_schedules._sweep import Sweep
 
 
 def engine() -> ModuleType:
@@ -44,8 +46,8 @@ def steps_per_execution(model: Any) -> int:
     return int(model.steps_per_execution)
 
 
-def lend_chunk(model: Any, chunk: int) -> None:
-    """Has `fit` of Keras 3 count this many steps a call."""
+def lend_chunk(model: Any, chunk: int, length: int | None) -> None:
+    """Has `fit` of Keras 3 count this many steps a call, whatever the length of an epoch."""
     vars(model)["steps_per_execution"] = chunk
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from clr_schedules import _engines
 from clr_schedules._engines import lend_chunk, lend_rate, steps_per_execution
-from clr_schedules._sweep import Sweep
+
+if TYPE_CHECKING:
+    from clr_schedules._sweep import Sweep
 
 __all__ = [
     "lend_chunk",
@@ -61,7 +63,8 @@ def train_function(model: Any, sweep: Sweep) -> Callable[[Any, Any], tuple[dict[
         nonlocal fresh
         if fresh is None:
             fresh = jax.device_get(state[3])
-        batches, logs = iter(data), []
+        batches = iter(data)
+        logs: list[dict[str, Any]] = []
         for rate in sweep.upcoming():
             try:
                 batch = next(batches)

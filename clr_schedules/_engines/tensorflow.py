@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from clr_schedules import _engines
-from clr_schedules._keras import keras
+from clr_schedules import _engines, _keras
 from clr_schedules._engines import lend_chunk, lend_rate, steps_per_execution
-from clr_schedules._sweep import Sweep
+
+if TYPE_CHECKING:
+    from clr_schedules._sweep import Sweep
 
 __all__ = [
     "lend_chunk",
@@ -38,7 +39,7 @@ def native_variables(model: Any) -> Iterator[tf.Variable]:
 
 def unwrap(variable: Any) -> tf.Variable | None:
     """The framework's variable within one of Keras's; None if it has no value yet."""
-    return getattr(variable, "_value", variable)  # type: ignore[no-any-return]
+    return getattr(variable, "_value", variable)
 
 
 def read(variable: tf.Variable) -> Any:
@@ -122,7 +123,7 @@ def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep) -> None:
 
 
 def _symbolic(spec: Any) -> Any:
-    return keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
+    return _keras.symbolic(tuple(spec.shape), spec.dtype.name)
 
 
 def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
@@ -136,7 +137,6 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     ).structured_outputs
     dtypes = {name: tf.convert_to_tensor(log).dtype for name, log in spec.items()}
 
-    @tf.function(autograph=False)
     def several(iterator: Any, first: tf.Tensor, count: tf.Tensor) -> Any:
         rates = tf.constant(table)
         nothing = tf.experimental.Optional.empty(element_spec)
@@ -166,12 +166,11 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
         )
         return taken, {name: array.stack() for name, array in arrays.items()}
 
-    return several
+    return tf.function(several, autograph=False)
 
 
 def _eager(model: Any, step: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
     """The steps in Python, one by one, for a model that asked to run eagerly."""
-
     built = False
 
     def function(iterator: Any) -> dict[str, float]:

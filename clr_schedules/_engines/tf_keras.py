@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from clr_schedules import _keras
 from clr_schedules._engines import tensorflow
 from clr_schedules._engines.tensorflow import native_variables, read, unwrap, write
-from clr_schedules._sweep import Sweep
+
+if TYPE_CHECKING:
+    from clr_schedules._sweep import Sweep
 
 __all__ = [
     "lend_chunk",
@@ -54,8 +56,14 @@ def steps_per_execution(model: Any) -> int:
     return 1 if variable is None else int(variable.numpy())
 
 
-def lend_chunk(model: Any, chunk: int) -> None:
-    """Has `fit` count this many steps a call."""
+def lend_chunk(model: Any, chunk: int, length: int | None) -> None:
+    """Has `fit` count this many steps a call.
+
+    Of an epoch of unknown length it only goes through one by one; then it counts calls, of which
+    each may take many steps all the same.
+    """
+    if length is None:
+        chunk = 1
     with model.distribute_strategy.scope():
         vars(model)["_steps_per_execution"] = tf.Variable(
             chunk, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA

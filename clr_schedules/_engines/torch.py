@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clr_schedules import _engines
 from clr_schedules._engines import lend_rate, steps_per_execution
-from clr_schedules._sweep import Sweep
+
+if TYPE_CHECKING:
+    from clr_schedules._sweep import Sweep
 
 __all__ = [
     "lend_chunk",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-def lend_chunk(model: Any, chunk: int) -> None:
+def lend_chunk(model: Any, chunk: int, length: int | None) -> None:
     """Nothing: Keras on PyTorch takes one step a call."""
 
 
@@ -35,7 +37,7 @@ def native_variables(model: Any) -> Iterator[torch.Tensor]:
 
 def unwrap(variable: Any) -> torch.Tensor | None:
     """The framework's variable within one of Keras's; None if it has no value yet."""
-    return getattr(variable, "_value", variable)  # type: ignore[no-any-return]
+    return getattr(variable, "_value", variable)
 
 
 def read(variable: torch.Tensor) -> torch.Tensor:

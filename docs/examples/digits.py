@@ -4,7 +4,8 @@ Handwritten digits in a third of the steps?
 
 A cyclical learning rate promises the accuracy of a constant one in fewer iterations. This page puts
 the promise to the test on real data: a small convolutional network learns scikit-learn's 1,797
-handwritten digits, with Adam, five times over.
+handwritten digits, with Adam. A range test finds the bounds of the cycles, and then the network is
+trained five times over.
 
 ====================  ===================================================
 constant 0.001        Adam's default, with all the steps
@@ -14,8 +15,8 @@ constant 0.003        a better rate, with a third of the steps
 ``Triangular``        with a third of the steps
 ====================  ===================================================
 
-The second and the third keep the comparison fair: on an easy problem, a third of the steps may be
-enough for any rate, and who has the time to search finds a better constant one than the default.
+The second and the third run keep the comparison fair: on an easy problem, a third of the steps may
+be enough for any rate, and who has the time to search finds a better constant one than the default.
 Each of the five is trained with three seeds. A seed gives the same first weights and the same order
 of batches to all, so that they differ in the learning rate and in nothing else.
 
@@ -57,50 +58,14 @@ BATCH_SIZE = 64
 STEPS_PER_EPOCH = clr.steps_per_epoch(len(x), BATCH_SIZE)
 
 # %%
-# The learning rates
-# ------------------
-# The bounds were read off one range test: while the rate grew exponentially from 1e-5 to 1, the
-# network began to learn at about 2e-4, and its accuracy became ragged above 2e-2. So the cycles
-# climb from 2e-4 to 1e-2, which leaves a factor of two to the ragged end.
-#
-# A half-cycle takes four epochs, in the middle of what the paper recommends. Three cycles are then
-# 24 epochs, and training ends where a cycle ends: at the lowest rate.
-#
-# The other constant rate is the choice of someone who knows how it ends: 0.003 is one of those that
-# did best on these very validation images.
-
-step_size = clr.step_size(len(x), BATCH_SIZE, epochs=4)
-triangular2 = clr.Triangular2(base_lr=2e-4, max_lr=1e-2, step_size=step_size)
-triangular = clr.Triangular(base_lr=2e-4, max_lr=1e-2, step_size=step_size)
-
-THIRD = 3 * 2 * step_size
-FULL = 3 * THIRD
-RUNS = {
-    ("constant 0.001", FULL): 1e-3,
-    ("constant 0.001", THIRD): 1e-3,
-    ("constant 0.003", THIRD): 3e-3,
-    ("triangular2", THIRD): triangular2,
-    ("triangular", THIRD): triangular,
-}
-SEEDS = (0, 1, 2)
+# The network
+# -----------
+# The same seed gives the same first weights. A whole epoch can be one call into the graph
+# (``steps_per_execution``), since a schedule is part of the compiled train step.
 
 
-def label(run):
-    """What a run is called in the output."""
-    name, steps = run
-    return f"{name}, {steps:,} steps"
-
-
-# %%
-# The network and its training
-# ----------------------------
-# A schedule goes where a constant rate would go. It is part of the compiled train step, so ``fit``
-# needs no callback for it, and a whole epoch can be one call into the graph
-# (``steps_per_execution``). The only callback here moves the progress bar.
-
-
-def train(learning_rate, steps, seed, on_epoch_end):
-    """The validation accuracy in % after every epoch, and the seconds that ``fit`` took."""
+def compiled_model(learning_rate, seed):
+    """The network, untrained."""
     keras.utils.set_random_seed(seed)
     model = keras.Sequential(
         [
@@ -119,6 +84,96 @@ def train(learning_rate, steps, seed, on_epoch_end):
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EPOCH,
     )
+    return model
+
+
+def save(figure, name):
+    """Writes a picture to ``results/``, beside its place and renamed: it is never half there."""
+    picture = Path("results", name).resolve()
+    picture.parent.mkdir(exist_ok=True)
+    half_done = picture.with_suffix(".part")
+    figure.savefig(half_done, format="png", dpi=150)
+    half_done.replace(picture)
+    return picture
+
+
+# %%
+# The bounds
+# ----------
+# The rate climbs through three decades on either side of Adam's default, one step at each rate.
+# The bounds are where the accuracy begins to rise, and where it slows or the training is about to
+# become unstable; ``range_test.py`` beside this page tells how to read them off the curve. The
+# smoothing is shorter than the default, which suits longer tests: it remembers some ten steps.
+#
+# The test sees the training images and no others.
+
+model = compiled_model(1e-3, seed=0)
+start = time.perf_counter()
+result = clr.lr_range_test(
+    model, x, y, batch_size=BATCH_SIZE, min_lr=1e-6, max_lr=1.0, smoothing=0.9, verbose=0
+)
+test_seconds = time.perf_counter() - start
+suggestion = result.suggest()
+pictures = [save(result.plot().figure, "range_test.png")]
+
+# %%
+# The policies
+# ------------
+# A half-cycle takes four epochs, in the middle of what the paper recommends. Three cycles are then
+# 24 epochs, and training ends where a cycle ends: at the lowest rate. If the curve had shown no
+# bounds, ``schedule`` would raise here, and say why.
+
+step_size = clr.step_size(len(x), BATCH_SIZE, epochs=4)
+triangular2 = suggestion.schedule(clr.Triangular2, step_size=step_size)
+triangular = suggestion.schedule(clr.Triangular, step_size=step_size)
+
+THIRD = 3 * 2 * step_size
+FULL = 3 * THIRD
+
+print(f"range test: {len(result.learning_rates)} steps, {test_seconds:.1f} s")
+print(f"  {result.stop_reason}")
+print(f"  suggested: base_lr {suggestion.base_lr:.1e}, max_lr {suggestion.max_lr:.1e}\n")
+
+axes = triangular.plot(THIRD + 1)
+triangular2.plot(THIRD + 1, ax=axes)
+triangular_line, triangular2_line = axes.lines
+triangular_line.set(color="#0072B2", linestyle="--", label="triangular")
+triangular2_line.set(color="#D55E00", linewidth=2.2, label="triangular2")
+axes.set(title="Three cycles between the bounds of the range test", ylim=(0, None))
+axes.set_xticks(range(0, THIRD + 1, step_size))
+axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
+pictures.append(save(axes.figure, "policy.png"))
+
+# %%
+# The trainings
+# -------------
+# The other constant rate is the choice of someone who knows how it ends: 0.003 is one of those that
+# did best on these very validation images.
+
+RUNS = {
+    ("constant 0.001", FULL): 1e-3,
+    ("constant 0.001", THIRD): 1e-3,
+    ("constant 0.003", THIRD): 3e-3,
+    ("triangular2", THIRD): triangular2,
+    ("triangular", THIRD): triangular,
+}
+SEEDS = (0, 1, 2)
+
+
+def label(run):
+    """What a run is called in the output."""
+    name, steps = run
+    return f"{name}, {steps:,} steps"
+
+
+# %%
+# A schedule goes where a constant rate would go, and ``fit`` needs no callback for it. The only one
+# here moves the progress bar.
+
+
+def train(learning_rate, steps, seed, on_epoch_end):
+    """The validation accuracy in % after every epoch, and the seconds that ``fit`` took."""
+    model = compiled_model(learning_rate, seed)
     start = time.perf_counter()
     history = model.fit(
         x,
@@ -138,7 +193,7 @@ def train(learning_rate, steps, seed, on_epoch_end):
 # Five trainings, three seeds. In a terminal, a bar tells how long it still takes; elsewhere, each
 # training leaves a line.
 
-console = Console()
+console = Console(highlight=False)
 progress = Progress(
     TextColumn("{task.description}"),
     BarColumn(bar_width=None),
@@ -185,7 +240,7 @@ for run in RUNS:
     accuracy = f"{final[run].mean():.2f} ± {final[run].std(ddof=1):.2f} %"
     table.add_row(name, f"{steps:,}", accuracy, f"{np.mean(seconds[run]):.1f}")
 console.print(table)
-console.print(f"Mean ± standard deviation over {len(SEEDS)} seeds.\n")
+console.print(f"Mean ± standard deviation over {len(SEEDS)} seeds, without the range test.\n")
 
 # %%
 # Three seeds make no significance test. So this is all that is said: two runs are level if their
@@ -248,9 +303,5 @@ bottom.set(xlabel="step", ylabel="validation accuracy in %", ylim=(92, 100))
 for axes in (top, bottom):
     axes.grid(alpha=0.3)
 
-picture = Path("results", "digits.png").resolve()
-picture.parent.mkdir(exist_ok=True)
-half_done = picture.with_suffix(".part")
-figure.savefig(half_done, format="png", dpi=150)
-half_done.replace(picture)
-print(f"\n{picture}")
+pictures.append(save(figure, "digits.png"))
+print("", *pictures, sep="\n")

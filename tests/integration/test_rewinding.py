@@ -1,6 +1,5 @@
 """After a range test, however it ends, everything is bit for bit what it was."""
 
-import json
 import random
 import re
 import warnings
@@ -22,7 +21,7 @@ FUNCTIONS = "train_function", "test_function", "predict_function", "history"
 VARIABLES = re.compile("^(?:model|optimizer|metric|own) .*$", re.MULTILINE)
 
 
-class BadBatch(Exception):
+class BadBatchError(Exception):
     """What the data raise."""
 
 
@@ -45,10 +44,12 @@ def diverge(model):
 def data_fail(model):
     def fail(index):
         if index == 50:
-            raise BadBatch
+            raise BadBatchError
 
     # TensorFlow wraps it in an error of its own.
-    with pytest.raises(BadBatch if BACKEND != "tensorflow" else Exception, match="BadBatch|^$"):
+    with pytest.raises(
+        BadBatchError if BACKEND != "tensorflow" else Exception, match=r"BadBatchError|^$"
+    ):
         sweep(model, model_zoo.generate(fail), None, batch_size=None)
 
 
@@ -124,8 +125,10 @@ def test_the_global_seeds_are_rewound():
         if not LEGACY:
             first += (float(np.sum(np.asarray(keras.random.normal((2,))))),)
         yield first
-        yield random.random(), np.random.random(), *(
-            () if LEGACY else (float(np.sum(np.asarray(keras.random.normal((2,))))),)
+        yield (
+            random.random(),
+            np.random.random(),
+            *(() if LEGACY else (float(np.sum(np.asarray(keras.random.normal((2,))))),)),
         )
 
     expected = list(draw())
@@ -209,9 +212,7 @@ print(json.dumps({
 @pytest.mark.parametrize("after", [None, 0.5, 2.0], ids=lambda after: f"after {after} s")
 @pytest.mark.parametrize("trained", [False, True], ids=["new", "trained"])
 def test_rewinds_after_a_real_interrupt(trained, after):
-    found = other_process.run(
-        INTERRUPTED, kind="plain", trained=trained, after=after, verbose=0
-    )
+    found = other_process.run(INTERRUPTED, kind="plain", trained=trained, after=after, verbose=0)
     assert found == {
         "interrupted": True,
         "differences": [],

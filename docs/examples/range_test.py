@@ -1,0 +1,183 @@
+"""
+Finding the bounds: the range test
+==================================
+
+Which rates should a cycle swing between? The paper's answer is a short training at a rate that
+rises from step to step: where the network begins to learn is the lower bound, and where it learns
+no faster, or is about to lose what it has learned, the upper one. In code::
+
+    result = clr.lr_range_test(model, x, y, batch_size=64)
+    lr = result.suggest().schedule(clr.Triangular2, step_size=80)
+    model.compile(keras.optimizers.Adam(lr), loss=..., metrics=...)
+
+This page runs it on scikit-learn's handwritten digits, and tells how to read the curve, what to do
+where it shows no bound, and what else a test can record. It takes about ten seconds.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # less noise, in digits and messages
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import clr_schedules as clr
+
+# %%
+# Any compiled model will do, and so will the rate that it was compiled with: the test sets its own.
+# The metric makes the curve easier to read, since an accuracy begins to rise before a loss can be
+# seen to fall.
+
+images, labels = load_digits(return_X_y=True)
+images = images.reshape(-1, 8, 8, 1).astype("float32") / 16
+x, x_val, y, y_val = train_test_split(
+    images, labels, train_size=1280, stratify=labels, random_state=0
+)
+
+keras.utils.set_random_seed(0)
+model = keras.Sequential(
+    [
+        keras.Input((8, 8, 1)),
+        keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
+        keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+        keras.layers.MaxPooling2D(),
+        keras.layers.Flatten(),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(10),
+    ]
+)
+model.compile(
+    keras.optimizers.Adam(),
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=["accuracy"],
+)
+
+# %%
+# The test
+# --------
+# Without further arguments, the rate grows exponentially from 1e-7 to 10. We know a little more:
+# Adam's default is 1e-3, so three decades on either side of it are enough. The number of steps is
+# that of an epoch, but at least 200, as here. So few are better smoothed over some ten steps
+# (``smoothing=0.9``) than over fifty, which is the default.
+#
+# The test stops early if the smoothed loss is four times its best, or not finite.
+
+settings = {"batch_size": 64, "smoothing": 0.9, "verbose": 0}
+result = clr.lr_range_test(model, x, y, min_lr=1e-6, max_lr=1.0, **settings)
+print(result)
+
+# %%
+# Reading the curve
+# -----------------
+# Pale is what each batch gave, strong is the moving average, which lags a little. From the left:
+#
+# 1. **Nothing happens.** The steps are too small, the loss and the accuracy stay where they are.
+# 2. **The accuracy begins to rise.** That is ``base_lr``: rates below it teach the network nothing.
+# 3. **The accuracy slows, or becomes ragged.** That is ``max_lr``. Where the loss is about to blow
+#    up before the accuracy slows, it is half of the rate at which it does.
+# 4. **The loss blows up.** What was learned is lost.
+#
+# A metric whose name contains "acc" counts as an accuracy. Without one, both bounds are read off
+# the loss: where it begins to fall, and half of the rate at which it blows up.
+
+suggestion = result.suggest()
+print(suggestion)
+result_axes = result.plot()
+
+# %%
+# The markers are single rates by other tools' rules, for a training at one rate or for comparison:
+# fastai's ``steep``, ``valley`` and ``minimum``. All of them are rates of this test: with another
+# batch size, optimizer or network, test again.
+#
+# Between the bounds, a cycle. A half-cycle of two to ten epochs is what the paper recommends.
+
+step_size = clr.step_size(len(x), batch_size=64, epochs=4)
+print(suggestion.schedule(clr.Triangular2, step_size=step_size))
+
+# %%
+# The model is what it was
+# ------------------------
+# A test trains the model until it breaks, and then puts everything back, bit for bit: weights,
+# optimizer, metrics, random state. A training that follows is the one that would have been without
+# it. So one model serves for all the tests on this page; here for another one, with linear growth.
+#
+# The paper raises the rate linearly. That spends its steps on the upper end, and resolves
+# ``max_lr`` well if its order of magnitude is known; a ``base_lr`` that is much smaller passes
+# within a few steps. Exponential growth gives every decade as many steps, and asks for no such
+# knowledge.
+
+weights = model.get_weights()
+linear = clr.lr_range_test(model, x, y, min_lr=1e-4, max_lr=0.05, growth="linear", **settings)
+print(linear)
+assert all(map(np.array_equal, weights, model.get_weights()))
+assert model.optimizer.iterations == 0
+
+# %%
+# None, and why
+# -------------
+# A test that ends too early cannot show where the learning slows. The suggestion has None there,
+# never the end of the test dressed up as a bound; and a schedule of it is an error that tells what
+# to do: here, raise ``max_lr`` of the test.
+
+short = clr.lr_range_test(model, x, y, min_lr=1e-6, max_lr=3e-4, **settings)
+print(f"max_lr={short.suggest().max_lr}")
+try:
+    short.suggest().schedule(clr.Triangular2, step_size=step_size)
+except ValueError as error:
+    print(f"ValueError: {error}")
+
+# %%
+# Validation data
+# ---------------
+# The losses of the curve are those of training batches. With ``validation_data``, the test also
+# evaluates the model on data that it does not learn from, at some 30 rates on the way: the circles.
+# It takes longer, and the suggestions do not depend on it.
+
+validated = clr.lr_range_test(
+    model, x, y, min_lr=1e-6, max_lr=1.0, validation_data=(x_val, y_val), **settings
+)
+print(validated)
+
+# %%
+# The three side by side. ``plot`` draws on axes of ours.
+
+figure, panels = plt.subplots(3, figsize=(7.5, 11.5), layout="constrained")
+for other, axes, title in zip(
+    (linear, short, validated),
+    panels,
+    ("linear growth", "a max_lr that is too low", "with validation data"),
+    strict=True,
+):
+    other.plot(axes)
+    axes.set_title(title, pad=20)
+
+# %%
+# Saving
+# ------
+# A result is plain numbers: ``save`` and ``load`` give it back bit for bit, ``to_csv`` writes a
+# table with a line a step.
+
+results = Path("results").resolve()
+results.mkdir(exist_ok=True)
+result.save(results / "range_test.json")
+loaded = clr.RangeTestResult.load(results / "range_test.json")
+assert loaded.suggest() == suggestion
+result.to_csv(results / "range_test.csv")
+
+# %%
+# ``make images`` runs this page: the first picture is the one in the README.
+
+images_of_readme = Path("docs", "images").resolve()
+images_of_readme.mkdir(parents=True, exist_ok=True)
+for picture, drawn in (
+    (images_of_readme / "range_test.png", result_axes.figure),
+    (results / "range_test_cases.png", figure),
+):
+    half_done = picture.with_suffix(".part")
+    drawn.savefig(half_done, format="png", dpi=150, facecolor="white")
+    half_done.replace(picture)
+    print(picture)
