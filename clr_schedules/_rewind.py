@@ -53,10 +53,7 @@ class Snapshot:
             (thing, dict(vars(thing)) if self._built[id(thing)] else _some(vars(thing)))
             for thing in (model, *optimizers)
         ]
-        self._modes = [
-            (module, module.training)
-            for module in (model.modules() if hasattr(model, "modules") else ())
-        ]
+        self._modes = {module: module.training for module in _modules(model)}
         self._restore_globals = _keras.remember_globals()
         self._first_random = self._random = _random_state()
         self._restore_tensorflow = list(_tensorflow())
@@ -98,10 +95,14 @@ class Snapshot:
             stack.callback(_set_random_state, self._random)
             for variable, value in self._values:
                 stack.callback(self._engine.write, variable, value)
-            for module, mode in self._modes:
-                stack.callback(setattr, module, "training", mode)
+            stack.callback(self._restore_modes)
             for thing, before in self._attributes:
                 stack.callback(self._restore_attributes, thing, before)
+
+    def _restore_modes(self) -> None:
+        # Keras makes some of the modules anew; those go with the model.
+        for module in _modules(self._model):
+            module.training = self._modes.get(module, self._modes[self._model])
 
     def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
         if self._built[id(thing)]:
@@ -126,6 +127,11 @@ class Snapshot:
                 if (native := self._engine.unwrap(variable)) is not None:
                     yield native
         yield from self._engine.native_variables(model)
+
+
+def _modules(model: Any) -> Iterable[Any]:
+    """PyTorch's modules in the model, which can be in training mode or not."""
+    return model.modules() if hasattr(model, "modules") else ()
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -101,6 +101,7 @@ class Sweep:
         if not self.taken:
             return {}
         return {
+            "loss": self._logs["loss"][-1],
             **{name: values[-1] for name, values in self._logs.items()},
             "learning_rate": float(self.rates[self.taken - 1]),
         }

@@ -152,7 +152,7 @@ def lr_range_test(
                     y,
                     batch_size=batch_size,
                     sample_weight=sample_weight,
-                    epochs=1 if hasattr(x, "__next__") else num_steps,
+                    **_passes(x, num_steps),
                     shuffle=_can_be_shuffled(x),
                     verbose=0,
                     callbacks=[watcher],
@@ -407,6 +407,15 @@ def _batches(x: Any, batch_size: int | None) -> int | None:
     except TypeError:
         return None
     return None if length is None else int(length)
+
+
+def _passes(x: Any, num_steps: int) -> dict[str, int]:
+    """How often `fit` is to go through the data; the sweep ends it when it has its steps."""
+    if hasattr(x, "__next__"):
+        return {"epochs": 1}
+    if hasattr(x, "cardinality") and int(x.cardinality()) == -1:  # without end
+        return {"epochs": 1, "steps_per_epoch": num_steps}
+    return {"epochs": num_steps}
 
 
 def _can_be_shuffled(x: Any) -> bool:

@@ -48,9 +48,9 @@ def accumulated():
     return plain(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=3))
 
 
-def mixed():
+def mixed(**scaling):
     model = keras.Sequential([keras.layers.Input((4,)), *layers(dtype="mixed_float16")])
-    scaled = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.Adam(1e-3))
+    scaled = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.Adam(1e-3), **scaling)
     return compiled(model, scaled)
 
 

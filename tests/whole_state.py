@@ -12,7 +12,7 @@ def capture(model):
     optimizer = model.optimizer
     state = {}
     for owner, variables in (
-        ("model", model.variables),
+        ("model", model.variables if model.built else ()),
         ("optimizer", listed(optimizer)),
         *((f"metric {metric.name}", metric.variables) for metric in model.metrics),
     ):

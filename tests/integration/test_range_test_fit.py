@@ -157,6 +157,8 @@ def test_a_number_of_steps_that_suits_the_data():
     assert steps(2000, batch_size=1) == 1000
 
 
+# Older Keras says so of a list of inputs, in `fit` as well.
+@pytest.mark.filterwarnings("ignore:Exception encountered when calling Functional.call")
 def test_several_inputs_and_outputs():
     a, b = keras.layers.Input((2,), name="a"), keras.layers.Input((2,), name="b")
     joined = keras.layers.Concatenate()([a, b])
@@ -216,8 +218,7 @@ def test_a_custom_train_step_is_honoured():
 
 def test_a_loss_scale_that_skips_steps_does_not_shift_the_rates():
     """An optimizer that skips a step does not count it; the test's own count goes on."""
-    model = model_zoo.make(model_zoo.mixed)
-    model.optimizer.initial_scale = 1e30  # overflows float16 at the first steps
+    model = model_zoo.mixed(initial_scale=1e30)  # overflows float16 at the first steps
     result = sweep(model, X, Y, batch_size=BATCH)
     np.testing.assert_array_equal(result.learning_rates, RATES)
     assert np.isfinite(result.losses).all()

@@ -68,7 +68,11 @@ def history(model):
 @kinds
 @pytest.mark.parametrize("end", [succeed, diverge, data_fail], ids=lambda end: end.__name__)
 def test_rewinds(kind, end):
-    expected = history(model_zoo.make(kind))
+    twin = model_zoo.make(kind)
+    if end is data_fail and BACKEND != "tensorflow":
+        # Keras draws an order of the batches to build a model with, unless a generator builds it.
+        twin.fit(model_zoo.generate(), epochs=0, verbose=0, shuffle=False)
+    expected = history(twin)
     model = model_zoo.make(kind)
     optimizer = model.optimizer
     functions = {name: vars(model).get(name) for name in FUNCTIONS}
@@ -87,6 +91,8 @@ def test_rewinds(kind, end):
 
 @kinds
 def test_nothing_at_all_differs_once_it_was_trained(kind):
+    if kind is model_zoo.averaged and BACKEND == "jax":
+        pytest.skip("after a training with averages, Keras on JAX cannot train again")
     model = model_zoo.make(kind)
     history(model)
     before = whole_state.capture(model)
@@ -115,28 +121,33 @@ def test_compiled_functions_are_not_traced_again():
         assert traces == []
 
 
-def test_the_global_seeds_are_rewound():
-    keras.utils.set_random_seed(3)
-    model = model_zoo.plain()
+def test_the_global_generators_go_on_where_they_were():
+    model = model_zoo.make(model_zoo.plain)
+    history(model)
+    draws = []
+    for swept in (False, True):
+        random.seed(3)
+        np.random.seed(3)
+        draws.append((random.random(), np.random.random()))
+        if swept:
+            sweep(model)
+        draws.append((random.random(), np.random.random()))
+    assert draws[:2] == draws[2:]
 
-    def draw():
-        keras.utils.set_random_seed(7)
-        first = random.random(), np.random.random()
-        if not LEGACY:
-            first += (float(np.sum(np.asarray(keras.random.normal((2,))))),)
-        yield first
-        yield (
-            random.random(),
-            np.random.random(),
-            *(() if LEGACY else (float(np.sum(np.asarray(keras.random.normal((2,))))),)),
-        )
 
-    expected = list(draw())
-    numbers = draw()
-    found = [next(numbers)]
+@pytest.mark.skipif(LEGACY or BACKEND == "jax", reason="JAX refuses unseeded numbers in a step")
+def test_keras_own_generator_goes_on_where_it_was():
+    class Noise(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs + keras.random.normal((4,))
+
+    stack = [keras.layers.Input((4,)), Noise(), *model_zoo.layers()]
+    model = model_zoo.compiled(keras.Sequential(stack))
+    history(model)
+    before = whole_state.capture(model)
+    assert "keras seed" in before
     sweep(model)
-    found.append(next(numbers))
-    assert found == expected
+    assert whole_state.differences(before, whole_state.capture(model)) == []
 
 
 @needs_tensorflow
@@ -163,7 +174,7 @@ def test_tensorflows_own_random_numbers_go_on_where_they_were():
 INTERRUPTED = """
 import gc, os, signal, threading
 import model_zoo, whole_state
-from keras_under_test import keras
+from keras_under_test import BACKEND
 import clr_schedules as clr
 
 def interrupt(index):
@@ -176,7 +187,10 @@ def history(model):
         model_zoo.X, model_zoo.Y, batch_size=model_zoo.BATCH, epochs=2, verbose=0
     ).history
 
-expected = history(model_zoo.make(kind))
+twin = model_zoo.make(kind)
+if after is None and BACKEND != "tensorflow":  # built by a generator, as below
+    twin.fit(model_zoo.generate(), epochs=0, verbose=0, shuffle=False)
+expected = history(twin)
 model = model_zoo.make(kind)
 if trained:
     history(model)
