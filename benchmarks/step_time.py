@@ -14,15 +14,13 @@ import gc
 import math
 import re
 import statistics
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import report
+from benchmarks import report, timing
 from benchmarks.accuracy import policies
 
 CONSTANT, CONTROL = "constant", "constant again"
@@ -31,7 +29,6 @@ SETTINGS = ((True, 50), (True, 1), (False, 50))
 BLOCKS = 15
 SECONDS = 0.2  # of one run
 TARGET = 1.01
-SEED = 0
 
 # The variables of a small network, as XLA sees them in an update.
 SHAPES = ((784, 512), (512,), (512, 512), (512,), (512, 10), (10,))
@@ -70,7 +67,7 @@ def _times(jit_compile: bool, steps_per_execution: int, blocks: int) -> dict[str
         name: _model(rate, jit_compile, steps_per_execution)
         for name, rate in {CONTROL: rates[CONSTANT], **rates}.items()
     }
-    data = _data()
+    data = timing.endless(784)
     # A run is a multiple of an execution, so that no other program is compiled for its end.
     steps = steps_per_execution
     for model in models.values():
@@ -95,13 +92,13 @@ def _times(jit_compile: bool, steps_per_execution: int, blocks: int) -> dict[str
     return {
         "steps": steps,
         "constant_microseconds": 1e6 * statistics.median(constants) / steps,
-        "ratios": {name: _summary(ratios[name]) for name in others},
+        "ratios": {name: timing.summary(ratios[name]) for name in others},
     }
 
 
 def _model(rate: Any, jit_compile: bool, steps_per_execution: int) -> Any:
     """A small classifier of images, compiled with Adam."""
-    keras.utils.set_random_seed(SEED)
+    keras.utils.set_random_seed(timing.SEED)
     layers = [keras.Input((784,)), keras.layers.Dense(128, "relu"), keras.layers.Dense(10)]
     model = keras.Sequential(layers)
     model.compile(
@@ -113,39 +110,9 @@ def _model(rate: Any, jit_compile: bool, steps_per_execution: int) -> Any:
     return model
 
 
-def _data() -> tf.data.Dataset:
-    """One batch in memory, for ever."""
-    random = np.random.default_rng(SEED)
-    x, y = random.standard_normal((32, 784), np.float32), random.integers(0, 10, 32)
-    options = tf.data.Options()
-    # The tuner's thread sleeps ever longer, and the end of `fit` waits until it wakes.
-    options.autotune.enabled = False
-    return tf.data.Dataset.from_tensors((x, y)).repeat().with_options(options)
-
-
 def _fit(model: Any, data: tf.data.Dataset, steps: int) -> float:
     """The seconds that ``fit`` takes for so many steps."""
-    gc.collect()
-    gc.disable()
-    try:
-        start = time.perf_counter()
-        model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
-        return time.perf_counter() - start
-    finally:
-        gc.enable()
-
-
-def _summary(ratios: Sequence[float]) -> dict[str, Any]:
-    """The median with its 95 % interval, by the percentiles of 10,000 resamples."""
-    random = np.random.default_rng(SEED)
-    medians = np.median(random.choice(ratios, (10_000, len(ratios))), axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return {
-        "median": statistics.median(ratios),
-        "low": float(low),
-        "high": float(high),
-        "all": list(ratios),
-    }
+    return timing.seconds(lambda: model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0))
 
 
 def _instructions(rate: Any) -> dict[str, int]:
@@ -199,11 +166,11 @@ def _section(setting: dict[str, Any]) -> str:
     jit_compile, executions = setting["jit_compile"], setting["steps_per_execution"]
     microseconds, steps = setting["constant_microseconds"], setting["steps"]
     control = setting["ratios"][CONTROL]
-    noise = max(abs(control["low"] - 1), abs(control["high"] - 1))
-    rows = (
-        [name, f"{r['median']:.3f}", f"{r['low']:.3f} to {r['high']:.3f}", _verdict(name, r, noise)]
-        for name, r in setting["ratios"].items()
-    )
+    noise = timing.noise(control)
+    words = {
+        name: timing.verdict(ratio, noise, TARGET) for name, ratio in setting["ratios"].items()
+    } | {CONTROL: timing.of_noise(noise)}
+    rows = ([name, *timing.cells(setting["ratios"][name], words[name])] for name in words)
     return f"""### `jit_compile={jit_compile}, steps_per_execution={executions}`
 
 {microseconds:.0f} µs per step with a constant rate, {steps:,} steps per run.
@@ -211,22 +178,6 @@ def _section(setting: dict[str, Any]) -> str:
 {report.table(["learning rate", "ratio", "95 % interval", "in words"], rows)}
 
 """
-
-
-def _verdict(name: str, ratio: dict[str, Any], noise: float) -> str:
-    """What the interval says, and no more."""
-    if name == CONTROL:
-        return f"noise of ±{_percent(noise)}"
-    if ratio["high"] <= TARGET and noise <= TARGET - 1:
-        return f"≤ {TARGET}"
-    if ratio["low"] <= 1 <= ratio["high"] or abs(ratio["median"] - 1) <= noise:
-        return f"not distinguishable from noise of ±{_percent(noise)}"
-    direction = "slower" if ratio["low"] > 1 else "faster"
-    return f"{direction} by {_percent(abs(ratio['median'] - 1))} (noise ±{_percent(noise)})"
-
-
-def _percent(x: float) -> str:
-    return f"{100 * x:.1f} %"
 
 
 if __name__ == "__main__":

@@ -53,13 +53,17 @@ class Snapshot:
             (thing, dict(vars(thing)) if self._built[id(thing)] else _some(vars(thing)))
             for thing in (model, *optimizers)
         ]
-        self._modes = {module: module.training for module in _modules(model)}
+        self._modes = {module: module.training for module in engine.modules(model)}
         self._restore_globals = _keras.remember_globals()
         self._first_random = self._random = _random_state()
-        self._restore_tensorflow = list(_tensorflow())
+        self._tensorflow = _TensorFlowSeeds()
         self._remember_variables()
-        if hasattr(model, "_symbolic_build"):
-            vars(model)["_symbolic_build"] = self._wrap(model._symbolic_build)
+
+    def open(self) -> None:
+        """Prepares for changes: the only ones that this class makes itself."""
+        self._tensorflow.lend()
+        if hasattr(self._model, "_symbolic_build"):
+            vars(self._model)["_symbolic_build"] = self._wrap(self._model._symbolic_build)
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
@@ -90,8 +94,8 @@ class Snapshot:
     def restore(self) -> None:
         """Puts everything back; what cannot be, does not keep the rest from it."""
         with contextlib.ExitStack() as stack:
-            for undo in [*self._restore_tensorflow, self._restore_globals]:
-                stack.callback(undo)
+            stack.callback(self._tensorflow.restore)
+            stack.callback(self._restore_globals)
             stack.callback(_set_random_state, self._random)
             for variable, value in self._values:
                 stack.callback(self._engine.write, variable, value)
@@ -101,7 +105,7 @@ class Snapshot:
 
     def _restore_modes(self) -> None:
         # Keras makes some of the modules anew; those go with the model.
-        for module in _modules(self._model):
+        for module in self._engine.modules(self._model):
             module.training = self._modes.get(module, self._modes[self._model])
 
     def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
@@ -127,11 +131,6 @@ class Snapshot:
                 if (native := self._engine.unwrap(variable)) is not None:
                     yield native
         yield from self._engine.native_variables(model)
-
-
-def _modules(model: Any) -> Iterable[Any]:
-    """PyTorch's modules in the model, which can be in training mode or not."""
-    return model.modules() if hasattr(model, "modules") else ()
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
@@ -181,25 +180,37 @@ def _same(a: Any, b: Any) -> bool:
     return np.array_equal(a, b) if hasattr(a, "shape") else bool(a == b)
 
 
-def _tensorflow() -> Iterator[Callable[[], None]]:
-    """TensorFlow's random state; it lends the test seeds of its own meanwhile.
+class _TensorFlowSeeds:
+    """TensorFlow's random state, if TensorFlow is there.
 
     An eager random operation keeps its position in a cache that goes by its seeds and can only be
-    cleared as a whole. With other seeds, the test leaves the positions of the user's alone.
+    cleared as a whole. With seeds of its own, the test leaves the positions of the user's alone.
     """
-    if "tensorflow" not in sys.modules:
-        return
-    from tensorflow.python.eager import context
-    from tensorflow.python.ops import stateful_random_ops
 
-    eager = vars(context.context())
-    before = {name: eager.get(name, _ABSENT) for name in ("_seed", "_rng")}
-    seed, generator = before.values()
-    lent = random.Random(None if seed is None else f"range test of {seed}, {generator.getstate()}")
-    eager.update(_seed=lent.getrandbits(31), _rng=lent)
-    yield lambda: _put_back(eager, before)
+    def __init__(self) -> None:
+        self._generator = None
+        self._context: dict[str, Any] = {}
+        self._before: dict[str, Any] = {}
+        if "tensorflow" in sys.modules:
+            from tensorflow.python.eager import context
+            from tensorflow.python.ops import stateful_random_ops
 
-    shared = stateful_random_ops.global_generator
-    if shared is not None:
-        state = shared.state.numpy()
-        yield lambda: shared.reset(state)
+            self._context = vars(context.context())
+            self._before = {name: self._context.get(name, _ABSENT) for name in ("_seed", "_rng")}
+            self._generator = stateful_random_ops.global_generator
+            if self._generator is not None:
+                self._position = self._generator.state.numpy()
+
+    def lend(self) -> None:
+        """Gives TensorFlow other seeds: drawn from those that it has, if it has any."""
+        if self._before:
+            seed, generator = self._before.values()
+            seeded = None if seed is None else f"range test of {seed}, {generator.getstate()}"
+            lent = random.Random(seeded)
+            self._context.update(_seed=lent.getrandbits(31), _rng=lent)
+
+    def restore(self) -> None:
+        """Gives TensorFlow back what it had."""
+        _put_back(self._context, self._before)
+        if self._generator is not None:
+            self._generator.reset(self._position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
     Args:
         model: The model.
         sweep: The sweep.
+        engine: The module of the framework.
         validation_data: What `fit` would take as such; None: no validation.
         batch_size: For the validation.
         verbose: 0: silent; 1: a progress bar; 2: one line at the end.
@@ -31,12 +33,19 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, model: Any, sweep: Sweep, validation_data: Any, batch_size: int | None, verbose: int
+        self,
+        model: Any,
+        sweep: Sweep,
+        engine: ModuleType,
+        validation_data: Any,
+        batch_size: int | None,
+        verbose: int,
     ) -> None:
         super().__init__()
         # Not `self.model`: on JAX, to look at that costs a copy of all variables.
         self._swept = model
         self._sweep = sweep
+        self._engine = engine
         self._validation_data = validation_data
         self._batch_size = batch_size
         self._verbose = verbose
@@ -99,7 +108,6 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             verbose=0,
             return_dict=True,
         )
-        if hasattr(self._swept, "train"):  # PyTorch's mode, which `evaluate` leaves changed
-            self._swept.train()
+        self._engine.resume_training(self._swept)
         logs = {name: float(log) for name, log in logs.items()}
         self.validation.append(logs | {"learning_rate": self._sweep.last["learning_rate"]})

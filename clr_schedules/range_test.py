@@ -138,11 +138,12 @@ def lr_range_test(
         smoothing=_smoothing(smoothing),
         chunk=_chunk(steps_per_execution, compiled, validation_data is not None),
     )
-    watcher = Watcher(model, sweep, validation_data, batch_size, _verbosity(verbose))
+    watcher = Watcher(model, sweep, engine, validation_data, batch_size, _verbosity(verbose))
     with Interrupts() as interrupts:
         snapshot = Snapshot(model, optimizers, engine)
         try:
             try:
+                snapshot.open()
                 engine.lend_rate(optimizers[-1], sweep)
                 engine.lend_chunk(model, sweep.chunk, _batches(x, batch_size))
                 sweep.building = snapshot.building

@@ -11,6 +11,9 @@ Each module has
     write into the objects' dictionaries: to put the old values back undoes them.
 ``steps_per_execution(model)``
     the steps a call that the model was compiled with.
+``modules(model)``, ``resume_training(model)``
+    the parts of a model that are in training mode or not, and what brings them back to it after a
+    validation; PyTorch's.
 ``native_variables(model)``
     the framework's variables that hang on a model without being Keras's.
 ``unwrap(variable)``
@@ -22,6 +25,7 @@ Each module has
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +53,15 @@ def steps_per_execution(model: Any) -> int:
 def lend_chunk(model: Any, chunk: int, length: int | None) -> None:
     """Has `fit` of Keras 3 count this many steps a call, whatever the length of an epoch."""
     vars(model)["steps_per_execution"] = chunk
+
+
+def modules(model: Any) -> Iterable[Any]:
+    """No parts of a model are in a mode here."""
+    return ()
+
+
+def resume_training(model: Any) -> None:
+    """Nothing: `evaluate` leaves nothing behind here."""
 
 
 def scalars(logs: Any, owner: Any) -> dict[str, Any]:

@@ -9,7 +9,13 @@ import jax
 import numpy as np
 
 from clr_schedules import _engines
-from clr_schedules._engines import lend_chunk, lend_rate, steps_per_execution
+from clr_schedules._engines import (
+    lend_chunk,
+    lend_rate,
+    modules,
+    resume_training,
+    steps_per_execution,
+)
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
@@ -17,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "lend_chunk",
     "lend_rate",
+    "modules",
     "native_variables",
     "read",
+    "resume_training",
     "steps_per_execution",
     "train_function",
     "unwrap",

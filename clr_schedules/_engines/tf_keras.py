@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from clr_schedules import _keras
-from clr_schedules._engines import tensorflow
+from clr_schedules._engines import modules, resume_training, tensorflow
 from clr_schedules._engines.tensorflow import native_variables, read, unwrap, write
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = [
     "lend_chunk",
     "lend_rate",
+    "modules",
     "native_variables",
     "read",
+    "resume_training",
     "steps_per_execution",
     "train_function",
     "unwrap",

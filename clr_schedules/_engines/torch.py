@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = [
     "lend_chunk",
     "lend_rate",
+    "modules",
     "native_variables",
     "read",
+    "resume_training",
     "steps_per_execution",
     "train_function",
     "unwrap",
@@ -33,6 +35,16 @@ def lend_chunk(model: Any, chunk: int, length: int | None) -> None:
 def native_variables(model: Any) -> Iterator[torch.Tensor]:
     """Every parameter and buffer of the module that a model is on PyTorch."""
     return itertools.chain(model.parameters(), model.buffers())
+
+
+def modules(model: Any) -> Iterator[torch.nn.Module]:
+    """The modules in the model, each in training mode or not."""
+    return model.modules()  # type: ignore[no-any-return]
+
+
+def resume_training(model: Any) -> None:
+    """Goes back to the mode in which `fit` trains; `evaluate` has left it."""
+    model.train()
 
 
 def unwrap(variable: Any) -> torch.Tensor | None:
