@@ -42,13 +42,33 @@ def environment() -> dict[str, Any]:
 
 def heading(results: dict[str, Any]) -> str:
     """The title of the results, with when and on what they were measured."""
-    machine, versions = results["machine"], results["versions"]
-    names = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""# Benchmarks
 
-{results["date"]}, {machine["cpu"]}, {machine["cores"]} cores, {machine["system"]}; {names}.
+{_told(results)}
 Made by `python -m benchmarks`.
 """
+
+
+def apart(section: dict[str, Any]) -> str:
+    """When and on what a section was measured, if not with the others."""
+    environment = section.get("environment")
+    return f"\nThis section was measured apart: {_told(environment)}\n" if environment else ""
+
+
+def _told(environment: dict[str, Any]) -> str:
+    """The environment in a sentence."""
+    machine, versions = environment["machine"], environment["versions"]
+    names = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{environment['date']}, {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['system']}; {names}."
+    )
+
+
+def read() -> dict[str, Any]:
+    """The results of ``latest.json``."""
+    results: dict[str, Any] = json.loads((RESULTS / "latest.json").read_text(encoding="utf-8"))
+    return results
 
 
 def write(results: dict[str, Any], text: str) -> None:

@@ -48,6 +48,11 @@ def capture(model):
     return state
 
 
+def variables(state):
+    """The names of what is a variable of the model, its optimizer or its metrics."""
+    return [name for name in state if name.startswith(("model ", "optimizer ", "metric ", "own "))]
+
+
 def differences(before, after):
     """The names of what differs."""
     names = before.keys() | after.keys()

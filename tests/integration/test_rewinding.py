@@ -1,7 +1,6 @@
 """After a range test, however it ends, everything is bit for bit what it was."""
 
 import random
-import re
 import warnings
 
 import model_zoo
@@ -18,7 +17,6 @@ kinds = pytest.mark.parametrize("kind", model_zoo.ALL, ids=lambda kind: kind.__n
 
 
 FUNCTIONS = "train_function", "test_function", "predict_function", "history"
-VARIABLES = re.compile("^(?:model|optimizer|metric|own) .*$", re.MULTILINE)
 
 
 class BadBatchError(Exception):
@@ -81,7 +79,7 @@ def test_rewinds(kind, end):
     end(model)
     after = whole_state.capture(model)
     # What was not built is: it has new variables and attributes, and may have drawn for them.
-    for name in VARIABLES.findall("\n".join(before)):
+    for name in whole_state.variables(before):
         assert before[name] == after[name], name
     assert model.optimizer is optimizer
     assert {name: vars(model).get(name) for name in FUNCTIONS} == functions
