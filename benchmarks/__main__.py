@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks import accuracy, import_time, range_test, report, step_time
 
@@ -37,7 +39,7 @@ def main() -> None:
         help="ratios to take of each time of a range test (default: %(default)s)",
     )
     args = parser.parse_args()
-    measures = {
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
         "accuracy": accuracy.measure,
         "step_time": lambda: step_time.measure(args.blocks),
         "import_time": import_time.measure,

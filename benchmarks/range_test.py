@@ -45,7 +45,7 @@ QUADRATICS = (
     *((10, noise) for noise in (NO_NOISE, FACTORS, IN_PROPORTION, ALIKE)),
 )
 NOISE = 0.3
-SWEEP = {"min_lr": 1e-7, "max_lr": 1e5, "num_steps": 200}
+LOWEST, HIGHEST, STEPS = 1e-7, 1e5, 200
 QUADRATIC_SEEDS = 20
 OUTCOMES = ("0.1 to 1", "None", "below", "above")
 
@@ -138,7 +138,8 @@ def _times(network: str, jit_compile: bool, executions: int, rounds: int) -> dic
     ratios: dict[str, list[float]] = {name: [] for name in tests}
     fits = [fit()]
     for i in range(rounds):
-        seconds = {name: test(tests[name]) for name in sorted(tests, reverse=i % 2 > 0)}
+        order = list(tests)[:: -1 if i % 2 else 1]
+        seconds = {name: test(tests[name]) for name in order}
         fits.append(fit())
         for name, took in seconds.items():
             ratios[name].append(took / math.sqrt(math.prod(fits[-2:])))
@@ -208,13 +209,15 @@ def _parts_of_the_edge(weights: int, noise: str, curvature: float) -> list[float
     curvatures = np.geomspace(lowest, curvature, weights).astype(np.float32)
     model = _Quadratic(curvatures)  # one for all seeds: a range test leaves it as it was
     model.compile(keras.optimizers.SGD(), jit_compile=False)
-    highest = [
-        clr.lr_range_test(model, _noise(noise, curvatures, seed), batch_size=1, verbose=0, **SWEEP)
-        .suggest()
-        .max_lr
-        for seed in range(1 if noise == NO_NOISE else QUADRATIC_SEEDS)
-    ]
-    return [None if rate is None else rate * curvature / 2 for rate in highest]
+    parts: list[float | None] = []
+    for seed in range(1 if noise == NO_NOISE else QUADRATIC_SEEDS):
+        data = _noise(noise, curvatures, seed)
+        result = clr.lr_range_test(
+            model, data, min_lr=LOWEST, max_lr=HIGHEST, num_steps=STEPS, batch_size=1, verbose=0
+        )
+        max_lr = result.suggest().max_lr
+        parts.append(None if max_lr is None else max_lr * curvature / 2)
+    return parts
 
 
 def _noise(kind: str, curvatures: Floats, seed: int) -> list[Floats]:
@@ -224,7 +227,7 @@ def _noise(kind: str, curvatures: Floats, seed: int) -> list[Floats]:
     """
     keras.utils.set_random_seed(seed)  # of the order in which `fit` goes through them
     random = np.random.default_rng(seed)
-    normal = random.standard_normal((SWEEP["num_steps"], len(curvatures)), np.float32)
+    normal = random.standard_normal((STEPS, len(curvatures)), np.float32)
     factors, added = np.ones_like(normal), np.zeros_like(normal)
     if kind == FACTORS:
         factors += np.float32(NOISE) * normal
@@ -254,8 +257,8 @@ def _as_wanted(counts: dict[str, int]) -> bool:
 
 def _digits() -> Data:
     """The images of the example, split like there."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype("float32") / 16
@@ -321,9 +324,10 @@ def markdown(result: dict[str, Any]) -> str:
 
 ### Time against `fit`
 
-`lr_range_test` divided by `model.fit` over the same steps, batches of 32, with Adam and an accuracy,
-each on a fresh model, tracing and compiling included. Each ratio is of one test to the two runs of
-`fit` around it; the median of n = {result["n"]} ratios, with the 95 % interval of a bootstrap.
+`lr_range_test` divided by `model.fit` over the same steps, batches of 32, with Adam and an
+accuracy, each on a fresh model, tracing and compiling included. Each ratio is of one test to the
+two runs of `fit` around it; the median of n = {result["n"]} ratios, with the 95 % interval of a
+bootstrap.
 "{CONTROL}" is the ratio of a `fit` to those before and after it: how far its interval reaches from
 1 is the noise. The test runs "{DEFAULT}", and with the model's `steps_per_execution` given to it:
 "{LIKE_FIT}". The median is to be at most {TARGET}. {verdict}
@@ -331,23 +335,22 @@ each on a fresh model, tracing and compiling included. Each ratio is of one test
 {"".join(_times_of(network, result["times"]) for network in NETWORKS)}### Quadratics
 
 `suggest().max_lr` by the edge of stability, 2 / L, of SGD on half the sum of the weights' squares
-times their curvatures: one weight of curvature L, or ten with curvatures from L / 100 to L. The test
-has {SWEEP["num_steps"]} steps from {SWEEP["min_lr"]:g} to {SWEEP["max_lr"]:g}, whatever L. The
-gradients have normal noise of {NOISE:.0%}: factors on each of them; or added to each, in proportion
-to its first value, or to all alike, by the norm of the first gradient. With noise
-{QUADRATIC_SEEDS} seeds, without one. What is wanted: 0.1 to 1 without noise; with noise that or None
-in 18 of 20, and above 1 in at most one.
+times their curvatures: one weight of curvature L, or ten with curvatures from L / 100 to L. The
+test has {STEPS} steps from {LOWEST:g} to {HIGHEST:g}, whatever L. The gradients have normal noise
+of {NOISE:.0%}: factors on each of them; or added to each, in proportion to its first value, or to
+all alike, by the norm of the first gradient. With noise {QUADRATIC_SEEDS} seeds, without one. What
+is wanted: 0.1 to 1 without noise; with noise that or None in 18 of 20, and above 1 in at most one.
 
 {_quadratics(result["quadratics"])}
 
 ### Digits
 
-The handwritten digits and the network of `docs/examples/digits.py` with Adam, {DIGIT_SEEDS} seeds: a
-range test with the default range and 200 steps, which reads the bounds from the accuracy, or, with a
-model that has no metrics, from the loss alone; then {EPOCHS} epochs (100 steps) with `Triangular`
-between the bounds, one cycle of 2 * {STEP_SIZE} steps, and at constant rates. The accuracy on the
-validation images after the last step; mean ± standard deviation over the seeds that have bounds, the
-same seeds for all.
+The handwritten digits and the network of `docs/examples/digits.py` with Adam, {DIGIT_SEEDS} seeds:
+a range test with the default range and 200 steps, which reads the bounds from the accuracy, or,
+with a model that has no metrics, from the loss alone; then {EPOCHS} epochs (100 steps) with
+`Triangular` between the bounds, one cycle of 2 * {STEP_SIZE} steps, and at constant rates. The
+accuracy on the validation images after the last step; mean ± standard deviation over the seeds that
+have both bounds.
 
 {_digits_table(result["digits"])}
 
@@ -397,9 +400,8 @@ def _digits_table(results: dict[str, Any]) -> str:
     for reading, result in results.items():
         cycle = result["accuracies"].get(CYCLE, [])
         for name, accuracies in result["accuracies"].items():
-            mean, spread = statistics.mean(accuracies), statistics.pstdev(accuracies)
-            if len(accuracies) > 1:
-                spread = statistics.stdev(accuracies)
+            mean = statistics.mean(accuracies)
+            spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
             better = sum(a > b for a, b in zip(cycle, accuracies, strict=True))
             worse = sum(a < b for a, b in zip(cycle, accuracies, strict=True))
             compared = "" if name == CYCLE else f"{better} / {worse}"
@@ -409,13 +411,13 @@ def _digits_table(results: dict[str, Any]) -> str:
 
 
 def _bounds(results: dict[str, Any]) -> str:
-    """How often there are none, and where they are."""
+    """Where the bounds are, and how often there are none."""
     lines = []
     for reading, result in results.items():
-        columns = zip(("base_lr", "max_lr"), zip(*result["bounds"], strict=True), strict=True)
+        columns = dict(zip(("base_lr", "max_lr"), zip(*result["bounds"], strict=True), strict=True))
         missing = sum(None in pair for pair in result["bounds"])
         spans = []
-        for name, rates in columns:
+        for name, rates in columns.items():
             found = [rate for rate in rates if rate is not None]
             none = f", None in {len(rates) - len(found)}"
             span = f"{min(found):.1e} to {max(found):.1e}" if found else "never found"

@@ -86,9 +86,6 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             self._bar = _keras.Progbar(
                 len(self._sweep), verbose=self._verbose, stateful_metrics=list(logs)
             )
-        # A single line at the end is Keras's only for a target that was reached.
-        if finalize:
-            self._bar.target = self._sweep.taken
         self._bar.update(self._sweep.taken, list(logs.items()), finalize=finalize)
 
     def _validate(self) -> None:

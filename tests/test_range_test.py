@@ -329,10 +329,10 @@ def test_plot(result, figures):
 # What it shows.
 
 
-def shown(model, verbose):
+def shown(model, verbose, **arguments):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        clr.lr_range_test(model, X, Y, **GOOD | {"verbose": verbose})
+        clr.lr_range_test(model, X, Y, **GOOD | arguments | {"verbose": verbose})
     return out.getvalue()
 
 
@@ -346,6 +346,15 @@ def test_progress(model):
     line = shown(model, 2)
     assert line.count("\n") == 1
     assert line.startswith("40/40 - ")
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_a_test_that_stops_early_says_where(model, verbose):
+    text = shown(model, verbose, min_lr=1e-2, max_lr=1e30, num_steps=400)
+    last = re.sub(r"\x1b\[[0-9;]*m", "", re.split(r"[\r\b]", text.rstrip())[-1])
+    steps = int(re.match(r"\s*(\d+)/400", last)[1])
+    assert 1 < steps < 400
+    assert text.endswith("\n")
 
 
 def test_an_error_leaves_the_terminal_at_the_beginning_of_a_line(model):
