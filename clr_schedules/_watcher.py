@@ -86,6 +86,8 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             self._bar = _keras.Progbar(
                 len(self._sweep), verbose=self._verbose, stateful_metrics=list(logs)
             )
+        if finalize and self._verbose == 2:  # the legacy Keras ends the line at the target only
+            self._bar.target = self._sweep.taken
         self._bar.update(self._sweep.taken, list(logs.items()), finalize=finalize)
 
     def _validate(self) -> None:
