@@ -10,26 +10,35 @@ from typing import Any
 
 
 class Interrupts:
-    """Within this context, the first SIGINT interrupts, unless `hold` was called before it.
+    """Within this context, a SIGINT interrupts once, and waits from then on or from `hold` on.
 
-    A SIGINT that was held off arrives on leaving the context. The handler is the one that was
-    there before, so what a SIGINT does is unchanged. Outside the main thread, where Python delivers
-    no signals, the context does nothing.
+    Its handler is the one that was there before, so what a SIGINT does is unchanged. None is lost:
+    one that waited arrives on leaving the context, and one whose exception came to nothing (as it
+    does where it hits a destructor) arrives at the next `check`. Outside the main thread, where
+    Python delivers no signals, the context does nothing.
     """
 
     def __init__(self) -> None:
-        self._held = False
-        self._waiting = False
+        self._held = False  # by `hold`
         self._raised = False
+        self._waiting = False
         self._previous: Callable[[int, FrameType | None], Any] | None = None
 
     def __enter__(self) -> Interrupts:
-        in_main_thread = threading.current_thread() is threading.main_thread()
         previous = signal.getsignal(signal.SIGINT)
-        if in_main_thread and callable(previous):
+        if threading.current_thread() is threading.main_thread() and callable(previous):
             self._previous = previous
-            signal.signal(signal.SIGINT, self._handle)
+            try:
+                signal.signal(signal.SIGINT, self._handle)
+            except BaseException:  # one arrived right here
+                signal.signal(signal.SIGINT, previous)
+                raise
         return self
+
+    def check(self) -> None:
+        """Interrupts if an interrupt has come; it should not have got as far as this."""
+        if self._raised and not self._held and self._previous is not None:
+            self._previous(signal.SIGINT, None)
 
     def hold(self) -> None:
         """From here on, a SIGINT waits."""
@@ -43,14 +52,15 @@ class Interrupts:
     ) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
-        if self._waiting and not self._raised:
+        got_through = self._raised and error is not None
+        if (self._raised or self._waiting) and not got_through:
             signal.raise_signal(signal.SIGINT)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._held or self._previous is None:
+        if self._held or self._raised or self._previous is None:
             self._waiting = True
             return
-        # Held before it is raised: a second one must not interrupt what the first one set off.
-        self._held = self._raised = True
+        # Set before it is raised: a second one must not interrupt what the first one sets off.
+        self._raised = True
         self._previous(number, frame)
-        self._held = self._raised = False  # the handler did not raise
+        self._raised = False  # the handler did not raise

@@ -17,10 +17,10 @@ rest of the package may rely on:
     the dtype of results, and a name for the operations in graphs and profiles.
 ``register, serialize, deserialize, is_registered``
     Keras's serialization.
-``Model, Optimizer, Callback, Progbar``
+``Model, Optimizer, Variable, Callback, Progbar``
     Keras's own.
-``symbolic(shape, dtype), is_built(thing)``
-    for building models and optimizers.
+``symbolic(shape, dtype), is_built(thing), lend_containers(optimizer)``
+    for building models and optimizers, and for having optimizers not built again.
 ``ENGINE``
     the name of the module in ``_engines`` that drives a training on this Keras.
 ``remember_globals()``
@@ -33,6 +33,7 @@ The legacy Keras runs where TensorFlow itself would choose it: with ``TF_USE_LEG
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import re
 from collections.abc import Callable
@@ -70,6 +71,9 @@ else:
 
 Model: Any = keras.Model
 Optimizer: Any = keras.optimizers.Optimizer
+if LEGACY:
+    Optimizer = (Optimizer, keras.optimizers.legacy.Optimizer)
+Variable: Any = _tf.Variable if LEGACY else keras.Variable
 Callback: Any = keras.callbacks.Callback
 Progbar: Any = keras.utils.Progbar
 
@@ -169,6 +173,29 @@ def is_built(thing: Any) -> bool:
     if LEGACY and not hasattr(thing, "built"):
         return bool(thing.variables())
     return bool(thing.built)
+
+
+def lend_containers(optimizer: Any) -> None:
+    """Gives an optimizer that is not built copies of its lists and dictionaries to be built with.
+
+    Putting back its attributes then makes it one that is not built.
+    """
+    attributes = vars(optimizer)
+    copies = {
+        name: kind(value)
+        for name, value in attributes.items()
+        for kind in (list, dict, set)
+        if isinstance(value, kind)
+    }
+    if (tracker := attributes.get("_tracker")) is not None:
+        lent = {id(attributes[name]): value for name, value in copies.items()}
+        copies["_tracker"] = tracker = copy.copy(tracker)
+        tracker.config = {
+            name: (is_kind, lent.get(id(store), store))
+            for name, (is_kind, store) in tracker.config.items()
+        }
+        tracker.stored_ids = {name: set(ids) for name, ids in tracker.stored_ids.items()}
+    attributes.update(copies)
 
 
 def remember_globals() -> Callable[[], None]:

@@ -28,8 +28,6 @@ _SET_BY_FIT = (
     "_eval_data_handler",
     "_jax_state",
     "_jax_state_synced",
-    "_learning_rate",
-    "_hyper",
     "_symbolic_build",
 )
 _ABSENT = object()
@@ -39,7 +37,8 @@ class Snapshot:
     """The state of a model, its optimizers and the random numbers, at the time of its making.
 
     `restore` puts everything back. Objects stay the same objects; compiled functions are kept. A
-    model that is not built is built meanwhile, and goes back to its first weights.
+    model that is not built is built meanwhile, and goes back to its first weights; an optimizer
+    that is not built is not built afterwards.
     """
 
     def __init__(self, model: Any, optimizers: list[Any], engine: ModuleType) -> None:
@@ -48,10 +47,10 @@ class Snapshot:
         self._engine = engine
         self._values: list[tuple[Any, Any]] = []
         self._seen: set[int] = set()
-        self._built = {id(thing): _keras.is_built(thing) for thing in (model, *optimizers)}
+        self._built = _keras.is_built(model)
         self._attributes = [
-            (thing, dict(vars(thing)) if self._built[id(thing)] else _some(vars(thing)))
-            for thing in (model, *optimizers)
+            (model, dict(vars(model)) if self._built else _some(vars(model))),
+            *((optimizer, dict(vars(optimizer))) for optimizer in optimizers),
         ]
         self._modes = {module: module.training for module in engine.modules(model)}
         self._restore_globals = _keras.remember_globals()
@@ -62,6 +61,9 @@ class Snapshot:
     def open(self) -> None:
         """Prepares for changes: the only ones that this class makes itself."""
         self._tensorflow.lend()
+        for optimizer in self._optimizers:
+            if not _keras.is_built(optimizer):
+                _keras.lend_containers(optimizer)
         if hasattr(self._model, "_symbolic_build"):
             vars(self._model)["_symbolic_build"] = self._wrap(self._model._symbolic_build)
 
@@ -109,7 +111,7 @@ class Snapshot:
             module.training = self._modes.get(module, self._modes[self._model])
 
     def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
-        if self._built[id(thing)]:
+        if self._built or thing is not self._model:
             for name in vars(thing).keys() - before.keys():
                 del vars(thing)[name]
         _put_back(vars(thing), before)
@@ -123,9 +125,10 @@ class Snapshot:
         for optimizer in self._optimizers:
             listed = optimizer.variables
             groups.append(listed() if callable(listed) else listed)
-        # Those that no list has, such as counters of the legacy Keras.
-        for thing in (model, *self._optimizers):
-            groups.append(filter(_is_variable, vars(thing).values()))
+        # Those that no list has, such as the states of recurrent layers and the legacy Keras's
+        # counters.
+        for thing in (*model._flatten_layers(), *self._optimizers):
+            groups.append(filter(self._engine.is_variable, leaves(list(vars(thing).values()))))
         for group in groups:
             for variable in group:
                 if (native := self._engine.unwrap(variable)) is not None:
@@ -145,8 +148,15 @@ def _some(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name: attributes.get(name, _ABSENT) for name in _SET_BY_FIT}
 
 
-def _is_variable(thing: Any) -> bool:
-    return hasattr(thing, "assign") and hasattr(thing, "dtype")
+def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:
+    """What is in lists, tuples and dictionaries, and in those in them, so deep and no deeper."""
+    if isinstance(thing, dict):
+        thing = list(thing.values())
+    if not isinstance(thing, (list, tuple)):
+        yield thing
+    elif depth:
+        for entry in thing:
+            yield from leaves(entry, depth - 1)
 
 
 def _random_state() -> dict[str, Any]:

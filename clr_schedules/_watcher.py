@@ -11,6 +11,7 @@ import numpy as np
 from clr_schedules import _keras
 
 if TYPE_CHECKING:
+    from clr_schedules._interrupts import Interrupts
     from clr_schedules._sweep import Sweep
 
 # The number of times that the validation data are evaluated on the way.
@@ -24,6 +25,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         model: The model.
         sweep: The sweep.
         engine: The module of the framework.
+        interrupts: What to ask for interrupts that came to nothing.
         validation_data: What `fit` would take as such; None: no validation.
         batch_size: For the validation.
         verbose: 0: silent; 1: a progress bar; 2: one line at the end.
@@ -37,6 +39,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         model: Any,
         sweep: Sweep,
         engine: ModuleType,
+        interrupts: Interrupts,
         validation_data: Any,
         batch_size: int | None,
         verbose: int,
@@ -46,6 +49,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         self._swept = model
         self._sweep = sweep
         self._engine = engine
+        self._interrupts = interrupts
         self._validation_data = validation_data
         self._batch_size = batch_size
         self._verbose = verbose
@@ -60,6 +64,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Goes with every call of the train function."""
+        self._interrupts.check()
         if self._validation_data is not None:
             self._sweep.flush()
             self._validate()
@@ -108,5 +113,5 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             return_dict=True,
         )
         self._engine.resume_training(self._swept)
-        logs = {name: float(log) for name, log in logs.items()}
+        logs = {name: float(log) for name, log in logs.items() if np.ndim(log) == 0}
         self.validation.append(logs | {"learning_rate": self._sweep.last["learning_rate"]})

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from clr_schedules import _arguments, _engines, _keras, _reading
 from clr_schedules._interrupts import Interrupts
-from clr_schedules._rewind import Snapshot
+from clr_schedules._rewind import Snapshot, leaves
 from clr_schedules._sweep import Sweep
 from clr_schedules._watcher import Watcher
 
@@ -34,6 +35,7 @@ _Array = NDArray[np.float64]
 _FEWEST_STEPS, _MOST_STEPS = 200, 1000
 # Steps a call of the train function, where the user names no number.
 _CHUNK = 20
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def lr_range_test(
@@ -67,7 +69,8 @@ def lr_range_test(
     **Afterwards the model is as it was**, bit for bit: weights, optimizer, metrics, seed
     generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
     names, the compiled functions and the history. So it is after an error, a loss that is not
-    finite, and Ctrl-C. A model that was not built is built, as by `fit`, with its first weights.
+    finite, and Ctrl-C. A model that was not built is built, as by `fit`, with its first weights; an
+    optimizer that was not built is not.
 
     Some things cannot be rewound: the position of a generator or an iterator; the shuffling of a
     `tf.data.Dataset` or `PyDataset` object that keeps the state of it (arrays do not); what a
@@ -87,8 +90,8 @@ def lr_range_test(
         batch_size: Samples a batch, as for `fit`. Default: 32 for arrays; other data have their
             own.
         sample_weight: Weights of the samples, as for `fit`.
-        validation_data: Data on which the model is evaluated at some 30 rates on the way, as for
-            `fit`.
+        validation_data: Data on which the model is evaluated at 30 rates on the way, as for `fit`.
+            Data that end, and can be gone through again.
         stop_factor: The test ends when the smoothed loss is this many times its best. Above 1;
             infinity lets only a loss that is not finite end it.
         smoothing: The weight of the past in the smoothed loss, an exponential moving average
@@ -104,7 +107,7 @@ def lr_range_test(
         TypeError, ValueError: If an argument is of the wrong kind or out of range; if the model is
             not compiled, has no optimizer or several, or one whose rate cannot be set; if its
             `train_step` returns no loss; if the length of the data is unknown and ``num_steps`` is
-            not given.
+            not given; if there are no data. What the model or the data raise passes through.
 
     Source:
         Leslie N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2015,
@@ -138,8 +141,11 @@ def lr_range_test(
         smoothing=_smoothing(smoothing),
         chunk=_chunk(steps_per_execution, compiled, validation_data is not None),
     )
-    watcher = Watcher(model, sweep, engine, validation_data, batch_size, _verbosity(verbose))
-    with Interrupts() as interrupts:
+    verbosity = _verbosity(verbose)
+    _check_validation_data(validation_data)
+    # TensorFlow's seeds and the handling of interrupts belong to the process: one test at a time.
+    with _ONE_AT_A_TIME, Interrupts() as interrupts:
+        watcher = Watcher(model, sweep, engine, interrupts, validation_data, batch_size, verbosity)
         snapshot = Snapshot(model, optimizers, engine)
         try:
             try:
@@ -159,6 +165,12 @@ def lr_range_test(
                     callbacks=[watcher],
                 )
                 sweep.flush()
+                if not sweep.taken:
+                    raise ValueError(
+                        "No train step was taken. Either there are no data, or the model has a "
+                        "`fit` or a `make_train_function` of its own that does not call "
+                        f"`model.train_function`. Received: model={model}, x={type(x).__name__}"
+                    )
                 sweep.end(f"stopped: the data ended after {sweep.taken} of {num_steps} steps")
             finally:
                 interrupts.hold()
@@ -173,11 +185,13 @@ class RangeTestResult:
     """The curve of a range test: losses and metrics of single batches against the learning rate.
 
     Attributes:
-        learning_rates: The rate of each step taken, float64, shape ``(steps,)``, rising.
+        learning_rates: The rate of each step taken, float64, shape ``(steps,)``, rising. (The
+            optimizer gets them rounded to Keras's ``floatx()``.)
         losses: The loss of each step's batch alone. Where the test ended with a loss that is not
             finite, that is the last.
         smoothed_losses: Their exponential moving average, without the bias of its start.
-        metrics: For the name of each metric, its values on each step's batch alone.
+        metrics: For the name of each metric, its values on each step's batch alone. A metric whose
+            value is not a scalar is left out.
         stop_reason: Why the test ended: ``"completed: …"``, ``"diverged: …"``, ``"stopped …"``.
         growth: ``"exponential"`` or ``"linear"``.
         validation_learning_rates: The rates at which the validation data were evaluated; empty
@@ -260,12 +274,28 @@ class RangeTestResult:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("class") != cls.__name__:
                 raise ValueError("of another class")
-            return cls(**{name: _from_json(value) for name, value in content.items()})
+            result = cls(**{name: _from_json(value) for name, value in content.items()})
+            result._check()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Argument `path` must be a file that `{cls.__name__}.save` wrote. "
                 f"Received: path={str(path)!r}, which is not: {error}"
             ) from error
+        return result
+
+    def _check(self) -> None:
+        """Raises a ``ValueError`` unless all that belongs together has the same length."""
+        for columns in (
+            (self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()),
+            (
+                self.validation_learning_rates,
+                self.validation_losses,
+                *self.validation_metrics.values(),
+            ),
+        ):
+            shapes = {np.shape(column) for column in columns}
+            if len(shapes) != 1 or len(*shapes) != 1:
+                raise ValueError(f"columns of the shapes {sorted(shapes)}")
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes a table with a line a step: learning rate, loss, smoothed loss, each metric.
@@ -356,15 +386,19 @@ def _optimizers(model: Any) -> list[Any]:
     found = [optimizer]
     while (inner := getattr(found[-1], "inner_optimizer", None)) is not None:
         found.append(inner)
-    others = [
-        f"{name}={value}"
-        for name, value in vars(model).items()
-        if isinstance(value, _keras.Optimizer) and value not in found
-    ]
+    others = {
+        id(other): f"{type(other).__name__} ({other.name})"
+        for thing in (model, *found)
+        for name, value in vars(thing).items()
+        if not name.startswith("_self_")  # TensorFlow's own books
+        for other in leaves(value)
+        if isinstance(other, _keras.Optimizer)
+    }
+    for known in found:
+        others.pop(id(known), None)
     if others:
-        raise ValueError(
-            f"{_arguments.received('model', rule, model)}, which also has {', '.join(others)}"
-        )
+        more = ", ".join(others.values())
+        raise ValueError(f"{_arguments.received('model', rule, model)}, which also holds {more}")
     if not {"_learning_rate", "_hyper"} & vars(found[-1]).keys():
         raise ValueError(
             _arguments.received("model", "one whose optimizer has a learning rate", optimizer)
@@ -380,28 +414,31 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
                 "Only one of `num_steps` and `epochs` can be given. "
                 f"Received: num_steps={num_steps!r}, epochs={epochs!r}"
             )
-        num_steps = _arguments.count("num_steps", num_steps)
-    else:
-        given = None if epochs is None else _arguments.count("epochs", epochs)
-        epoch = _batches(x, batch_size)
-        if epoch is None:
-            raise ValueError(
-                "Argument `num_steps` must be given for data of unknown length. "
-                f"Received: x={type(x).__name__}, num_steps=None"
-            )
-        num_steps = given * epoch if given else min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
-    if num_steps < 2:
-        raise ValueError(_arguments.received("num_steps", "at least 2", num_steps))
-    return int(num_steps)
+        steps = _arguments.count("num_steps", num_steps)
+        if steps < 2:
+            raise ValueError(_arguments.received("num_steps", "at least 2", num_steps))
+        return steps
+    given = None if epochs is None else _arguments.count("epochs", epochs)
+    epoch = _batches(x, batch_size)
+    if epoch is None:
+        raise ValueError(
+            "Argument `num_steps` must be given for data of unknown length. "
+            f"Received: x={type(x).__name__}, num_steps=None"
+        )
+    if not given:
+        return min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
+    if given * epoch == 1:
+        rule = "at least 2 where one has a single batch"
+        raise ValueError(_arguments.received("epochs", rule, epochs))
+    return given * epoch
 
 
 def _batches(x: Any, batch_size: int | None) -> int | None:
     """The number of batches in an epoch; None where the data do not tell."""
-    if (shape := _shape(x)) is not None:
-        return -(-int(shape[0]) // (batch_size or 32))
-    if hasattr(x, "cardinality"):  # a tf.data.Dataset; negative if infinite or unknown
-        length = int(x.cardinality())
-        return length if length > 0 else None
+    if (samples := _samples(x)) is not None:
+        return -(-samples // (batch_size or 32))
+    if (length := _cardinality(x)) is not None:
+        return length if length >= 0 else None
     try:
         # A PyDataset; a DataLoader or a Sequence of the legacy Keras.
         length = x.num_batches if hasattr(x, "num_batches") else len(x)
@@ -410,26 +447,54 @@ def _batches(x: Any, batch_size: int | None) -> int | None:
     return None if length is None else int(length)
 
 
+def _samples(x: Any) -> int | None:
+    """The number of samples in arrays, or None where the data are something else."""
+    while isinstance(x, (dict, list, tuple)) and len(x):
+        first = next(iter(x.values() if isinstance(x, dict) else x))
+        if isinstance(x, (list, tuple)) and isinstance(first, (int, float, list, tuple)):
+            return len(x)  # numbers in lists, which the legacy Keras takes
+        x = first
+    shape = getattr(x, "shape", None)
+    return int(shape[0]) if shape else None
+
+
+def _cardinality(x: Any) -> int | None:
+    """The number of elements of a `tf.data.Dataset`: -1 if endless, -2 if unknown."""
+    if not hasattr(x, "cardinality"):
+        return None
+    # A property, where the dataset is distributed.
+    return int(x.cardinality() if callable(x.cardinality) else x.cardinality)
+
+
+def _check_validation_data(data: Any) -> None:
+    """Refuses what cannot be gone through again and again to its end."""
+    rule = "data that end and can be gone through again, or None"
+    features = data[0] if isinstance(data, (tuple, list)) and data else data
+    length = _cardinality(features)
+    if (
+        (isinstance(data, (tuple, list)) and not 1 <= len(data) <= 3)
+        or hasattr(features, "__next__")
+        or length == -1
+        or (hasattr(features, "num_batches") and features.num_batches is None)
+    ):
+        raise ValueError(_arguments.received("validation_data", rule, data))
+
+
 def _passes(x: Any, num_steps: int) -> dict[str, int]:
     """How often `fit` is to go through the data; the sweep ends it when it has its steps."""
     if hasattr(x, "__next__"):
         return {"epochs": 1}
-    if hasattr(x, "cardinality") and int(x.cardinality()) == -1:  # without end
+    if _cardinality(x) == -1:
         return {"epochs": 1, "steps_per_epoch": num_steps}
     return {"epochs": num_steps}
 
 
 def _can_be_shuffled(x: Any) -> bool:
     """Whether `fit` can shuffle the data; where it cannot, it warns when it is asked to."""
-    batches = hasattr(x, "__getitem__") and _batches(x, None) is not None
-    return _shape(x) is not None or (batches and not hasattr(x, "cardinality"))
-
-
-def _shape(x: Any) -> Any | None:
-    """The shape of the first of the arrays; None if the data are no arrays."""
-    while isinstance(x, (dict, list, tuple)) and len(x):
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    return getattr(x, "shape", None) or None
+    if _samples(x) is not None:
+        return True
+    indexed = hasattr(x, "__getitem__") and _batches(x, None) is not None
+    return indexed and _cardinality(x) is None
 
 
 def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
@@ -512,8 +577,8 @@ def _from_json(value: Any) -> Any:
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
     """Writes a file beside the path and renames it, so that the path never names half a file."""
-    path = Path(path)
-    half_done = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path = Path(os.path.realpath(path))  # of a link, what it leads to
+    half_done = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         half_done.write_text(text, encoding="utf-8", newline="")
         half_done.replace(path)

@@ -66,10 +66,18 @@ def two_outputs():
     )
 
 
+def recurrent():
+    """A layer whose state goes on from batch to batch, which no list of variables has."""
+    inputs = keras.layers.Input(batch_shape=(BATCH, 4))
+    steps = keras.layers.Reshape((4, 1))(inputs)
+    state = keras.layers.LSTM(4, stateful=True)(steps)
+    return compiled(keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(state)))
+
+
 def custom_step():
     inputs = keras.layers.Input((4,))
     outputs = inputs
-    for layer in layers():
+    for layer in [*([Counter()] if BACKEND == "tensorflow" else []), *layers()]:
         outputs = layer(outputs)
     return compiled(OwnStep(inputs, outputs))
 
@@ -89,12 +97,23 @@ class OwnDense(keras.layers.Layer):
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
+    class Counter(keras.layers.Layer):
+        """TensorFlow's own variable and random numbers, where Keras does not see them."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls = tf.Variable(0)
+            self.generator = tf.random.Generator.from_seed(1)
+
+        def call(self, inputs):
+            self.calls.assign_add(1)
+            return inputs + 0.1 * self.generator.normal((4,))
+
     class OwnStep(keras.Model):
-        """A model with its own train step, variable and random numbers."""
+        """A model with its own train step."""
 
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
-            self.steps = tf.Variable(0)
             self.mean_loss = keras.metrics.Mean(name="loss")
 
         @property
@@ -103,7 +122,6 @@ if BACKEND == "tensorflow":
 
         def train_step(self, data):
             x, y = data
-            self.steps.assign_add(1)
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(tf.square(y - self(x, training=True)))
             gradients = tape.gradient(loss, self.trainable_variables)
@@ -148,6 +166,8 @@ def fitted():
 
 
 ALL = [no_jit, jit, eager, unbuilt, fitted, scheduled, mixed, custom_step]
+if BACKEND != "torch":  # where a state that goes on cannot be trained
+    ALL.append(recurrent)
 if not LEGACY:
     ALL += [averaged, accumulated]
 if BACKEND == "torch":

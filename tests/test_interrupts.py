@@ -1,5 +1,6 @@
 """Ctrl-C lets itself be held off, and is never lost."""
 
+import contextlib
 import signal
 import threading
 
@@ -41,6 +42,39 @@ def test_one_that_was_held_arrives_at_the_end():
         interrupt()
         reached.append("the end of the context")
     assert reached == ["the end of the context"]
+
+
+def test_one_that_came_to_nothing_arrives_at_the_next_check():
+    """As it does in a destructor, whose exceptions Python only reports."""
+    reached = []
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+        interrupts.check()
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupt()
+        interrupt()
+        reached.append("the check")
+        interrupts.check()
+        reached.append("the end of the context")
+    assert reached == ["the check"]
+
+
+def test_one_that_came_to_nothing_arrives_at_the_end_at_the_latest():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupt()
+        interrupts.hold()
+        interrupts.check()
+        reached.append("the end of the context")
+    assert reached == ["the end of the context"]
+
+
+def test_an_error_that_an_interrupt_set_off_is_not_interrupted_again():
+    with pytest.raises(ZeroDivisionError), Interrupts():  # noqa: PT012
+        try:
+            interrupt()
+        except KeyboardInterrupt:
+            1 / 0  # noqa: B018
 
 
 def test_nothing_arrives_when_nothing_came():

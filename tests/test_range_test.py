@@ -82,6 +82,17 @@ def test_steps_and_epochs_exclude_each_other(model):
         clr.lr_range_test(model, X, Y, epochs=2, **GOOD)
 
 
+def test_one_epoch_of_one_batch_is_no_test(model):
+    with pytest.raises(ValueError, match=r"`epochs` must be at least 2 .* Received: epochs=1"):
+        clr.lr_range_test(model, X, Y, epochs=1, batch_size=len(X), verbose=0)
+
+
+def test_validation_data_that_cannot_be_gone_through_again(model):
+    for data in ((), (X, Y, None, None), model_zoo.generate()):
+        with pytest.raises(ValueError, match="`validation_data` must be data that end"):
+            clr.lr_range_test(model, X, Y, validation_data=data, **GOOD)
+
+
 def test_unknown_lengths_need_a_number_of_steps(model):
     for arguments in ({}, {"epochs": 2}):
         with pytest.raises(ValueError, match=r"`num_steps` must be given for data of unknown"):
@@ -217,13 +228,20 @@ def test_save_and_load(result, tmp_path):
     json.loads(path.read_text(), parse_constant=pytest.fail)  # JSON has no NaN
 
 
-arrays = st.lists(st.floats(), max_size=5).map(lambda numbers: np.array(numbers, np.float64))
+@st.composite
+def results(draw):
+    """Any numbers, of any number of steps, under any names."""
+    steps = draw(st.integers(0, 5))
+    numbers = st.lists(st.floats(), min_size=steps, max_size=steps)
+    arrays = numbers.map(lambda column: np.array(column, np.float64))
+    rates, losses, smoothed = (draw(arrays) for _ in range(3))
+    metrics = draw(st.dictionaries(st.text(), arrays, max_size=2))
+    return clr.RangeTestResult(rates, losses, smoothed, metrics, draw(st.text()))
 
 
-@given(arrays, arrays, st.dictionaries(st.text(), arrays, max_size=2), st.text())
-def test_any_result_survives_the_file(tmp_path_factory, rates, losses, metrics, reason):
+@given(results())
+def test_any_result_survives_the_file(tmp_path_factory, result):
     path = tmp_path_factory.mktemp("any") / "test.json"
-    result = clr.RangeTestResult(rates, losses, losses, metrics, reason)
     result.save(path)
     equal(clr.RangeTestResult.load(path), result)
 
@@ -248,6 +266,26 @@ def test_other_files_are_refused(tmp_path, content):
         ValueError, match=r"`path` must be a file that `RangeTestResult.save` wrote"
     ):
         clr.RangeTestResult.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("losses", [1.0]), ("losses", 1.0), ("metrics", {"accuracy": []}), ("metrics", 3),
+     ("validation_losses", [1.0])],
+)  # fmt: skip
+def test_columns_of_different_lengths_are_refused(result, tmp_path, name, value):
+    path = tmp_path / "test.json"
+    result.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=r"`path` must be a file that"):
+        clr.RangeTestResult.load(path)
+
+
+def test_a_link_is_written_through(result, tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "target.json")
+    result.save(tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    equal(clr.RangeTestResult.load(tmp_path / "target.json"), result)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(result, tmp_path):

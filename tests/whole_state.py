@@ -18,8 +18,10 @@ def capture(model):
     ):
         for variable in variables:
             state[f"{owner} {variable.name} {id(variable)}"] = bits(variable)
-    if hasattr(model, "steps"):
-        state["own variable"] = bits(model.steps)
+    # What is in no list of Keras's, found by hand.
+    for layer in model.layers:
+        for number, variable in enumerate(recurrent_states(layer) + own_variables(layer)):
+            state[f"own {layer.name} {number}"] = bits(variable)
     for thing in (model, optimizer, getattr(optimizer, "inner_optimizer", None)):
         if thing is not None:
             state[f"attributes of {type(thing).__name__}"] = {
@@ -46,6 +48,15 @@ def capture(model):
         if (generator := tracked.get("global_seed_generator")) is not None:
             state["keras seed"] = bits(generator.state)
     return state
+
+
+def recurrent_states(layer):
+    states = getattr(layer, "states", None)
+    return [] if states is None else [state for state in states if state is not None]
+
+
+def own_variables(layer):
+    return [layer.calls, layer.generator.state] if hasattr(layer, "generator") else []
 
 
 def variables(state):

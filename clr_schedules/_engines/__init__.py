@@ -16,8 +16,9 @@ Each module has
     validation; PyTorch's.
 ``native_variables(model)``
     the framework's variables that hang on a model without being Keras's.
-``unwrap(variable)``
-    the framework's variable within one of Keras's; None if it has no value yet.
+``is_variable(thing)``, ``unwrap(variable)``
+    whether a thing is a variable of Keras or the framework, and the framework's within it; None if
+    it has no value yet.
 ``read(variable)``, ``write(variable, value)``
     a copy of a framework's variable, on the host, and what gives it back.
 """
@@ -66,16 +67,18 @@ def resume_training(model: Any) -> None:
 
 def scalars(logs: Any, owner: Any) -> dict[str, Any]:
     """The scalar logs of a train step; its loss is among them, or it is an error."""
-    if not isinstance(logs, dict) or logs.get("loss") is None:
-        found = sorted(logs) if isinstance(logs, dict) else type(logs).__name__
+    found = {
+        name: value
+        for name, value in (logs.items() if isinstance(logs, dict) else ())
+        if isinstance(value, (int, float)) or tuple(getattr(value, "shape", (0,))) == ()
+    }
+    if "loss" not in found:
+        received = logs
+        if isinstance(logs, dict):
+            received = f"loss={logs['loss']}" if "loss" in logs else sorted(logs)
         raise ValueError(
             "The range test reads the loss from the logs of each train step, so `train_step` of "
-            f"{type(owner).__name__} must return a dict with the key 'loss'. Received: {found}"
+            f"{type(owner).__name__} must return a dict with a scalar at the key 'loss'. "
+            f"Received: {received}"
         )
-    return {name: value for name, value in logs.items() if _is_scalar(value)}
-
-
-def _is_scalar(value: Any) -> bool:
-    if isinstance(value, (int, float)):
-        return True
-    return hasattr(value, "dtype") and len(getattr(value, "shape", (0,))) == 0
+    return found

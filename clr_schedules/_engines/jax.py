@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from clr_schedules import _engines
+from clr_schedules import _engines, _keras
 from clr_schedules._engines import (
     lend_chunk,
     lend_rate,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
 __all__ = [
+    "is_variable",
     "lend_chunk",
     "lend_rate",
     "modules",
@@ -37,6 +38,11 @@ __all__ = [
 def native_variables(model: Any) -> Iterator[Any]:
     """None: JAX has no variables."""
     return iter(())
+
+
+def is_variable(thing: Any) -> bool:
+    """Whether this is what `unwrap` takes."""
+    return isinstance(thing, _keras.Variable)
 
 
 def unwrap(variable: Any) -> Any | None:

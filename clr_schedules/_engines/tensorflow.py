@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
 __all__ = [
+    "is_variable",
     "lend_chunk",
     "lend_rate",
     "modules",
@@ -43,6 +44,11 @@ def native_variables(model: Any) -> Iterator[tf.Variable]:
     for thing in tf.train.TrackableView(model).descendants():
         if isinstance(thing, tf.Variable):
             yield thing
+
+
+def is_variable(thing: Any) -> bool:
+    """Whether this is what `unwrap` takes."""
+    return isinstance(thing, (tf.Variable, _keras.Variable))
 
 
 def unwrap(variable: Any) -> tf.Variable | None:
@@ -80,7 +86,7 @@ def train_function(
         return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
 
     if model.run_eagerly:
-        return _eager(model, step_on_replicas, sweep)
+        return _eager(model, step_on_replicas, sweep, autograph)
     # `fit` converts custom train steps to graphs the same way.
     convert = (lambda f: f) if autograph else tf.autograph.experimental.do_not_convert
     one_step = tf.function(
@@ -94,7 +100,7 @@ def train_function(
     def function(iterator: Any) -> dict[str, float]:
         nonlocal several
         if several is None:
-            _build(model, iterator.element_spec, step_on_replicas, sweep)
+            _build(model, iterator.element_spec, step_on_replicas, sweep, autograph)
             several = _graph_loop(one_step, iterator.element_spec, sweep.table)
         left = min(sweep.chunk, sweep.remaining)
         found = 0
@@ -116,7 +122,7 @@ def train_function(
     return function
 
 
-def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep) -> None:
+def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:
     """Builds what is not built: a step can only reset the metrics that are there when it is traced.
 
     `fit` on TensorFlow leaves that to its first trace.
@@ -125,9 +131,11 @@ def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep) -> None:
     with sweep.building():
         try:
             model._symbolic_build(data_batch=tf.nest.map_structure(_symbolic, data))
-        except Exception:  # a model of its own kind, or the legacy Keras
+        except Exception:
+            # The legacy Keras has no such method, and not every model can be called with symbols,
+            # nor every kind of data be one. If it is the model that is wrong, this says so too.
             rate = tf.TensorSpec((), sweep.table.dtype)
-            tf.function(step, autograph=False).get_concrete_function(data, rate)
+            tf.function(step, autograph=autograph).get_concrete_function(data, rate)
 
 
 def _symbolic(spec: Any) -> Any:
@@ -177,14 +185,16 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     return tf.function(several, autograph=False)
 
 
-def _eager(model: Any, step: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
+def _eager(
+    model: Any, step: Any, sweep: Sweep, autograph: bool
+) -> Callable[[Any], dict[str, float]]:
     """The steps in Python, one by one, for a model that asked to run eagerly."""
     built = False
 
     def function(iterator: Any) -> dict[str, float]:
         nonlocal built
         if not built:
-            _build(model, iterator.element_spec, step, sweep)
+            _build(model, iterator.element_spec, step, sweep, autograph)
             built = True
         found = False
         for rate in sweep.upcoming():

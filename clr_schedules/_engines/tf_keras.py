@@ -9,12 +9,13 @@ import tensorflow as tf
 
 from clr_schedules import _keras
 from clr_schedules._engines import modules, resume_training, tensorflow
-from clr_schedules._engines.tensorflow import native_variables, read, unwrap, write
+from clr_schedules._engines.tensorflow import is_variable, native_variables, read, unwrap, write
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
 __all__ = [
+    "is_variable",
     "lend_chunk",
     "lend_rate",
     "modules",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clr_schedules import _engines
+from clr_schedules import _engines, _keras
 from clr_schedules._engines import lend_rate, steps_per_execution
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
 __all__ = [
+    "is_variable",
     "lend_chunk",
     "lend_rate",
     "modules",
@@ -47,6 +48,11 @@ def resume_training(model: Any) -> None:
     model.train()
 
 
+def is_variable(thing: Any) -> bool:
+    """Whether this is what `unwrap` takes."""
+    return isinstance(thing, _keras.Variable)
+
+
 def unwrap(variable: Any) -> torch.Tensor | None:
     """The framework's variable within one of Keras's; None if it has no value yet."""
     return getattr(variable, "_value", variable)
@@ -72,6 +78,7 @@ def train_function(model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]
 
     if model.jit_compile:
         step = torch.compile(step)
+    dtype = getattr(torch, _keras.floatx())
     waiting: list[dict[str, Any]] = []
 
     def function(data: Any) -> dict[str, float]:
@@ -80,7 +87,7 @@ def train_function(model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]
                 break
             for metric in model.metrics:
                 metric.reset_state()
-            rate = torch.tensor(sweep.table[sweep.taken + len(waiting)])
+            rate = torch.tensor(float(sweep.table[sweep.taken + len(waiting)]), dtype=dtype)
             waiting.append(step(batch, rate))
             if len(waiting) >= min(sweep.chunk, sweep.remaining):
                 flush()
@@ -90,7 +97,9 @@ def train_function(model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]
         if waiting:
             # A tensor each, so that the device is waited for once and not once a log.
             logs = {
-                name: torch.stack([torch.as_tensor(log[name]).detach() for log in waiting]).cpu()
+                name: torch.stack([torch.as_tensor(log[name]).detach() for log in waiting])
+                .cpu()
+                .double()
                 for name in waiting[0]
             }
             waiting.clear()

@@ -314,7 +314,7 @@ def test_what_cannot_work_is_refused_before_anything_is_touched():
     inputs = keras.layers.Input((4,))
     model = NoLoss(inputs, keras.layers.Dense(1)(inputs))
     model.compile("sgd", loss="mse")
-    with pytest.raises(ValueError, match=r"key 'loss'. Received: \['cost'\]"):
+    with pytest.raises(ValueError, match=r"the key 'loss'. Received: \['cost'\]"):
         sweep(model, X, Y)
     assert int(np.asarray(model.optimizer.iterations)) == 0
 
@@ -326,7 +326,88 @@ def test_models_that_cannot_be_swept():
     uncompiled = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
     with pytest.raises(ValueError, match="compiled with one optimizer"):
         sweep(uncompiled, X, Y)
-    if not LEGACY:  # which keeps no optimizer among a model's plain attributes
-        model.second_optimizer = keras.optimizers.SGD(0.1)
-        with pytest.raises(ValueError, match=r"one optimizer.*also has second_optimizer="):
-            sweep(model, X, Y)
+    model.compile(keras.optimizers.SGD(0.1), loss="mse")  # the one before is not held any more
+    sweep(model, X, Y)
+    model.more = {"second": [keras.optimizers.Adam(name="other")]}
+    with pytest.raises(ValueError, match=r"with one optimizer.*which also holds Adam \(other\)"):
+        sweep(model, X, Y)
+    del model.more
+    model.optimizer.inner = keras.optimizers.Adam(name="inner")
+    with pytest.raises(ValueError, match=r"which also holds Adam \(inner\)"):
+        sweep(model, X, Y)
+
+
+@pytest.mark.skipif(LEGACY, reason="the legacy Keras hands its data to `fit` another way")
+def test_a_model_that_trains_in_its_own_way():
+    class Own(keras.Sequential):
+        def make_train_function(self, force=False):
+            return super().make_train_function(force=True)
+
+    model = Own([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match="No train step was taken"):
+        sweep(model, X, Y)
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras's, of data without a batch
+def test_no_data():
+    with pytest.raises(ValueError, match="No train step was taken"):
+        sweep(line(), X[:0], Y[:0])
+
+
+def test_a_loss_that_is_no_scalar():
+    class Vector(keras.Model):
+        def train_step(self, *arguments):
+            result = super().train_step(*arguments)
+            logs = result[0] if isinstance(result, tuple) else result
+            logs = logs | {"loss": logs["loss"] * np.ones(2, np.float32)}
+            return (logs, result[1]) if isinstance(result, tuple) else logs
+
+    inputs = keras.layers.Input((4,))
+    model = Vector(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match=r"with a scalar at the key 'loss'. Received: loss="):
+        sweep(model, X, Y)
+
+
+@pytest.mark.skipif(LEGACY, reason="the legacy Keras has no such metric in its core")
+def test_metrics_that_are_no_scalars_are_left_out():
+    vector = keras.metrics.F1Score(average=None, threshold=0.5)
+    inputs = keras.layers.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3, "sigmoid")(inputs))
+    model.compile("sgd", loss="binary_crossentropy", metrics=[vector, "mae"])
+    targets = np.repeat(Y, 3, axis=1)
+    result = sweep(model, X, targets, validation_data=(X, targets))
+    assert result.metrics.keys() == result.validation_metrics.keys() == {"mae"}
+
+
+def test_an_optimizer_that_was_not_built_is_not():
+    """So that it can go on to train what was frozen, or another model."""
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(1)]
+    )
+    optimizer = keras.optimizers.Adam(1e-3)
+    model.layers[0].trainable = False
+    model.compile(optimizer, loss="mse")
+    before = [id(variable) for variable in whole_state.listed(optimizer)]
+    sweep(model, X, Y)
+    assert [id(variable) for variable in whole_state.listed(optimizer)] == before
+    model.layers[0].trainable = True
+    model.compile(optimizer, loss="mse")
+    model.fit(X, Y, verbose=0)
+    assert len(whole_state.listed(optimizer)) == len(before) + 2 * 4
+
+
+@pytest.mark.skipif(not LEGACY, reason="Keras 3 converts no control flow")
+def test_control_flow_that_the_legacy_keras_converts():
+    import tensorflow as tf
+
+    class Switch(keras.layers.Layer):
+        def call(self, inputs):
+            if tf.reduce_sum(inputs) > 0:
+                inputs = inputs * 2
+            return inputs
+
+    model = keras.Sequential([keras.layers.Input((4,)), Switch(), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    assert len(sweep(model, X, Y).losses) == STEPS

@@ -1,6 +1,7 @@
 """After a range test, however it ends, everything is bit for bit what it was."""
 
 import random
+import signal
 import warnings
 
 import model_zoo
@@ -29,7 +30,7 @@ def sweep(model, x=X, y=Y, **arguments):
 
 
 def succeed(model):
-    result = sweep(model, max_lr=1e-3, validation_data=(X[:50], Y[:50]))
+    result = sweep(model, max_lr=1e-3, validation_data=(X[:48], Y[:48]))
     assert result.stop_reason.startswith("completed"), result
     assert len(result.validation_losses) == 30
 
@@ -152,7 +153,13 @@ def test_keras_own_generator_goes_on_where_it_was():
 def test_tensorflows_own_random_numbers_go_on_where_they_were():
     import tensorflow as tf
 
-    model = model_zoo.eager()
+    class Noise(keras.layers.Layer):
+        def call(self, inputs):
+            noise = tf.random.normal((4,)) + tf.random.normal((4,), seed=5)
+            return inputs + 0.0 * noise
+
+    stack = [keras.layers.Input((4,)), Noise(), keras.layers.Dense(1, "sigmoid")]
+    model = model_zoo.compiled(keras.Sequential(stack), run_eagerly=True)
     for seed in (None, 5):
         sequences = []
         for interrupted in (False, True):
@@ -167,6 +174,33 @@ def test_tensorflows_own_random_numbers_go_on_where_they_were():
             drawn.append(float(tf.random.get_global_generator().normal(())))
             sequences.append(drawn)
         assert sequences[0] == sequences[1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@needs_tensorflow
+def test_an_interrupt_that_comes_to_nothing_comes_again():
+    """An exception in a destructor goes nowhere; the destructors of graphs are long."""
+
+    class Swallows:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    steps = []
+
+    class Model(keras.Sequential):
+        def train_step(self, data):
+            steps.append(data)
+            if len(steps) == 30:
+                Swallows()
+            return super().train_step(data)
+
+    model = Model([keras.layers.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+    model_zoo.compiled(model, run_eagerly=True)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, num_steps=400)
+    signal.signal(signal.SIGINT, handler)
+    assert 30 <= len(steps) <= 60
 
 
 INTERRUPTED = """
