@@ -6,7 +6,7 @@
 #   make lint    ruff and mypy
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make images  draw the pictures of the README again
-#   make bench   measure accuracy, step time and import time again
+#   make bench   measure accuracy, step time, import time and the range test again
 
 PYTHON ?= python3
 # TensorFlow greets at length otherwise.
@@ -63,8 +63,8 @@ wheel: $(METADATA)
 		"import clr_schedules as clr; assert 'site-packages' in clr.__file__, clr.__file__"
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" tests README.md
 
-bench: $(TEST)/stamp
-	$(TEST)/bin/python -m benchmarks
+bench: $(DEMO)/stamp
+	$(DEMO)/bin/python -m benchmarks
 
 clean:
 	rm -rf $(VENVS) build dist *.egg-info

@@ -170,9 +170,8 @@ def symbolic(shape: tuple[int | None, ...], dtype: str) -> Any:
 
 def is_built(thing: Any) -> bool:
     """Whether a model or an optimizer has its variables."""
-    if LEGACY and not hasattr(thing, "built"):
-        return bool(thing.variables())
-    return bool(thing.built)
+    # The second and the third are of the optimizers of the legacy Keras.
+    return any(getattr(thing, name, False) for name in ("built", "_built", "_hypers_created"))
 
 
 def lend_containers(optimizer: Any) -> None:

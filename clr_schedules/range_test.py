@@ -387,7 +387,7 @@ def _optimizers(model: Any) -> list[Any]:
     while (inner := getattr(found[-1], "inner_optimizer", None)) is not None:
         found.append(inner)
     others = {
-        id(other): f"{type(other).__name__} ({other.name})"
+        id(other): f"{type(other).__name__} ({getattr(other, 'name', 'unnamed')})"
         for thing in (model, *found)
         for name, value in vars(thing).items()
         if not name.startswith("_self_")  # TensorFlow's own books
@@ -408,6 +408,9 @@ def _optimizers(model: Any) -> list[Any]:
 
 def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> int:
     """The number of steps of the whole test."""
+    epoch = _batches(x, batch_size)
+    if epoch == 0:
+        raise ValueError(f"Argument `x` must have at least one batch. Received: x={x!r}")
     if num_steps is not None:
         if epochs is not None:
             raise ValueError(
@@ -419,7 +422,6 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
             raise ValueError(_arguments.received("num_steps", "at least 2", num_steps))
         return steps
     given = None if epochs is None else _arguments.count("epochs", epochs)
-    epoch = _batches(x, batch_size)
     if epoch is None:
         raise ValueError(
             "Argument `num_steps` must be given for data of unknown length. "
@@ -428,7 +430,7 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
     if not given:
         return min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
     if given * epoch == 1:
-        rule = "at least 2 where one has a single batch"
+        rule = "at least 2, since one has a single batch"
         raise ValueError(_arguments.received("epochs", rule, epochs))
     return given * epoch
 

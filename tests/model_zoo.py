@@ -40,6 +40,11 @@ def scheduled():
     return plain(keras.optimizers.Adam(clr.Triangular2(1e-4, 1e-2, 30)))
 
 
+def older():
+    """With an optimizer of before the legacy Keras's present ones."""
+    return plain(keras.optimizers.legacy.Adam(1e-3))
+
+
 def averaged():
     return plain(keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_overwrite_frequency=7))
 
@@ -168,8 +173,7 @@ def fitted():
 ALL = [no_jit, jit, eager, unbuilt, fitted, scheduled, mixed, custom_step]
 if BACKEND != "torch":  # where a state that goes on cannot be trained
     ALL.append(recurrent)
-if not LEGACY:
-    ALL += [averaged, accumulated]
+ALL += [older] if LEGACY else [averaged, accumulated]
 if BACKEND == "torch":
     ALL.remove(jit)  # compiles with a C++ compiler, for minutes
 

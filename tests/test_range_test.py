@@ -83,8 +83,13 @@ def test_steps_and_epochs_exclude_each_other(model):
 
 
 def test_one_epoch_of_one_batch_is_no_test(model):
-    with pytest.raises(ValueError, match=r"`epochs` must be at least 2 .* Received: epochs=1"):
+    with pytest.raises(ValueError, match=r"`epochs` must be at least 2, .* Received: epochs=1"):
         clr.lr_range_test(model, X, Y, epochs=1, batch_size=len(X), verbose=0)
+
+
+def test_no_data(model):
+    with pytest.raises(ValueError, match="`x` must have at least one batch"):
+        clr.lr_range_test(model, X[:0], Y[:0], **GOOD)
 
 
 def test_validation_data_that_cannot_be_gone_through_again(model):

@@ -337,6 +337,7 @@ def test_models_that_cannot_be_swept():
         sweep(model, X, Y)
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.skipif(LEGACY, reason="the legacy Keras hands its data to `fit` another way")
 def test_a_model_that_trains_in_its_own_way():
     class Own(keras.Sequential):
@@ -349,18 +350,17 @@ def test_a_model_that_trains_in_its_own_way():
         sweep(model, X, Y)
 
 
-@pytest.mark.filterwarnings("ignore")  # Keras's, of data without a batch
-def test_no_data():
-    with pytest.raises(ValueError, match="No train step was taken"):
-        sweep(line(), X[:0], Y[:0])
-
-
 def test_a_loss_that_is_no_scalar():
+    if LEGACY:
+        from tensorflow import stack
+    else:
+        stack = keras.ops.stack
+
     class Vector(keras.Model):
         def train_step(self, *arguments):
             result = super().train_step(*arguments)
             logs = result[0] if isinstance(result, tuple) else result
-            logs = logs | {"loss": logs["loss"] * np.ones(2, np.float32)}
+            logs = logs | {"loss": stack([logs["loss"], logs["loss"]])}
             return (logs, result[1]) if isinstance(result, tuple) else logs
 
     inputs = keras.layers.Input((4,))

@@ -55,7 +55,7 @@ def data_fail(model):
 def rated(model):
     """A model's rate is the same object and has the same value."""
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    return id(inner._learning_rate), float(np.asarray(inner.learning_rate))
+    return id(getattr(inner, "_learning_rate", None)), float(np.asarray(inner.learning_rate))
 
 
 def history(model):
