@@ -22,7 +22,7 @@ rest of the package may rely on:
 ``symbolic(shape, dtype), is_built(thing), lend_containers(optimizer)``
     for building models and optimizers, and for having optimizers not built again.
 ``ENGINE``
-    the name of the module in ``_engines`` that drives a training on this Keras.
+    the name of the module in ``_engines`` that trains on this Keras.
 ``remember_globals()``
     remembers the names that Keras has given and its global random state, to be put back.
 

@@ -6,12 +6,14 @@ import contextlib
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clr_schedules import _keras
+
+if TYPE_CHECKING:
+    from clr_schedules._engines import Engine
 
 # What `fit` and `evaluate` themselves set on a model. The rest of an unbuilt model's attributes
 # come to be when it is built, and stay.
@@ -41,7 +43,7 @@ class Snapshot:
     that is not built is not built afterwards.
     """
 
-    def __init__(self, model: Any, optimizers: list[Any], engine: ModuleType) -> None:
+    def __init__(self, model: Any, optimizers: list[Any], engine: Engine) -> None:
         self._model = model
         self._optimizers = optimizers
         self._engine = engine

@@ -23,6 +23,7 @@ class Sweep:
         stop_factor: The sweep ends when the smoothed loss is this many times its best.
         smoothing: The weight of the past in the smoothed loss.
         chunk: The largest number of steps that a call of the train function takes.
+        paced: Whether it may be fewer, so that a call does not last long.
 
     Attributes:
         rate: The rate of the step that runs (or is traced) now; the optimizer reads it.
@@ -42,10 +43,12 @@ class Sweep:
         stop_factor: float,
         smoothing: float,
         chunk: int,
+        paced: bool = True,
     ) -> None:
         self.rates = rates
         self.table = rates.astype(dtype)
         self.chunk = chunk
+        self.paced = paced
         self.rate: Any = self.table[0]
         self.on_rate: Callable[[Any], Any] = lambda rate: None
         self.building: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext

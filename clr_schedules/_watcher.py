@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from clr_schedules import _keras
 
 if TYPE_CHECKING:
+    from clr_schedules._engines import Engine
     from clr_schedules._interrupts import Interrupts
     from clr_schedules._sweep import Sweep
 
@@ -24,7 +24,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
     Args:
         model: The model.
         sweep: The sweep.
-        engine: The module of the framework.
+        engine: The framework's engine.
         interrupts: What to ask for interrupts that came to nothing.
         validation_data: What `fit` would take as such; None: no validation.
         batch_size: For the validation.
@@ -38,7 +38,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         self,
         model: Any,
         sweep: Sweep,
-        engine: ModuleType,
+        engine: Engine,
         interrupts: Interrupts,
         validation_data: Any,
         batch_size: int | None,

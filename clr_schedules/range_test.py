@@ -140,6 +140,7 @@ def lr_range_test(
         stop_factor=_stop_factor(stop_factor),
         smoothing=_smoothing(smoothing),
         chunk=_chunk(steps_per_execution, compiled, validation_data is not None),
+        paced=steps_per_execution is None,
     )
     verbosity = _verbosity(verbose)
     _check_validation_data(validation_data)

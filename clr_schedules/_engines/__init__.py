@@ -1,33 +1,10 @@
-"""The train loops of the range test, one module for each framework that Keras runs on.
-
-Each module has
-
-``train_function(model, sweep)``
-    a function in the place of ``model.train_function``, called by ``fit`` in its way. Each call
-    takes up to ``sweep.chunk`` steps, each of them the model's own ``train_step`` with fresh
-    metrics and with the sweep's learning rate, and hands their logs to ``sweep.add``.
-``lend_rate(optimizer, sweep)``, ``lend_chunk(model, chunk, length)``
-    have the optimizer take its rate from the sweep, and ``fit`` count that many steps a call. Both
-    write into the objects' dictionaries: to put the old values back undoes them.
-``steps_per_execution(model)``
-    the steps a call that the model was compiled with.
-``modules(model)``, ``resume_training(model)``
-    the parts of a model that are in training mode or not, and what brings them back to it after a
-    validation; PyTorch's.
-``native_variables(model)``
-    the framework's variables that hang on a model without being Keras's.
-``is_variable(thing)``, ``unwrap(variable)``
-    whether a thing is a variable of Keras or the framework, and the framework's within it; None if
-    it has no value yet.
-``read(variable)``, ``write(variable, value)``
-    a copy of a framework's variable, on the host, and what gives it back.
-"""
+"""What the range test needs of each framework that Keras runs on, one module for each."""
 
 from __future__ import annotations
 
+import abc
 import importlib
-from collections.abc import Iterable
-from types import ModuleType
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _keras
@@ -36,33 +13,65 @@ if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
 
-def engine() -> ModuleType:
-    """The module for the Keras that is running."""
-    return importlib.import_module(f"{__name__}.{_keras.ENGINE}")
+def engine() -> Engine:
+    """The one for the Keras that is running."""
+    return importlib.import_module(f"{__name__}.{_keras.ENGINE}").Engine()  # type: ignore[no-any-return]
 
 
-def lend_rate(optimizer: Any, sweep: Sweep) -> None:
-    """Has the optimizer take its learning rate from the sweep, as Keras 3 lets any callable."""
-    vars(optimizer)["_learning_rate"] = lambda: sweep.rate
+class Engine(abc.ABC):
+    """How a sweep trains a model, and how its variables are read and written."""
 
+    @abc.abstractmethod
+    def train_function(self, model: Any, sweep: Sweep) -> Callable[..., Any]:
+        """A function in the place of ``model.train_function``, called by `fit` in its way.
 
-def steps_per_execution(model: Any) -> int:
-    """The steps a call that a model of Keras 3 was compiled with."""
-    return int(model.steps_per_execution)
+        Each call takes up to ``sweep.chunk`` steps, each of them the model's own ``train_step``
+        with fresh metrics and with the sweep's learning rate, and hands their logs to
+        ``sweep.add``.
+        """
 
+    def lend_rate(self, optimizer: Any, sweep: Sweep) -> None:
+        """Has the optimizer take its learning rate from the sweep, as Keras 3 lets any callable.
 
-def lend_chunk(model: Any, chunk: int, length: int | None) -> None:
-    """Has `fit` of Keras 3 count this many steps a call, whatever the length of an epoch."""
-    vars(model)["steps_per_execution"] = chunk
+        Like `lend_chunk`, it writes into the object's dictionary: to put the old values back
+        undoes it.
+        """
+        vars(optimizer)["_learning_rate"] = lambda: sweep.rate
 
+    def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
+        """Has `fit` count this many steps a call, in epochs of this length (None: unknown)."""
+        vars(model)["steps_per_execution"] = chunk
 
-def modules(model: Any) -> Iterable[Any]:
-    """No parts of a model are in a mode here."""
-    return ()
+    def steps_per_execution(self, model: Any) -> int:
+        """The steps a call that the model was compiled with."""
+        return int(model.steps_per_execution)
 
+    def is_variable(self, thing: Any) -> bool:
+        """Whether this is a variable, Keras's or the framework's."""
+        return isinstance(thing, _keras.Variable)
 
-def resume_training(model: Any) -> None:
-    """Nothing: `evaluate` leaves nothing behind here."""
+    def unwrap(self, variable: Any) -> Any | None:
+        """The framework's variable within one of Keras's; None if it has no value yet."""
+        return getattr(variable, "_value", variable)
+
+    @abc.abstractmethod
+    def native_variables(self, model: Any) -> Iterable[Any]:
+        """The framework's variables that hang on a model without being Keras's."""
+
+    @abc.abstractmethod
+    def read(self, variable: Any) -> Any:
+        """A copy of the value of a variable that was unwrapped, on the host."""
+
+    def write(self, variable: Any, value: Any) -> None:
+        """Gives it back."""
+        variable.assign(value)
+
+    def modules(self, model: Any) -> Iterable[Any]:
+        """The parts of a model that are in training mode or not; only PyTorch has such."""
+        return ()
+
+    def resume_training(self, model: Any) -> None:  # noqa: B027 - nothing to do, for most
+        """Brings the model back to training mode after an evaluation."""
 
 
 def scalars(logs: Any, owner: Any) -> dict[str, Any]:

@@ -8,89 +8,61 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from clr_schedules import _engines, _keras
-from clr_schedules._engines import (
-    lend_chunk,
-    lend_rate,
-    modules,
-    resume_training,
-    steps_per_execution,
-)
+from clr_schedules import _engines
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
-__all__ = [
-    "is_variable",
-    "lend_chunk",
-    "lend_rate",
-    "modules",
-    "native_variables",
-    "read",
-    "resume_training",
-    "steps_per_execution",
-    "train_function",
-    "unwrap",
-    "write",
-]
 
+class Engine(_engines.Engine):
+    """Trains on JAX."""
 
-def native_variables(model: Any) -> Iterator[Any]:
-    """None: JAX has no variables."""
-    return iter(())
+    def native_variables(self, model: Any) -> Iterator[Any]:
+        """None: JAX has no variables."""
+        return iter(())
 
+    def unwrap(self, variable: Any) -> Any | None:
+        """What `read` and `write` take: the Keras variable itself, if it has a value."""
+        return None if variable._value is None else variable
 
-def is_variable(thing: Any) -> bool:
-    """Whether this is what `unwrap` takes."""
-    return isinstance(thing, _keras.Variable)
+    def read(self, variable: Any) -> Any:
+        """A copy, not a view: the step takes over the memory that it is given."""
+        return np.array(variable.value)
 
+    def train_function(
+        self, model: Any, sweep: Sweep
+    ) -> Callable[[Any, Any], tuple[dict[str, float], Any]]:
+        """Calls the compiled step, and fetches the logs when a call is over."""
 
-def unwrap(variable: Any) -> Any | None:
-    """What `read` and `write` take: the Keras variable itself, if it has a value."""
-    return None if variable._value is None else variable
+        def step(state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
+            sweep.begin_step(rate)
+            state = (*state[:3], [jax.numpy.asarray(value) for value in fresh])
+            logs, state = model.train_step(state, data)
+            return _engines.scalars(logs, model), state
 
+        if model.jit_compile and not model.run_eagerly:
+            step = jax.jit(step, donate_argnums=0)
+        # The metrics' variables before the first batch, for each step to begin with.
+        fresh: Any = None
 
-def read(variable: Any) -> Any:
-    """A copy of the variable's value."""
-    return np.array(variable.value)
+        def function(state: Any, data: Any) -> tuple[dict[str, float], Any]:
+            nonlocal fresh
+            if fresh is None:
+                fresh = jax.device_get(state[3])
+            batches = iter(data)
+            logs: list[dict[str, Any]] = []
+            for rate in sweep.upcoming():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    if not logs:
+                        raise
+                    break
+                log, state = step(state, batch, rate)
+                logs.append(log)
+            logs = jax.device_get(logs)
+            if logs:
+                sweep.add({name: [log[name] for log in logs] for name in logs[0]})
+            return sweep.last, state
 
-
-def write(variable: Any, value: Any) -> None:
-    """Gives the variable this value."""
-    variable.assign(value)
-
-
-def train_function(model: Any, sweep: Sweep) -> Callable[[Any, Any], tuple[dict[str, float], Any]]:
-    """The sweep in the place of ``model.train_function``."""
-
-    def step(state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
-        sweep.begin_step(rate)
-        state = (*state[:3], [jax.numpy.asarray(value) for value in fresh])
-        logs, state = model.train_step(state, data)
-        return _engines.scalars(logs, model), state
-
-    if model.jit_compile and not model.run_eagerly:
-        step = jax.jit(step, donate_argnums=0)
-    fresh: Any = None  # the metrics' variables before the first batch, for each step to begin with
-
-    def function(state: Any, data: Any) -> tuple[dict[str, float], Any]:
-        nonlocal fresh
-        if fresh is None:
-            fresh = jax.device_get(state[3])
-        batches = iter(data)
-        logs: list[dict[str, Any]] = []
-        for rate in sweep.upcoming():
-            try:
-                batch = next(batches)
-            except StopIteration:
-                if not logs:
-                    raise
-                break
-            log, state = step(state, batch, rate)
-            logs.append(log)
-        logs = jax.device_get(logs)
-        if logs:
-            sweep.add({name: [log[name] for log in logs] for name in logs[0]})
-        return sweep.last, state
-
-    return function
+        return function

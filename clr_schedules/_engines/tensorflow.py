@@ -10,116 +10,87 @@ import numpy as np
 import tensorflow as tf
 
 from clr_schedules import _engines, _keras
-from clr_schedules._engines import (
-    lend_chunk,
-    lend_rate,
-    modules,
-    resume_training,
-    steps_per_execution,
-)
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
 
-__all__ = [
-    "is_variable",
-    "lend_chunk",
-    "lend_rate",
-    "modules",
-    "native_variables",
-    "read",
-    "resume_training",
-    "steps_per_execution",
-    "train_function",
-    "unwrap",
-    "write",
-]
 
 # Between two looks at the clock, the keyboard and the progress bar.
 _SECONDS_PER_CALL = 0.25
 
 
-def native_variables(model: Any) -> Iterator[tf.Variable]:
-    """Every variable that TensorFlow's own tracking reaches from the model."""
-    for thing in tf.train.TrackableView(model).descendants():
-        if isinstance(thing, tf.Variable):
-            yield thing
+class Engine(_engines.Engine):
+    """Trains on TensorFlow."""
 
+    # Whether control flow on tensors is converted; the `fit` of Keras 3 leaves it as it is.
+    autograph = False
 
-def is_variable(thing: Any) -> bool:
-    """Whether this is what `unwrap` takes."""
-    return isinstance(thing, (tf.Variable, _keras.Variable))
+    def native_variables(self, model: Any) -> Iterator[tf.Variable]:
+        """Every variable that TensorFlow's own tracking reaches from the model."""
+        for thing in tf.train.TrackableView(model).descendants():
+            if isinstance(thing, tf.Variable):
+                yield thing
 
+    def is_variable(self, thing: Any) -> bool:
+        """Whether this is a variable of Keras or TensorFlow."""
+        return isinstance(thing, (tf.Variable, _keras.Variable))
 
-def unwrap(variable: Any) -> tf.Variable | None:
-    """The framework's variable within one of Keras's; None if it has no value yet."""
-    return getattr(variable, "_value", variable)
+    def read(self, variable: tf.Variable) -> Any:
+        """A copy of the variable's value."""
+        return np.array(variable.numpy())
 
+    def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
+        """Takes the steps in a graph; one by one for a model that asked to run eagerly."""
+        strategy = model.distribute_strategy
 
-def read(variable: tf.Variable) -> Any:
-    """A copy of the variable's value."""
-    return np.array(variable.numpy())
+        def step(data: Any, rate: Any) -> dict[str, Any]:
+            sweep.begin_step(rate)
+            for metric in model.metrics:
+                metric.reset_state()
+            return _engines.scalars(model.train_step(data), model)
 
+        def step_on_replicas(data: Any, rate: Any) -> dict[str, Any]:
+            logs = strategy.run(step, args=(data, rate))
+            if strategy.num_replicas_in_sync == 1:
+                return logs  # type: ignore[no-any-return]
+            mean = tf.distribute.ReduceOp.MEAN
+            return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
 
-def write(variable: tf.Variable, value: Any) -> None:
-    """Gives the variable this value."""
-    variable.assign(value)
+        if model.run_eagerly:
+            return _eager(model, step_on_replicas, sweep, self.autograph)
+        # `tf.function` has an option for that, but `strategy.run` goes by the decorator.
+        do_not_convert = tf.autograph.experimental.do_not_convert
+        one_step = tf.function(
+            step_on_replicas if self.autograph else do_not_convert(step_on_replicas),
+            jit_compile=model.jit_compile or None,
+            reduce_retracing=True,
+        )
+        several = None
+        pace = _Pace(sweep)
 
+        def function(iterator: Any) -> dict[str, float]:
+            nonlocal several
+            if several is None:
+                _build(model, iterator.element_spec, step_on_replicas, sweep, self.autograph)
+                several = _graph_loop(one_step, iterator.element_spec, sweep.table)
+            left = min(sweep.chunk, sweep.remaining)
+            found = 0
+            while left and sweep.remaining:
+                count = pace.steps(left)
+                with pace:
+                    taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
+                    taken = int(taken)
+                if taken:
+                    sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
+                found += taken
+                left -= count
+                if taken < count:
+                    break
+            if sweep.remaining and not found:
+                raise StopIteration
+            return sweep.last
 
-def train_function(
-    model: Any, sweep: Sweep, autograph: bool = False
-) -> Callable[[Any], dict[str, float]]:
-    """The sweep in the place of ``model.train_function``."""
-    strategy = model.distribute_strategy
-
-    def step(data: Any, rate: Any) -> dict[str, Any]:
-        sweep.begin_step(rate)
-        for metric in model.metrics:
-            metric.reset_state()
-        return _engines.scalars(model.train_step(data), model)
-
-    def step_on_replicas(data: Any, rate: Any) -> dict[str, Any]:
-        logs = strategy.run(step, args=(data, rate))
-        if strategy.num_replicas_in_sync == 1:
-            return logs  # type: ignore[no-any-return]
-        mean = tf.distribute.ReduceOp.MEAN
-        return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
-
-    if model.run_eagerly:
-        return _eager(model, step_on_replicas, sweep, autograph)
-    # `fit` converts custom train steps to graphs the same way.
-    convert = (lambda f: f) if autograph else tf.autograph.experimental.do_not_convert
-    one_step = tf.function(
-        convert(step_on_replicas),
-        jit_compile=model.jit_compile or None,
-        reduce_retracing=True,
-    )
-    several = None
-    pace = _Pace(sweep.chunk)
-
-    def function(iterator: Any) -> dict[str, float]:
-        nonlocal several
-        if several is None:
-            _build(model, iterator.element_spec, step_on_replicas, sweep, autograph)
-            several = _graph_loop(one_step, iterator.element_spec, sweep.table)
-        left = min(sweep.chunk, sweep.remaining)
-        found = 0
-        while left and sweep.remaining:
-            count = pace.steps(left)
-            with pace:
-                taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
-                taken = int(taken)
-            if taken:
-                sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
-            found += taken
-            left -= count
-            if taken < count:
-                break
-        if sweep.remaining and not found:
-            raise StopIteration
-        return sweep.last
-
-    return function
+        return function
 
 
 def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:
@@ -221,11 +192,12 @@ def without_missing(data: Any) -> Any:
 
 
 class _Pace:
-    """How many steps to take at once, for a call to last a quarter of a second."""
+    """How many steps to take at once: for a call to last a quarter of a second, if it is free."""
 
-    def __init__(self, chunk: int) -> None:
-        self._chunk = chunk
-        self._steps = 1  # the first call compiles; the second is the first to be timed
+    def __init__(self, sweep: Sweep) -> None:
+        self._free, self._chunk = sweep.paced, sweep.chunk
+        # The first call compiles; the second is the first to be timed.
+        self._steps = 1 if self._free else self._chunk
         self._calls = 0
 
     def steps(self, left: int) -> int:
@@ -238,6 +210,6 @@ class _Pace:
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._start
         self._calls += 1
-        if self._calls > 1:
+        if self._free and self._calls > 1:
             wanted = self._now * _SECONDS_PER_CALL / max(seconds, 1e-6)
             self._steps = max(1, min(self._chunk, int(wanted)))
