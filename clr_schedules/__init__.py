@@ -1,8 +1,12 @@
 """Cyclical learning rates for Keras, computed exactly inside the compiled train step."""
 
+from typing import TYPE_CHECKING, Any
+
 from clr_schedules.planning import step_size, steps_per_epoch
-from clr_schedules.range_test import RangeTestResult, Suggestion, lr_range_test
 from clr_schedules.schedules.cyclical import Cyclical, ExpRange, Triangular, Triangular2
+
+if TYPE_CHECKING:
+    from clr_schedules.range_test import RangeTestResult, Suggestion, lr_range_test
 
 __version__ = "0.1.0"
 
@@ -17,3 +21,16 @@ __all__ = [
     "step_size",
     "steps_per_epoch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the range test when it is first asked for: most of the time, it is not."""
+    if name in ("RangeTestResult", "Suggestion", "lr_range_test"):
+        from clr_schedules import range_test
+
+        return getattr(range_test, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import other_process
 import pytest
 from keras_under_test import BACKEND
 
@@ -50,3 +51,18 @@ module = runpy.run_path({str(path)!r})
 print(module["triangular"](2, 0.0, 1.0, 2), *({{"keras", "clr_schedules"}} & set(sys.modules)))
 """
     assert in_a_new_process(code) == ["1.0"]
+
+
+def test_the_range_test_is_imported_when_it_is_asked_for():
+    code = """
+import sys
+import clr_schedules as clr
+early = "clr_schedules.range_test" in sys.modules
+assert "lr_range_test" in dir(clr)
+from clr_schedules import *
+from clr_schedules.range_test import RangeTestResult as same
+print(json.dumps([early, callable(lr_range_test), RangeTestResult is clr.RangeTestResult is same]))
+"""
+    assert other_process.run(code) == [False, True, True]
+    with pytest.raises(AttributeError, match="has no attribute 'lr_range'"):
+        _ = clr.lr_range
