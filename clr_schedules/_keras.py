@@ -73,7 +73,8 @@ Model: Any = keras.Model
 Optimizer: Any = keras.optimizers.Optimizer
 if LEGACY:
     Optimizer = (Optimizer, keras.optimizers.legacy.Optimizer)
-Variable: Any = _tf.Variable if LEGACY else keras.Variable
+# Not `keras.Variable`: in Keras 3.6 that is a subclass of what layers make.
+Variable: Any = _tf.Variable if LEGACY else keras.src.backend.Variable
 Callback: Any = keras.callbacks.Callback
 Progbar: Any = keras.utils.Progbar
 
