@@ -11,6 +11,7 @@ Call these within ``_keras.wide_types()``.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 from clr_schedules import _keras
@@ -45,6 +46,23 @@ def phase(step: Any, up: int, down: int) -> tuple[Any, Any]:
     return triangle, step // length
 
 
+def ramp(step: Any, bottom: Fraction, top: Fraction) -> Any:
+    """How far a step is on its way from one point to another, before it or behind it.
+
+    Args:
+        step: int64 tensor, from 0.
+        bottom: where the ramp is 0, in steps, not always a whole one.
+        top: where the ramp is 1.
+
+    Returns:
+        The ramp, float64, from 0 to 1; beyond the two points it stays what it is there. It keeps
+        its digits near 0.
+    """
+    whole = math.floor(bottom)
+    distance = wide(step - whole) - float(bottom - whole)
+    return _keras.clip(distance / float(top - bottom), 0.0, 1.0)
+
+
 def half_cosine(triangle: Any) -> Any:
     """``(1 - cos(pi * t)) / 2``, as ``sin(pi * t / 2) ** 2``, which keeps its digits near 0."""
     s = _keras.sin(triangle * (math.pi / 2))
@@ -75,3 +93,8 @@ def between(base_lr: float, max_lr: float, amplitude: Any) -> Any:
     # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so.
     rate = _keras.where(amplitude > 1 - 2.0**-51, max_lr, rate)
     return _keras.clip(rate, base_lr, max_lr)
+
+
+def switch(condition: Any, x: Any, y: Any) -> Any:
+    """``x`` where the condition holds, else ``y``; both are tensors, and finite."""
+    return _keras.where(~condition, 0.0, x) + _keras.where(condition, 0.0, y)

@@ -26,8 +26,11 @@ array([0.001 , 0.0035, 0.006 , 0.0035, 0.001 ])
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -169,3 +172,80 @@ def cyclical(
     # base_lr + (max_lr - base_lr) need not be max_lr in float64; at the top, say so.
     rate = np.where(amplitude == 1.0, max_lr, base_lr + (max_lr - base_lr) * amplitude)
     return np.asarray(np.clip(rate, base_lr, max_lr), np.float64)
+
+
+class Phase(NamedTuple):
+    """One phase of a one-cycle schedule, rising or falling."""
+
+    begin: int
+    """The first iteration in it."""
+    bottom: Fraction
+    """Where it has its lowest rate: its start or its end, in iterations, not always a whole one."""
+    top: Fraction
+    """Where it has its highest rate: the other of the two."""
+    low: float
+    """The lowest rate."""
+    high: float
+    """The highest rate."""
+
+
+def one_cycle_phases(
+    max_lr: float,
+    total_steps: int,
+    pct_start: float,
+    div_factor: float,
+    final_div_factor: float,
+    three_phase: bool,
+) -> list[Phase]:
+    """The phases of ``one_cycle``, in order; those that take no time are left out.
+
+    >>> [phase.begin for phase in one_cycle_phases(1.0, 100, 0.25, 25.0, 1e4, three_phase=True)]
+    [0, 24, 48]
+    """
+    initial = max_lr / div_factor
+    # No further above `max_lr` than by a rounding.
+    final = min(initial / final_div_factor, max_lr)
+    # The product is rounded, as PyTorch does; beyond 2^53 it must not round to what is too long.
+    rising = min(Fraction(pct_start * total_steps), Fraction(total_steps, 1 + three_phase))
+    peak, end = rising - 1, Fraction(total_steps - 1)
+    corners = [(Fraction(0), initial), (peak, max_lr)]
+    corners += [(2 * peak, initial)] if three_phase else []
+    corners += [(end, final)]
+    phases = []
+    for (start, first), (stop, last) in itertools.pairwise(corners):
+        if start < stop:
+            # By the rate, then by the iteration.
+            (low, bottom), (high, top) = sorted([(first, start), (last, stop)])
+            phases.append(Phase(math.ceil(start), bottom, top, low, high))
+    # A single iteration, all of it rising: the peak.
+    return phases or [Phase(0, end - 1, end, max_lr, max_lr)]
+
+
+def one_cycle(
+    iteration: npt.ArrayLike,
+    max_lr: float,
+    total_steps: int,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    anneal: str = "cosine",
+    three_phase: bool = False,
+) -> Floats:
+    """One cycle: up to ``max_lr``, down to next to nothing, and there it stays.
+
+    >>> one_cycle([0, 24, 99, 100], 1.0, 100, pct_start=0.25, div_factor=4.0, final_div_factor=10.0)
+    array([0.25 , 1.   , 0.025, 0.025])
+    """
+    iterations = np.minimum(as_iterations(iteration), total_steps - 1)
+    rate = np.zeros(iterations.shape)
+    for begin, bottom, top, low, high in one_cycle_phases(
+        max_lr, total_steps, pct_start, div_factor, final_div_factor, three_phase
+    ):
+        # In integers first: float64 does not count as far.
+        whole = math.floor(bottom)
+        distance = (iterations - whole).astype(np.float64) - float(bottom - whole)
+        ramp = np.clip(distance / float(top - bottom), 0.0, 1.0)
+        amplitude = np.sin(np.pi / 2 * ramp) ** 2 if anneal == "cosine" else ramp
+        curve = np.where(amplitude == 1.0, high, low + (high - low) * amplitude)
+        rate = np.where(iterations >= begin, np.clip(curve, low, high), rate)
+    return np.asarray(rate, np.float64)

@@ -39,6 +39,42 @@ def rate(step, base_lr, max_lr, up, down, *, wave="linear", scale=1):
     return low + (high - low) * t * scale
 
 
+def one_cycle(
+    step,
+    max_lr,
+    total_steps,
+    pct_start=0.3,
+    div_factor=25.0,
+    final_div_factor=1e4,
+    anneal="cosine",
+    three_phase=False,
+):
+    """The one-cycle policy, as an mpmath number: the phase that ends at or after the step.
+
+    The factors are divided by, and the fraction is multiplied by, in float64, as the arguments are.
+    """
+    initial = max_lr / div_factor
+    final = min(initial / final_div_factor, max_lr)
+    last = Fraction(total_steps - 1)
+    # The product may round to more than the whole beyond 2^53.
+    peak = min(Fraction(pct_start * total_steps), Fraction(total_steps, 1 + three_phase)) - 1
+    phases = [(Fraction(0), peak, initial, max_lr)]
+    if three_phase:
+        phases += [(peak, 2 * peak, max_lr, initial), (2 * peak, last, initial, final)]
+    else:
+        phases += [(peak, last, max_lr, final)]
+    step = min(step, last)
+    start, end, first_rate, last_rate = next(phase for phase in phases if step <= phase[1])
+    # With the peak at 0, where PyTorch divides by zero: the peak; or, where the fall from it takes
+    # no time either, what it falls to.
+    t = (step - start) / (end - start) if start < end else Fraction(0 if three_phase else 1)
+    t = mpmath.mpf(t.numerator) / t.denominator
+    if anneal == "cosine":
+        t = mpmath.sin(mpmath.pi / 2 * t) ** 2
+    first_rate, last_rate = mpmath.mpf(first_rate), mpmath.mpf(last_rate)
+    return first_rate + (last_rate - first_rate) * t
+
+
 def ulps(got, truth, dtype=np.float32):
     """How far an array is from the truth, in units of the last place of ``dtype``.
 

@@ -69,6 +69,35 @@ schedules = triangulars | triangular2s | exp_ranges | cyclicals
 periodic = triangulars | cosines
 
 
+@st.composite
+def one_cycle_arguments(draw):
+    """Any valid arguments of `OneCycle`, by name."""
+    three_phase = draw(st.booleans())
+    total_steps = draw(step_sizes)
+    longest = 0.5 if three_phase else 1.0
+    div_factor = draw(st.just(25.0) | st.floats(1.0, 1e6))
+    return {
+        # The final rate, too, is one that float32 holds.
+        "max_lr": draw(st.floats(1e-9, 10.0) | st.floats(1e-22, float(np.finfo(np.float32).max))),
+        "total_steps": total_steps,
+        "pct_start": draw(
+            st.floats(0.0, longest)
+            | st.sampled_from([0.0, 0.1, 0.3, longest])
+            | st.just(min(longest, 1 / total_steps))
+        ),
+        "div_factor": div_factor,
+        "final_div_factor": draw(
+            st.just(1e4) | st.floats(1.0, 1e8) | st.floats(1 / div_factor, 1.0)
+        ),
+        "anneal": draw(st.sampled_from(["cosine", "linear"])),
+        "three_phase": three_phase,
+    }
+
+
+one_cycles = one_cycle_arguments().map(lambda arguments: clr.OneCycle(**arguments))
+all_schedules = schedules | one_cycles
+
+
 def up_and_down(schedule):
     """The two half-cycles of a schedule, in iterations."""
     return schedule.step_size, schedule.step_size_down or schedule.step_size
@@ -86,3 +115,19 @@ def steps_of(draw, schedule, n=32):
         st.integers(-2, 2),
     ).map(lambda step: min(max(step, 0), MAX_STEP - 1))
     return np.array(draw(st.lists(anywhere | corners, min_size=n, max_size=n)), np.int64)
+
+
+@st.composite
+def steps_of_one_cycle(draw, schedule, n=32):
+    """n steps below MAX_STEP: of the cycle, after it, and at any distance from its corners."""
+    peak, end = int(schedule.pct_start * schedule.total_steps), schedule.total_steps
+    anywhere = st.integers(0, MAX_STEP - 1) | st.integers(0, schedule.total_steps)
+    corners = st.builds(
+        lambda corner, sign, bits, part: corner + sign * int(2**bits * part),
+        st.sampled_from([0, peak, 2 * peak, end]),
+        st.sampled_from([-1, 1]),
+        st.integers(0, end.bit_length()),
+        st.floats(0.0, 1.0),
+    )
+    steps = (anywhere | corners).map(lambda step: min(max(step, 0), MAX_STEP - 1))
+    return np.array(draw(st.lists(steps, min_size=n, max_size=n)), np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import bounds, gammas, step_sizes
+from strategies import bounds, gammas, one_cycle_arguments, step_sizes
 
 from clr_schedules import reference
 
@@ -74,6 +74,21 @@ def test_ends_are_the_bounds_themselves(bounds, up, down, wave, cycle):
             [start, start + up], **bounds, step_size=up, step_size_down=down, wave=wave
         )
         assert rates.tolist() == list(bounds.values())
+
+
+@given(one_cycle_arguments(), st.data())
+def test_one_cycle(arguments, data):
+    total_steps = arguments["total_steps"]
+    peak = int(arguments["pct_start"] * total_steps)
+    corners = st.builds(
+        lambda corner, off: max(0, corner + off),
+        st.sampled_from([0, peak, 2 * peak, total_steps]),
+        st.integers(-3, 3) | st.integers(-total_steps, total_steps),
+    )
+    step = data.draw(steps | corners)
+    assert_close(
+        reference.one_cycle(step, **arguments), exact.one_cycle(step, **arguments), units=8
+    )
 
 
 @given(bounds(), step_sizes, st.lists(steps, min_size=4, max_size=4))

@@ -15,6 +15,7 @@ SCHEDULES = [
     clr.Triangular2(1e-3, 6e-2, 3, 5),
     clr.ExpRange(1e-3, 6e-2, 7, gamma=0.99),
     clr.Cyclical(1e-3, 6e-2, 4, wave="cosine", scale_fn=strategies.harmonic, name="mine"),
+    clr.OneCycle(6e-2, 2 * STEPS - 1, three_phase=True),
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 

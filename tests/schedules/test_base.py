@@ -22,16 +22,37 @@ GOOD = {
     clr.Triangular2: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
     clr.ExpRange: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000, "gamma": 0.99994},
     clr.Cyclical: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
+    clr.OneCycle: {"max_lr": 6e-3, "total_steps": 2000},
 }
 POLICIES = list(GOOD)
 policies = pytest.mark.parametrize("policy", POLICIES)
+CYCLICAL = [policy for policy in POLICIES if "base_lr" in GOOD[policy]]
+cyclical_policies = pytest.mark.parametrize("policy", CYCLICAL)
+# For each argument another value than the one above.
+CHANGES = {
+    "base_lr": 0.0,
+    "max_lr": 1.0,
+    "step_size": 1,
+    "step_size_down": 3,
+    "name": "x",
+    "gamma": 0.9,
+    "wave": "cosine",
+    "scale_fn": strategies.harmonic,
+    "scale_mode": "iterations",
+    "total_steps": 1,
+    "pct_start": 0.5,
+    "div_factor": 2,
+    "final_div_factor": 2,
+    "anneal": "linear",
+    "three_phase": True,
+}
 
 
 def good(policy, **changes):
     return policy(**GOOD[policy] | changes)
 
 
-@given(strategies.schedules)
+@given(strategies.all_schedules)
 def test_config_round_trip(schedule):
     config = schedule.get_config()
     again = type(schedule).from_config(json.loads(json.dumps(config)))
@@ -40,7 +61,7 @@ def test_config_round_trip(schedule):
     assert again.get_config() == config
 
 
-@given(strategies.schedules)
+@given(strategies.all_schedules)
 def test_keras_serialization_round_trip(schedule):
     schedules = keras.optimizers.schedules
     config = json.loads(json.dumps(schedules.serialize(schedule)))
@@ -51,7 +72,7 @@ def test_keras_serialization_round_trip(schedule):
     assert again._learning_rate == schedule
 
 
-@given(strategies.schedules)
+@given(strategies.all_schedules)
 def test_repr_is_the_call(schedule):
     functions = {name: getattr(strategies, name) for name in ("harmonic", "slow_decay", "wild")}
     names = {policy.__name__: policy for policy in POLICIES}
@@ -67,7 +88,7 @@ def test_repr_leaves_defaults_out():
     )
 
 
-@given(strategies.schedules)
+@given(strategies.all_schedules)
 def test_copies_are_equal(schedule):
     assert copy.copy(schedule) == schedule
     assert copy.deepcopy(schedule) == schedule
@@ -78,14 +99,8 @@ def test_copies_are_equal(schedule):
 def test_differs_when_an_argument_differs(policy):
     schedule = good(policy)
     assert schedule == good(policy)
-    for change in (
-        {"base_lr": 0.0},
-        {"max_lr": 1.0},
-        {"step_size": 1},
-        {"step_size_down": 3},
-        {"name": "x"},
-    ):
-        assert schedule != good(policy, **change)
+    for field in dataclasses.fields(policy):
+        assert schedule != good(policy, **{field.name: CHANGES[field.name]})
     assert all(schedule != good(other) for other in POLICIES if other is not policy)
     assert schedule != schedule.get_config()
 
@@ -97,11 +112,11 @@ def test_immutable(policy):
         with pytest.raises(AttributeError):
             setattr(schedule, name, 1)
     with pytest.raises(AttributeError):
-        del schedule.base_lr
+        del schedule.max_lr
     assert schedule == good(policy)
 
 
-@policies
+@cyclical_policies
 def test_arguments_become_plain_python_numbers(policy):
     schedule = good(
         policy,
@@ -155,7 +170,7 @@ def test_a_subclass_with_arguments_of_its_own():
         OfPeak.from_config({"base_lr": 1.0})
 
 
-@policies
+@cyclical_policies
 def test_equal_bounds_are_a_constant_rate(policy):
     schedule = good(policy, base_lr=0.5, max_lr=0.5)
     assert np.all(np.asarray(schedule(list(range(100)))) == 0.5)
@@ -173,12 +188,16 @@ def test_signatures():
     assert names[clr.Triangular] == names[clr.Triangular2] == [*shared, "name"]
     assert names[clr.ExpRange] == [*shared, "name", "gamma"]
     assert names[clr.Cyclical] == [*shared, "wave", "scale_fn", "scale_mode", "name"]
+    factors = ["pct_start", "div_factor", "final_div_factor"]
+    steps = ["max_lr", "total_steps"]
+    assert names[clr.OneCycle] == [*steps, *factors, "anneal", "three_phase", "name"]
 
 
 @pytest.mark.parametrize("name", [None, "plain", "with space", "a/b", "_ü~", "9"])
 @policies
 def test_any_name_works_in_a_graph(policy, name):
-    assert float(good(policy, name=name)(0)) == np.float32(1e-3)
+    schedule = good(policy, name=name)
+    assert float(schedule(0)) == np.float32(schedule.values(0))
 
 
 BAD = [0, -1, math.nan, math.inf, -math.inf, True, "3", None, [1], object(), 1j, 2.5]
@@ -189,6 +208,9 @@ FINE = {
     "step_size_down": [None],
     "scale_fn": [None],
     "name": ["3", None],
+    "pct_start": [0],
+    "div_factor": [2.5],
+    "final_div_factor": [2.5],
 }
 ARGUMENTS = [
     (policy, field.name, value)
@@ -197,6 +219,7 @@ ARGUMENTS = [
     for value in BAD
     if not any(value is fine or value == fine for fine in FINE.get(field.name, []))
     or isinstance(value, bool)
+    if not (isinstance(value, bool) and field.name == "three_phase")
 ]
 
 
@@ -212,7 +235,7 @@ def test_bad_arguments_are_refused_by_name(policy, name, value):
     assert f"Received: {name}={value!r}" in message
 
 
-@policies
+@cyclical_policies
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,0 +1,408 @@
+"""One cycle: its numbers, its corners, and PyTorch's schedule of that name."""
+
+import math
+from fractions import Fraction
+from importlib.util import find_spec
+
+import exact
+import numpy as np
+import pytest
+import strategies
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from keras_under_test import BACKEND, ENGINES, MAX_STEP, as_tensor, compute, keras
+
+import clr_schedules as clr
+
+# "Correctly rounded" is 0.5; what float64 adds to it before the rounding is far below the rest.
+ULPS = 0.502
+LAST = 2**62 - 1
+
+engines = pytest.mark.parametrize("engine", ENGINES)
+needs_pytorch = pytest.mark.skipif(not find_spec("torch"), reason="PyTorch is not installed")
+anneals = pytest.mark.parametrize("anneal", ["cosine", "linear"])
+
+
+def initial_and_final(schedule):
+    initial = schedule.max_lr / schedule.div_factor
+    return initial, min(initial / schedule.final_div_factor, schedule.max_lr)
+
+
+def peak_of(schedule):
+    """Where the rate is highest, in iterations."""
+    longest = Fraction(schedule.total_steps, 2 if schedule.three_phase else 1)
+    return min(Fraction(schedule.pct_start * schedule.total_steps), longest) - 1
+
+
+@engines
+@given(st.data())
+def test_correctly_rounded(engine, data):
+    schedule = data.draw(strategies.one_cycles)
+    steps = data.draw(strategies.steps_of_one_cycle(schedule))
+    rates = compute(engine, schedule, steps)
+    assert rates.dtype == np.float32
+    assert exact.ulps(rates, schedule.values(steps)).max() <= ULPS
+
+
+@pytest.mark.slow
+@engines
+@settings(max_examples=1500)
+@given(st.data())
+def test_correctly_rounded_thoroughly(engine, data):
+    schedule = data.draw(strategies.one_cycles)
+    steps = data.draw(strategies.steps_of_one_cycle(schedule, n=200))
+    assert exact.ulps(compute(engine, schedule, steps), schedule.values(steps)).max() <= ULPS
+
+
+@engines
+@anneals
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("total_steps", [1000, 10**6 + 1, 2**40 + 1, LAST])
+def test_digits_are_kept_where_the_rate_is_next_to_nothing(
+    engine, anneal, three_phase, total_steps
+):
+    """The end of the cycle against mpmath: the last iterations, then ever fewer of them."""
+    arguments = {
+        "max_lr": 0.7,
+        "total_steps": total_steps,
+        "div_factor": 1e6,
+        "final_div_factor": 1e7,
+        "anneal": anneal,
+        "three_phase": three_phase,
+    }
+    distances = {*range(10), *(int(1.3**k) for k in range(int(math.log(total_steps, 1.3))))}
+    steps = [total_steps - 1 - distance for distance in sorted(distances)]
+    steps = [step for step in steps if step < MAX_STEP] or [0]
+    truth = [exact.one_cycle(step, **arguments) for step in steps]
+    # The difference is taken in mpmath: the truth has more digits than float64.
+    rates = compute(engine, clr.OneCycle(**arguments), steps)
+    for rate, true in zip(rates.tolist(), truth, strict=True):
+        unit = 2.0 ** (math.frexp(true)[1] - 24)
+        assert abs(rate - true) / unit <= ULPS
+
+
+@engines
+@given(
+    st.integers(3, 10**6) | st.integers(3, 2**53),
+    st.floats(0.0, 1.0),
+    st.booleans(),
+    strategies.one_cycle_arguments(),
+)
+def test_corners_are_the_rates_rounded(engine, total_steps, part, three_phase, arguments):
+    peak = int(part * (total_steps // (2 if three_phase else 1) - 1))
+    pct_start = (peak + 1) / total_steps
+    # Only some peaks are whole iterations.
+    assume(0 < peak < total_steps - 1)
+    assume(pct_start <= (0.5 if three_phase else 1.0) and pct_start * total_steps == peak + 1)
+    changes = {"total_steps": total_steps, "pct_start": pct_start, "three_phase": three_phase}
+    schedule = clr.OneCycle(**arguments | changes)
+    initial, final = initial_and_final(schedule)
+    corners = [(0, initial), (peak, schedule.max_lr), (total_steps - 1, final)]
+    if three_phase:
+        corners.append((2 * peak, initial))
+    corners = [(step, rate) for step, rate in corners if step < MAX_STEP]
+    steps, rates = zip(*corners, strict=True)
+    assert np.array_equal(compute(engine, schedule, steps), np.array(rates, np.float32))
+    assert schedule.values(steps).tolist() == list(rates)
+
+
+@engines
+@anneals
+@pytest.mark.parametrize("n", [49, 98, 103, 107, 161, 187])
+def test_the_peak_is_max_lr_even_between_two_floats(engine, n, anneal):
+    """One rounding less in float64, and this rate is rounded the other way in float32.
+
+    `n * (1 / n)`, which compilers make of `n / n`, is not 1 for these n.
+    """
+    schedule = clr.OneCycle(1 + 3 * 2.0**-24, 2 * n + 2, 0.5, 1000.0, anneal=anneal)
+    assert compute(engine, schedule, [n])[0] == np.float32(schedule.max_lr)
+
+
+@engines
+@given(st.data())
+def test_stays_within_the_bounds(engine, data):
+    schedule = data.draw(strategies.one_cycles)
+    rates = compute(engine, schedule, data.draw(strategies.steps_of_one_cycle(schedule)))
+    low, high = np.array([min(initial_and_final(schedule)), schedule.max_lr], np.float32)
+    assert np.all((low <= rates) & (rates <= high))
+
+
+@engines
+@given(st.data())
+def test_phases_are_monotone(engine, data):
+    schedule = data.draw(strategies.one_cycles)
+    peak, end = peak_of(schedule), schedule.total_steps - 1
+    initial, final = initial_and_final(schedule)
+    phases = [(Fraction(0), peak, 1)]
+    if schedule.three_phase:
+        phases += [(peak, 2 * peak, -1), (2 * peak, Fraction(end), 1 if final > initial else -1)]
+    else:
+        phases += [(peak, Fraction(end), -1)]
+    start, stop, sign = data.draw(st.sampled_from(phases))
+    start, stop = max(0, math.ceil(start)), math.floor(stop)
+    assume(start < min(stop, MAX_STEP - 1))
+    # Anywhere on the phase, sparse or consecutive.
+    first = data.draw(st.integers(start, stop))
+    stride = data.draw(st.integers(1, max(1, (stop - start) // 64)) | st.just(1))
+    steps = np.minimum(first + stride * np.arange(64, dtype=object), min(stop, MAX_STEP - 1))
+    assert np.all(np.diff(compute(engine, schedule, steps)) * sign >= 0)
+
+
+@engines
+@given(strategies.one_cycles, st.lists(st.integers(0, MAX_STEP - 1), min_size=4, max_size=4))
+def test_holds_the_last_rate_for_ever(engine, schedule, beyond):
+    assume(schedule.total_steps < MAX_STEP)
+    end = schedule.total_steps - 1
+    steps = [end, end + 1, *(max(end, step) for step in beyond), MAX_STEP - 1]
+    rates = compute(engine, schedule, steps)
+    assert np.all(rates == rates[0])
+    assert np.all(schedule.values(steps) == schedule.values(end))
+    if peak_of(schedule) < end:
+        assert rates[0] == np.float32(initial_and_final(schedule)[1])
+
+
+@pytest.mark.skipif(len(ENGINES) == 1, reason=f"{BACKEND} has one engine")
+@given(st.data())
+def test_engines_agree(data):
+    schedule = data.draw(strategies.one_cycles)
+    steps = data.draw(strategies.steps_of_one_cycle(schedule))
+    first, *others = (compute(engine, schedule, steps) for engine in ENGINES)
+    for other in others:
+        assert exact.ulps(other, first).max() <= 1
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_a_vector_is_its_scalars(data):
+    schedule = data.draw(strategies.one_cycles)
+    steps = data.draw(strategies.steps_of_one_cycle(schedule, n=8))
+    scalars = [np.asarray(schedule(as_tensor(step))) for step in steps]
+    assert all(rate.shape == () for rate in scalars)
+    assert np.array_equal(compute("eager", schedule, steps), np.array(scalars))
+    assert np.array_equal(
+        compute("eager", schedule, steps.reshape(2, 4)), np.array(scalars).reshape(2, 4)
+    )
+    values = schedule.values(steps.reshape(4, 2))
+    assert (values.dtype, values.shape) == (np.float64, (4, 2))
+    assert values.ravel().tolist() == [schedule.values(int(step)).item() for step in steps]
+
+
+@given(strategies.one_cycles, st.integers(0, 2**24))
+@settings(max_examples=30)
+def test_a_step_is_a_number_however_it_is_typed(schedule, step):
+    iterations = keras.optimizers.SGD(0.1).iterations
+    iterations.assign(step)
+    expected = np.asarray(schedule(step))
+    for value in (float(step), np.int32(step), np.float32(step), np.array(step), iterations):
+        assert np.array_equal(np.asarray(schedule(value)), expected), repr(value)
+
+
+@anneals
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_in_float64_it_is_right_to_the_last_digits(anneal, three_phase):
+    schedule = clr.OneCycle(6e-3, 10_000, 0.123, anneal=anneal, three_phase=three_phase)
+    steps = np.arange(0, 10_050, 13)
+    before = keras.backend.floatx()
+    try:
+        keras.backend.set_floatx("float64")
+        rates = np.asarray(schedule(as_tensor(steps)))
+    finally:
+        keras.backend.set_floatx(before)
+    if BACKEND == "jax":
+        assert rates.dtype == np.float32  # as everywhere in JAX without its 64-bit types
+    else:
+        assert rates.dtype == np.float64
+        assert exact.ulps(rates, schedule.values(steps), np.float64).max() <= 8
+
+
+def pytorch(total_steps, anneal="cosine", **arguments):
+    """The rates of PyTorch's schedule in a training of so many steps."""
+    import torch
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        total_steps=total_steps,
+        anneal_strategy={"cosine": "cos", "linear": "linear"}[anneal],
+        cycle_momentum=False,
+        **arguments,
+    )
+    rates = []
+    for step in range(total_steps):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        if step < total_steps - 1:
+            scheduler.step()
+    return np.array(rates)
+
+
+def assert_pytorch_has_the_same_rates(**arguments):
+    rates = pytorch(**arguments)
+    values = clr.OneCycle(**arguments).values(range(len(rates)))
+    # PyTorch takes the lowest rates from the difference of two high ones.
+    np.testing.assert_allclose(values, rates, rtol=1e-12, atol=1e-15 * arguments["max_lr"])
+
+
+@needs_pytorch
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pct_start": 0.0},
+        {"pct_start": 1.0},
+        {"pct_start": 0.25, "div_factor": 10.0, "final_div_factor": 1e6},
+        {"div_factor": 1.0, "final_div_factor": 1.0},
+        {"final_div_factor": 0.1},
+        {"three_phase": True},
+        {"three_phase": True, "pct_start": 0.5},
+        {"three_phase": True, "pct_start": 0.0},
+        {"three_phase": True, "pct_start": 0.4321, "final_div_factor": 0.1},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("total_steps", [2, 3, 10, 1001, 3000])
+@anneals
+def test_pytorch_has_the_same_rates(changes, total_steps, anneal):
+    changes = {"pct_start": 0.3} | changes
+    if changes["pct_start"] * total_steps == 1:
+        pytest.skip("PyTorch divides by zero")
+    assert_pytorch_has_the_same_rates(max_lr=0.1, total_steps=total_steps, anneal=anneal, **changes)
+
+
+@needs_pytorch
+@given(strategies.one_cycle_arguments(), st.integers(1, 200), st.floats(1e-9, 10.0))
+@example(
+    {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "anneal": "cosine"}, 1, 0.1
+)
+def test_pytorch_has_the_same_rates_in_any_short_training(arguments, total_steps, max_lr):
+    pct_start = arguments["pct_start"]
+    assume(pct_start * total_steps != 1)
+    assert_pytorch_has_the_same_rates(**arguments | {"total_steps": total_steps, "max_lr": max_lr})
+
+
+PYTORCH_DIVIDES_BY_ZERO = [
+    # The peak is at iteration 0: there is no rising phase.
+    {"total_steps": 11, "pct_start": 1 / 11},
+    {"total_steps": 10, "pct_start": 0.1},
+    # Nor one that falls from it as fast as it rises to it.
+    {"total_steps": 10, "pct_start": 0.1, "three_phase": True},
+    # All of the one iteration is rising.
+    {"total_steps": 1, "pct_start": 1.0},
+]
+
+
+@engines
+@anneals
+@pytest.mark.parametrize(
+    ("arguments", "first", "last"),
+    [*zip(PYTORCH_DIVIDES_BY_ZERO, [1.0, 1.0, 0.25, 1.0], [0.25e-4] * 3 + [1.0], strict=True)],
+)
+def test_where_pytorch_divides_by_zero_the_rates_go_on(engine, anneal, arguments, first, last):
+    schedule = clr.OneCycle(1.0, **arguments, div_factor=4.0, anneal=anneal)
+    end = schedule.total_steps - 1
+    steps = [0, end, end + 1, 2 * end + 7]
+    assert schedule.values(steps).tolist() == [first, last, last, last]
+    rates = compute(engine, schedule, steps)
+    assert np.array_equal(rates, np.array([first, last, last, last], np.float32))
+    assert np.all(np.diff(schedule.values(range(end + 1))) < 0)
+
+
+@needs_pytorch
+@pytest.mark.parametrize("arguments", PYTORCH_DIVIDES_BY_ZERO)
+def test_there_pytorch_divides_by_zero(arguments):
+    with pytest.raises(ZeroDivisionError):
+        pytorch(max_lr=1.0, **arguments)
+
+
+def test_a_training_of_one_step_takes_the_final_rate():
+    assert clr.OneCycle(1.0, 1).values([0, 1]).tolist() == [4e-6, 4e-6]
+    assert clr.OneCycle(1.0, 1, three_phase=True).values(0) == 4e-6
+
+
+def test_all_rising_ends_at_the_peak():
+    schedule = clr.OneCycle(1.0, 5, 1.0, 4.0, anneal="linear")
+    assert schedule.values(range(7)).tolist() == [0.25, 0.4375, 0.625, 0.8125, 1, 1, 1]
+
+
+def test_equal_rates_are_a_constant_rate():
+    for three_phase in (False, True):
+        schedule = clr.OneCycle(0.3, 100, 0.4, 1, 1, three_phase=three_phase)
+        assert np.all(np.asarray(schedule(list(range(200)))) == np.float32(0.3))
+        assert np.all(schedule.values(range(200)) == 0.3)
+
+
+def test_arguments_become_plain_python_values():
+    schedule = clr.OneCycle(
+        np.float32(0.5),
+        np.int64(100),
+        np.float64(0.25),
+        10,
+        Fraction(1, 4),
+        anneal=np.str_("linear"),
+        three_phase=np.bool_(True),
+        name=np.str_("mine"),
+    )
+    types = [type(value) for value in schedule.get_config().values()]
+    assert types == [float, int, float, float, float, str, bool, str]
+    assert repr(schedule) == (
+        "OneCycle(max_lr=0.5, total_steps=100, pct_start=0.25, div_factor=10.0, "
+        "final_div_factor=0.25, anneal='linear', three_phase=True, name='mine')"
+    )
+    assert repr(clr.OneCycle(0.1, 2000.0)) == "OneCycle(max_lr=0.1, total_steps=2000)"
+    assert math.copysign(1, clr.OneCycle(0.1, 10, -0.0).pct_start) == 1
+    assert clr.OneCycle(0.1, Fraction(LAST)).total_steps == LAST
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_lr": 0.0}, "`max_lr` must be a finite number above 0"),
+        ({"total_steps": 2**62}, r"`total_steps` must be .* below 2\*\*62"),
+        ({"pct_start": 30}, "`pct_start` must be from 0 to 1. Received: pct_start=30"),
+        ({"pct_start": -1e-9}, "`pct_start` must be from 0 to 1. Received: pct_start=-1e-09"),
+        (
+            {"pct_start": 0.6, "three_phase": True},
+            "`pct_start` must be from 0 to 0.5 with three phases. Received: pct_start=0.6",
+        ),
+        ({"div_factor": 0.5}, "`div_factor` must be a finite number of at least 1. Received"),
+        ({"final_div_factor": 0}, "`final_div_factor` must be a finite number above 0. Received"),
+        (
+            {"final_div_factor": 0.01},
+            r"`final_div_factor` must be at least 1 / div_factor \(here 0.04\).*=0.01",
+        ),
+        ({"final_div_factor": 1e-320}, "`final_div_factor` must be at least 1 / div_factor"),
+        ({"div_factor": 1e40}, "`max_lr / div_factor` must be .* from 1.2e-38 .*=1e-41"),
+        ({"div_factor": 1e300, "max_lr": 1e-30}, "`max_lr / div_factor` must be .* above 0"),
+        (
+            {"final_div_factor": 1e40},
+            "`max_lr / div_factor / final_div_factor` must be .* from 1.2e-38 .*=4e-43",
+        ),
+        ({"anneal": "cos"}, "`anneal` must be one of 'cosine', 'linear'. Received: anneal='cos'"),
+        ({"three_phase": 1}, "`three_phase` must be True or False. Received: three_phase=1"),
+    ],
+)
+def test_bad_arguments(changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        clr.OneCycle(**{"max_lr": 0.1, "total_steps": 100} | changes)
+
+
+def test_required_arguments():
+    with pytest.raises(TypeError, match="total_steps"):
+        clr.OneCycle(0.1)
+
+
+def test_the_limits_of_the_factors_are_valid():
+    """The final rate may be `max_lr`, but for a rounding, and the smallest that float32 holds."""
+    for factor in (3.0, 49.0, 1e5):
+        schedule = clr.OneCycle(0.1, 10, 0.3, factor, 1 / factor)
+        assert schedule.values(9) == pytest.approx(0.1, rel=1e-15)
+        assert schedule.values(range(20)).max() <= 0.1
+    assert clr.OneCycle(2.0**-126 * 25e4, 10).values(9) == 2.0**-126
+
+
+def test_the_plot_is_of_the_values(figures):
+    schedule = clr.OneCycle(0.1, 1000)
+    ax = schedule.plot(1200)
+    x, y = ax.lines[0].get_data()
+    assert np.array_equal(y, schedule.values(x))
+    assert (x[0], x[-1]) == (0, 1199)
