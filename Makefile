@@ -5,7 +5,7 @@
 #   make slow    the tests that take minutes
 #   make lint    ruff and mypy
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
-#   make images  draw the pictures of the README again
+#   make images  draw the pictures of the README and the docs again
 #   make bench   measure accuracy, step time, import time and the range test again
 
 PYTHON ?= python3
@@ -38,6 +38,7 @@ demo: $(DEMO)/stamp
 
 images: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/policies.py
+	$(DEMO)/bin/python docs/examples/history.py
 	$(DEMO)/bin/python docs/examples/range_test.py
 
 test: $(TEST)/stamp

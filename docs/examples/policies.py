@@ -2,46 +2,94 @@
 The three policies of the paper
 ===============================
 
-All three climb linearly from ``base_lr`` to ``max_lr`` in ``step_size`` iterations and fall back in
-as many. What they differ in is what becomes of the peaks: they stay, they halve with every cycle,
-or they decay with every iteration.
+All three climb linearly from ``base_lr`` towards ``max_lr`` in ``step_size`` iterations and fall
+back in as many. What they differ in is what becomes of the peaks: they stay, they halve with every
+cycle, or they decay with every iteration.
 """
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 import clr_schedules as clr
+from clr_schedules.plotting import plot_schedules
 
 # %%
 # The paper's ``gamma`` of 0.99994 halves the amplitude every 11,552 iterations, which would hardly
 # show here. This one halves it about every 3,500.
 
 bounds = {"base_lr": 0.001, "max_lr": 0.006, "step_size": 2000}
-policies = [
-    clr.Triangular(**bounds, name="triangular"),
-    clr.Triangular2(**bounds, name="triangular2"),
-    clr.ExpRange(**bounds, gamma=0.9998, name="exp_range, gamma = 0.9998"),
-]
+triangular = clr.Triangular(**bounds, name="triangular")
+triangular2 = clr.Triangular2(**bounds, name="triangular2")
+exp_range = clr.ExpRange(**bounds, gamma=0.9998, name="exp_range")
+
+CYCLE = 2 * triangular.step_size
+STEPS = 3 * CYCLE + 1
+
+
+def draw(policy, title):
+    """The rate over three cycles, with the length of one below the curve."""
+    axes = policy.plot(STEPS)
+    axes.set(title=title, ylim=(0, None), xticks=range(0, STEPS, CYCLE // 2))
+    spans = {"step_size": (0, policy.step_size), "one cycle": (CYCLE, 2 * CYCLE)}
+    for name, (start, end) in spans.items():
+        y = policy.base_lr / 2
+        axes.annotate(
+            "", (start, y), (end, y), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0}
+        )
+        axes.text((start + end) / 2, y, name, ha="center", va="center", backgroundcolor="white")
+    return axes.figure
+
 
 # %%
-# ``plot`` draws on axes of ours, so that we can set the three side by side and mark the bounds.
+# triangular
+# ----------
+# Every cycle is like the first. The rate is at ``max_lr`` in the middle of each, and at ``base_lr``
+# where one ends and the next begins.
 
-figure, panels = plt.subplots(1, 3, figsize=(10, 2.9), sharey=True, layout="constrained")
-for policy, axes in zip(policies, panels, strict=True):
-    policy.plot(12_001, ax=axes)
-    axes.set_xticks(range(0, 12_001, 2 * policy.step_size))
-    axes.label_outer()
-    for bound in ("base_lr", "max_lr"):
-        rate = getattr(policy, bound)
-        axes.axhline(rate, color="black", linestyle="--", linewidth=0.8)
-        if axes is panels[-1]:
-            axes.annotate(f" {bound}", (12_000, rate), va="center", annotation_clip=False)
+figures = {"triangular": draw(triangular, "triangular: the peaks stay")}
+peaks = CYCLE // 2 + CYCLE * np.arange(3)
+assert (triangular.values(peaks) == triangular.max_lr).all()
 
 # %%
-# ``make images`` saves the picture for the README.
+# triangular2
+# -----------
+# The second cycle is half as high as the first, the third a quarter. A training that ends with a
+# cycle ends with small rates, as those that decay do.
 
-picture = Path("docs", "images", "policies.png").resolve()
-picture.parent.mkdir(parents=True, exist_ok=True)
-figure.savefig(picture, dpi=150, facecolor="white")
-print(picture)
+figures["triangular2"] = draw(triangular2, "triangular2: the peaks halve with every cycle")
+heights = triangular2.values(peaks) - triangular2.base_lr
+assert np.allclose(heights, 0.005 * np.array([1, 1 / 2, 1 / 4]))
+
+# %%
+# exp_range
+# ---------
+# The amplitude is multiplied by ``gamma`` with every iteration, from the first on: the sides are
+# bent, and ``max_lr`` is not quite reached.
+
+figures["exp_range"] = draw(exp_range, "exp_range: the peaks decay with every iteration")
+assert exp_range.values(np.arange(STEPS)).max() < exp_range.max_lr
+
+# %%
+# Side by side
+# ------------
+# ``plot_schedules`` draws several schedules in one picture. In the first cycle, triangular and
+# triangular2 are the same.
+
+figure, axes = plt.subplots(figsize=(8.3, 3.3), layout="constrained")
+plot_schedules([triangular, triangular2, exp_range], STEPS, ax=axes)
+axes.set_xticks(range(0, STEPS, CYCLE // 2))
+figures["policies"] = figure
+first = np.arange(CYCLE)
+assert np.array_equal(triangular.values(first), triangular2.values(first))
+
+# %%
+# ``make images`` saves the pictures for the README and the docs.
+
+folder = Path("docs", "images").resolve()
+folder.mkdir(parents=True, exist_ok=True)
+for name, figure in figures.items():
+    picture = folder / f"{name}.png"
+    figure.savefig(picture, dpi=130, facecolor="white")
+    print(picture)
