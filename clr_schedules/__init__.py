@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from clr_schedules import migrate as migrate  # registers what it made of old models
+from clr_schedules.callbacks import CyclicalLR, LearningRateLogger
 from clr_schedules.planning import step_size, steps_per_epoch
 from clr_schedules.schedules.cyclical import Cyclical, ExpRange, Triangular, Triangular2
+from clr_schedules.schedules.one_cycle import OneCycle
 
 if TYPE_CHECKING:
     from clr_schedules.range_test import RangeTestResult, Suggestion, lr_range_test
@@ -12,7 +15,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cyclical",
+    "CyclicalLR",
     "ExpRange",
+    "LearningRateLogger",
+    "OneCycle",
     "RangeTestResult",
     "Suggestion",
     "Triangular",

@@ -10,15 +10,21 @@ rest of the package may rely on:
     elementwise operations, true to 64 bits; the operators ``+ - * / // %`` of tensors do the rest.
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
+``to_numpy(thing)``
+    the value of a number, a tensor or a variable, on the host.
 ``wide_types()``
     a context within which ``"int64"`` and ``"float64"`` tensors can be made and used. A number
     written in Python next to such a tensor takes its type and loses nothing.
 ``floatx(), name_scope(name)``
     the dtype of results, and a name for the operations in graphs and profiles.
-``register, serialize, deserialize, is_registered``
+``register, registered, is_registered, serialize, deserialize``
     Keras's serialization.
+``register_optimizers_of_keras_2()``
+    what Keras 3 lacks to load the files of Keras 2.
 ``Model, Optimizer, Variable, Callback, Progbar``
     Keras's own.
+``inner_optimizer(optimizer)``
+    the one that takes the steps.
 ``symbolic(shape, dtype), is_built(thing), lend_containers(optimizer)``
     for building models and optimizers, and for having optimizers not built again.
 ``ENGINE``
@@ -39,6 +45,8 @@ import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 LEGACY = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
 
@@ -143,6 +151,12 @@ def cast(x: Any, dtype: str) -> Any:
     return keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
 
 
+def to_numpy(thing: Any) -> np.ndarray[Any, Any]:
+    """The value of a number, a tensor or a variable, on the host."""
+    read = keras.backend.get_value if LEGACY else keras.ops.convert_to_numpy
+    return np.asarray(read(thing))
+
+
 def name_scope(name: str) -> contextlib.AbstractContextManager[Any]:
     """A scope of this name, with what a graph does not take in a name replaced."""
     return _name_scope(re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_") or "schedule")  # type: ignore[no-any-return]
@@ -151,9 +165,45 @@ def name_scope(name: str) -> contextlib.AbstractContextManager[Any]:
 _T = TypeVar("_T")
 
 
-def register(thing: type[_T]) -> type[_T]:
+def register(thing: type[_T], package: str = "clr_schedules", name: str | None = None) -> type[_T]:
     """Registers a class of this package with Keras, so that what is saved can be loaded."""
-    return keras.saving.register_keras_serializable(package="clr_schedules")(thing)  # type: ignore[no-any-return]
+    if LEGACY:  # which looks for what is in an `.h5` file by the name alone
+        keras.saving.get_custom_objects()[name or thing.__name__] = thing
+    return keras.saving.register_keras_serializable(package, name)(thing)  # type: ignore[no-any-return]
+
+
+def registered(name: str) -> list[Any]:
+    """What is registered with Keras by this name, or else by it and any package."""
+    if (thing := keras.saving.get_registered_object(name)) is not None:
+        return [thing]
+    known = keras.saving.get_custom_objects()
+    return [thing for full_name, thing in known.items() if full_name.endswith(f">{name}")]
+
+
+class _OptimizerOfKeras2:
+    """What Keras 3 finds under a name of Keras 2; its config makes the optimizer of Keras 3."""
+
+    kind: Any
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        known_no_more = ("is_legacy_optimizer", "jit_compile")
+        return cls.kind.from_config({k: v for k, v in config.items() if k not in known_no_more})
+
+
+def register_optimizers_of_keras_2() -> None:
+    """Lets Keras 3 find the optimizers in the ``.h5`` files of Keras 2.11 to 2.15.
+
+    These call them ``Custom>Adam`` and so on, which Keras 3 does not know: it takes one of that
+    name with the default arguments instead, without a word. What is there under such a name stays.
+    """
+    if LEGACY:
+        return
+    names = "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop SGD"
+    for name in names.split():
+        kind = {"kind": getattr(keras.optimizers, name)}
+        found = type(name, (_OptimizerOfKeras2,), kind)
+        keras.saving.get_custom_objects().setdefault(f"Custom>{name}", found)
 
 
 def is_registered(thing: Any) -> bool:
@@ -167,6 +217,13 @@ def is_registered(thing: Any) -> bool:
 def symbolic(shape: tuple[int | None, ...], dtype: str) -> Any:
     """A tensor without values, to build a model of Keras 3 with."""
     return keras.KerasTensor(shape, dtype)
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """The optimizer that takes the steps, within the one that scales its losses."""
+    while (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
+        optimizer = inner
+    return optimizer
 
 
 def is_built(thing: Any) -> bool:

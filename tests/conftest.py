@@ -39,6 +39,8 @@ collect_ignore = [
     "other_process.py",
     "small_training.py",
     "strategies.py",
+    "weight_model.py",
     "whole_state.py",
+    "golden/addons/make.py",
     "golden/make.py",
 ]

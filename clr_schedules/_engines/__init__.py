@@ -1,4 +1,4 @@
-"""What the range test needs of each framework that Keras runs on, one module for each."""
+"""What differs between the frameworks that Keras trains on, one module for each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import importlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from clr_schedules import _keras
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
+    from clr_schedules.reference import Floats, Integers
 
 
 def engine() -> Engine:
@@ -19,7 +22,13 @@ def engine() -> Engine:
 
 
 class Engine(abc.ABC):
-    """How a sweep trains a model, and how its variables are read and written."""
+    """How a sweep trains a model, and how variables and optimizers are read and written.
+
+    What is written here is that of Keras 3.
+    """
+
+    # The type in which Keras counts steps.
+    counter = "int32"
 
     @abc.abstractmethod
     def train_function(self, model: Any, sweep: Sweep) -> Callable[..., Any]:
@@ -72,6 +81,95 @@ class Engine(abc.ABC):
 
     def resume_training(self, model: Any) -> None:  # noqa: B027 - nothing to do, for most
         """Brings the model back to training mode after an evaluation."""
+
+    def iteration(self, optimizer: Any) -> int:
+        """The number of steps that an optimizer has taken: what it calls a schedule with."""
+        # The public `iterations` is divided by the number of gradients that are accumulated.
+        return int(_keras.to_numpy(optimizer._iterations))
+
+    def rate_source(self, optimizer: Any) -> Any:
+        """What the optimizer takes its rate from: a function of the step, or the rate of now."""
+        source = optimizer._learning_rate
+        if isinstance(source, _keras.LearningRateSchedule):
+            return source
+        return float(_keras.to_numpy(source() if callable(source) else source))
+
+    def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
+        """Has an optimizer with a constant rate follow a schedule.
+
+        Returns:
+            A function that puts the constant rate back, in its place among the variables.
+        """
+        rate, variables = optimizer._learning_rate, optimizer._variables
+        # A variable, or a function, which is none of the optimizer's variables.
+        places = [place for place, variable in enumerate(variables) if variable is rate]
+        optimizer.learning_rate = schedule
+
+        def restore() -> None:
+            tracker = optimizer._tracker
+            locked, tracker.locked = tracker.locked, False
+            optimizer._learning_rate = rate
+            tracker.locked = locked
+            for place in places:  # files of optimizers are read by the order of the variables
+                variables.insert(place, variables.pop())
+
+        return restore
+
+    def remake_train_function(self, model: Any) -> None:
+        """Has a model make its train function anew, though it has one."""
+        model.make_train_function(force=True)
+
+    def map_schedule(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Floats]:
+        """Any schedule as a function of an array of steps, though it may know scalars only."""
+        vectorized = self.vectorize(schedule)
+
+        def function(steps: Integers) -> Floats:
+            nonlocal vectorized
+            if vectorized is not None:
+                try:
+                    return np.asarray(vectorized(steps), np.float64)
+                except Exception:  # it looks at the step in Python, as a model run eagerly lets it
+                    vectorized = None
+            rates = [_keras.to_numpy(schedule(_keras.cast(step, self.counter))) for step in steps]
+            return np.array(rates, np.float64)
+
+        return function
+
+    def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any] | None:
+        """The same, fast, for schedules that can be traced; None where there is no way."""
+        return None
+
+    def scalar_writer(self, log_dir: str) -> ScalarWriter:
+        """What writes scalars into this folder, for TensorBoard."""
+        return ScalarWriter(log_dir)
+
+
+class ScalarWriter:
+    """Writes scalars for TensorBoard, by what TensorBoard has for that itself.
+
+    Args:
+        log_dir: The folder to put a new file of events in; it is made if need be.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        try:
+            from tensorboard.summary import Writer
+        except ImportError as error:
+            raise ImportError(
+                "Where the backend is not TensorFlow, it takes TensorBoard to write for it. "
+                'Install it with: pip install "clr-schedules[tensorboard]"'
+            ) from error
+        self._writer = Writer(log_dir)
+
+    def write(self, name: str, steps: Integers, values: Floats) -> None:
+        """Adds a scalar a step, and sees to it that they are on the disk."""
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
 
 
 def scalars(logs: Any, owner: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from clr_schedules import _engines
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
+    from clr_schedules.reference import Integers
 
 
 class Engine(_engines.Engine):
@@ -28,6 +29,22 @@ class Engine(_engines.Engine):
     def read(self, variable: Any) -> Any:
         """A copy, not a view: the step takes over the memory that it is given."""
         return np.array(variable.value)
+
+    def remake_train_function(self, model: Any) -> None:
+        """Has a model make its train function anew, though it has one."""
+        # JAX finds what it has compiled by the function, and a method is equal to itself.
+        attributes, step = vars(model), model.train_step
+        former = attributes.get("train_step")
+        attributes["train_step"] = lambda state, data: step(state, data)
+        super().remake_train_function(model)
+        del attributes["train_step"]
+        if former is not None:
+            attributes["train_step"] = former
+
+    def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
+        """Any schedule as a function of an array of steps, compiled for each length."""
+        mapped = jax.jit(jax.vmap(schedule))
+        return lambda steps: mapped(steps.astype(self.counter))
 
     def train_function(
         self, model: Any, sweep: Sweep

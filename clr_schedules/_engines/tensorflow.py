@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from clr_schedules import _engines, _keras
 
 if TYPE_CHECKING:
     from clr_schedules._sweep import Sweep
+    from clr_schedules.reference import Floats, Integers
 
 
 # Between two looks at the clock, the keyboard and the progress bar.
@@ -24,6 +27,7 @@ class Engine(_engines.Engine):
 
     # Whether control flow on tensors is converted; the `fit` of Keras 3 leaves it as it is.
     autograph = False
+    counter = "int64"
 
     def native_variables(self, model: Any) -> Iterator[tf.Variable]:
         """Every variable that TensorFlow's own tracking reaches from the model."""
@@ -38,6 +42,18 @@ class Engine(_engines.Engine):
     def read(self, variable: tf.Variable) -> Any:
         """A copy of the variable's value."""
         return np.array(variable.numpy())
+
+    def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
+        """Any schedule as a function of an array of steps, in a graph that is made once."""
+        return tf.function(  # type: ignore[no-any-return]
+            lambda steps: tf.vectorized_map(schedule, steps),
+            autograph=False,
+            input_signature=[tf.TensorSpec([None], tf.int64)],
+        )
+
+    def scalar_writer(self, log_dir: str) -> ScalarWriter:
+        """TensorFlow's own writer of scalars."""
+        return ScalarWriter(log_dir)
 
     def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
         """Takes the steps in a graph; one by one for a model that asked to run eagerly."""
@@ -91,6 +107,44 @@ class Engine(_engines.Engine):
             return sweep.last
 
         return function
+
+
+class ScalarWriter(_engines.ScalarWriter):
+    """Writes scalars for TensorBoard, by operations that TensorFlow has without TensorBoard.
+
+    Args:
+        log_dir: The folder to put a new file of events in; it is made if need be.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        self._writer = tf.raw_ops.SummaryWriter(shared_name=str(uuid.uuid4()))
+        tf.raw_ops.CreateSummaryFileWriter(
+            writer=self._writer,
+            logdir=log_dir,
+            max_queue=1000,
+            flush_millis=120_000,
+            filename_suffix=".learning_rate",
+        )
+
+    def write(self, name: str, steps: Integers, values: Floats) -> None:
+        """Adds a scalar a step, and sees to it that they are on the disk."""
+        _write(self._writer, tf.constant(name), tf.constant(steps), tf.constant(values, tf.float32))
+        tf.raw_ops.FlushSummaryWriter(writer=self._writer)
+
+    def close(self) -> None:
+        """Closes the file."""
+        tf.raw_ops.CloseSummaryWriter(writer=self._writer)
+
+
+# In a graph, since a call from Python for every step would take longer than the step itself.
+@partial(tf.function, autograph=False, reduce_retracing=True)
+def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
+    def one(i: Any) -> Any:
+        tf.raw_ops.WriteScalarSummary(writer=writer, step=steps[i], tag=name, value=values[i])
+        return i + 1
+
+    # One after another: the file is read in its order.
+    tf.while_loop(lambda i: i < tf.size(steps), one, [0], parallel_iterations=1)
 
 
 def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:

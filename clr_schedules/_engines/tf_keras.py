@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -27,6 +29,44 @@ class Engine(tensorflow.Engine):
             sweep.on_rate = attributes["_learning_rate"].assign
         else:
             attributes["_learning_rate"] = _Lent(sweep)
+
+    def iteration(self, optimizer: Any) -> int:
+        """The number of steps that an optimizer has taken: what it calls a schedule with."""
+        return int(_keras.to_numpy(optimizer.iterations))
+
+    def rate_source(self, optimizer: Any) -> Any:
+        """What the optimizer takes its rate from: a function of the step, or the rate of now."""
+        if not hasattr(optimizer, "_hyper"):
+            return super().rate_source(optimizer)
+        source = optimizer._hyper["learning_rate"]
+        if not isinstance(source, _keras.LearningRateSchedule):
+            source = float(_keras.to_numpy(optimizer.lr))
+        decay = optimizer._initial_decay
+        if not decay:
+            return source
+        return lambda step: (
+            (source(step) if callable(source) else source) / (1 + decay * tf.cast(step, tf.float32))
+        )
+
+    def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
+        """Has an optimizer with a constant rate follow a schedule.
+
+        Returns:
+            A function that puts the constant rate back.
+        """
+        if hasattr(optimizer, "_hyper"):
+            optimizer._create_hypers()
+            rate = optimizer._hyper["learning_rate"]
+            optimizer.learning_rate = schedule
+            return partial(optimizer._hyper.__setitem__, "learning_rate", rate)
+        rate = optimizer._learning_rate
+        optimizer._learning_rate = optimizer._build_learning_rate(schedule)
+
+        def restore() -> None:
+            optimizer._learning_rate = rate
+            del optimizer._current_learning_rate
+
+        return restore
 
     def steps_per_execution(self, model: Any) -> int:
         """The steps a call that the model was compiled with."""

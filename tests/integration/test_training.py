@@ -4,6 +4,7 @@ import keras_under_test
 import numpy as np
 import pytest
 from keras_under_test import LEGACY, keras
+from weight_model import descend, fit, weight, weight_model
 
 import clr_schedules as clr
 
@@ -14,35 +15,6 @@ SCHEDULES = [
     clr.Cyclical(1e-3, 6e-3, 4, wave="cosine", scale_fn=lambda cycle: 1 / cycle),
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-
-
-def weight_model(optimizer, **compile_arguments):
-    """A model of one weight, whose gradient is 1 at every step: SGD subtracts the rate from it."""
-    model = keras.Sequential(
-        [
-            keras.layers.Input((1,)),
-            keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
-        ]
-    )
-    model.compile(optimizer, loss=lambda y_true, y_pred: y_pred, **compile_arguments)
-    return model
-
-
-def descend(rates):
-    """The weight after steps of these float32 rates, in float32."""
-    weight = np.float32(0)
-    for rate in np.asarray(rates, np.float32):
-        weight -= rate
-    return weight
-
-
-def fit(model, steps, **arguments):
-    ones = np.ones((steps, 1), np.float32)
-    model.fit(ones, ones, batch_size=1, verbose=0, **arguments)
-
-
-def weight(model):
-    return np.asarray(model.get_weights()[0]).item()
 
 
 @schedules
