@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import accuracy, import_time, range_test, report, step_time
+from benchmarks import accuracy, import_time, logger, range_test, report, step_time
 
 SECTIONS = {
     "accuracy": accuracy,
     "step_time": step_time,
     "import_time": import_time,
     "range_test": range_test,
+    "logger": logger,
 }
 
 
@@ -44,6 +45,7 @@ def main() -> None:
         "step_time": lambda: step_time.measure(args.blocks),
         "import_time": import_time.measure,
         "range_test": lambda: range_test.measure(args.rounds),
+        "logger": logger.measure,
     }
     if args.only:
         apart = {"environment": report.environment()}

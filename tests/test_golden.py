@@ -1,11 +1,12 @@
 """Files of every release still load, and mean what they meant."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from keras_under_test import LEGACY, keras
+from keras_under_test import LEGACY, keras, needs_tensorflow
 from packaging.version import Version
 
 import clr_schedules as clr
@@ -39,3 +40,17 @@ def test_a_saved_model_loads_and_trains_on(path):
     model.fit(x, x[:, :1], batch_size=5, verbose=0)
     expected = model.optimizer._learning_rate.values(4)
     assert np.asarray(model.optimizer.learning_rate) == np.float32(expected)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_saved_model_of_operations_has_the_same_rates(path, tmp_path):
+    import tensorflow as tf
+
+    golden = json.loads(path.read_text())
+    shutil.unpack_archive(path.with_suffix(".saved_model.zip"), tmp_path)
+    loaded = tf.saved_model.load(tmp_path)
+    for step, rate in zip(golden["steps"], golden["float32"], strict=True):
+        loaded.step.assign(step)
+        assert float(loaded.next_rate()).hex() == rate
+        assert int(loaded.step) == step + 1

@@ -40,6 +40,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import clr_schedules as clr
+from clr_schedules import plotting
 
 # %%
 # The data
@@ -134,14 +135,8 @@ print(f"range test: {len(result.learning_rates)} steps, {test_seconds:.1f} s")
 print(f"  {result.stop_reason}")
 print(f"  suggested: base_lr {suggestion.base_lr:.1e}, max_lr {suggestion.max_lr:.1e}\n")
 
-axes = triangular.plot(THIRD + 1)
-triangular2.plot(THIRD + 1, ax=axes)
-triangular_line, triangular2_line = axes.lines
-triangular_line.set(color="#0072B2", linestyle="--", label="triangular")
-triangular2_line.set(color="#D55E00", linewidth=2.2, label="triangular2")
-axes.set(title="Three cycles between the bounds of the range test", ylim=(0, None))
-axes.set_xticks(range(0, THIRD + 1, step_size))
-axes.figure.legend(loc="outside lower center", ncols=2, frameon=False)
+axes = plotting.plot_schedules([triangular, triangular2], THIRD + 1)
+axes.set(title="Three cycles between the bounds of the range test")
 pictures.append(save(axes.figure, "policy.png"))
 
 # %%

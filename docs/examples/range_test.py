@@ -178,6 +178,6 @@ for picture, drawn in (
     (results / "range_test_cases.png", figure),
 ):
     half_done = picture.with_suffix(".part")
-    drawn.savefig(half_done, format="png", dpi=150, facecolor="white")
+    drawn.savefig(half_done, format="png", dpi=115, facecolor="white")
     half_done.replace(picture)
     print(picture)

@@ -5,12 +5,16 @@ A golden file is what users have on their disks. Files of past releases are neve
 """
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import clr_schedules as clr
+from clr_schedules import callbacks, migrate
 
 SCHEDULES = {
     "triangular": clr.Triangular(1e-3, 6e-3, 2000),
@@ -18,15 +22,49 @@ SCHEDULES = {
     "triangular2": clr.Triangular2(1e-3, 6e-3, 2000),
     "exp_range": clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.99994),
     "cyclical_cosine": clr.Cyclical(1e-3, 6e-3, 2000, 500, wave="cosine"),
+    "one_cycle": clr.OneCycle(6e-3, 100_000),
+    "one_cycle_three_phases": clr.OneCycle(
+        0.1, 4000, pct_start=0.45, anneal="linear", three_phase=True
+    ),
+    "addons_cyclical": migrate.AddonsCyclical(6e-3, 1e-3, 781.25, scale_fn=migrate.Power(0.9)),
+    # What `CyclicalLR` has in the optimizer where its cycles began at another step.
+    "moved": callbacks._Moved(clr.Triangular2(1e-3, 6e-3, 2000), 300),
 }
 STEPS = [0, 1, 299, 300, 1999, 2000, 2001, 4000, 123_456, 10**7 + 1, 10**9 + 7, 2**31 - 1]
 
 
+class Counted(tf.Module):
+    """A schedule at work in a SavedModel: each call takes a step and returns its rate."""
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.step = tf.Variable(0, dtype=tf.int64)
+
+    @tf.function(input_signature=[])
+    def next_rate(self) -> tf.Tensor:
+        """The rate of the present step."""
+        rate = self.schedule(self.step)
+        self.step.assign_add(1)
+        return rate
+
+
+def write_saved_model(schedule: keras.optimizers.schedules.LearningRateSchedule, to: Path) -> None:
+    """Writes the schedule as a zipped SavedModel."""
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(Counted(schedule), folder)
+        shutil.make_archive(str(to), "zip", folder)
+
+
 def main() -> None:
-    """Writes one saved model and one JSON a schedule."""
+    """Writes a zipped SavedModel, a `.keras` file and a JSON for each schedule that has none."""
     folder = Path(__file__).parent / clr.__version__
     folder.mkdir(exist_ok=True)
     for name, schedule in SCHEDULES.items():
+        if not (folder / f"{name}.saved_model.zip").exists():
+            write_saved_model(schedule, folder / f"{name}.saved_model")
+        if (folder / f"{name}.json").exists():
+            continue
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.Adam(schedule), loss="mse")
