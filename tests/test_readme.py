@@ -25,6 +25,21 @@ def test_the_first_lines_work(tmp_path, monkeypatch):
     assert int(np.asarray(loaded.optimizer.iterations)) == 2 * 24
 
 
+def test_the_lines_about_the_logger_work(figures):
+    block = re.search(r"```python\n(from clr_schedules import plotting.*?)```", README, re.DOTALL)
+    rng = np.random.default_rng(0)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    lr = clr.Triangular(1e-3, 6e-3, step_size=10)
+    model.compile(keras.optimizers.SGD(lr), loss="mse")
+    names = {"model": model, "x_train": rng.normal(size=(200, 4)), "y_train": rng.normal(size=200)}
+    exec(block.group(1).replace("epochs=24", "epochs=24, verbose=0"), names | {"clr": clr})
+    rates = lr.values(range(2 * 24)).astype(np.float32)
+    (line,) = [
+        line for axes in figures.gcf().axes for line in axes.lines if len(line.get_xdata()) > 24
+    ]
+    np.testing.assert_array_equal(line.get_ydata(), rates)
+
+
 def test_the_version_is_said_once_and_cited():
     citation = Path(__file__).parent.with_name("CITATION.cff").read_text()
     assert f"version: {clr.__version__}\n" in citation
