@@ -115,10 +115,10 @@ def markdown(result: dict[str, Any]) -> str:
     return f"""
 ## Callbacks
 
-The time of `fit` with a callback by that without, of {result["steps"]:,} steps in {EPOCHS} epochs of
-a small network (784-64-10, batches of 32, compiled by XLA, 50 steps per execution): the shorter a
-step, the more a callback would show. The median of {result["rounds"]} pairs of runs in one process,
-in alternating order, with its 95 % interval.
+The time of `fit` with a callback by that without, of {result["steps"]:,} steps in {EPOCHS} epochs
+of a small network (784-64-10, batches of 32, compiled by XLA, 50 steps per execution): the shorter
+a step, the more a callback would show. The median of {result["rounds"]} pairs of runs in one
+process, in alternating order, with its 95 % interval.
 
 {report.table(["callback", "time ratio", "95 % interval", "that is"], rows)}
 """

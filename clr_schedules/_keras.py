@@ -6,7 +6,7 @@ rest of the package may rely on:
 
 ``LearningRateSchedule``
     the class that the running Keras takes as a ``learning_rate``.
-``cast(x, dtype), minimum(x, y), clip(x, low, high), where(condition, number, y), exp(x), sin(x)``
+``cast(x, dtype), minimum(x, y), clip(x, low, high), where(condition, x, y), exp(x), sin(x)``
     elementwise operations, true to 64 bits; the operators ``+ - * / // %`` of tensors do the rest.
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
@@ -137,11 +137,11 @@ clip: Callable[[Any, float, float], Any] = (
 )
 
 
-def where(condition: Any, number: float, y: Any) -> Any:
-    """The number where the condition holds, else ``y``."""
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """``x``, a number or a tensor, where the condition holds, else the tensor ``y``."""
     if BACKEND == "tensorflow":  # whose `where` takes a Python number for a float32
-        number = _framework.constant(number, y.dtype)
-    return _framework.where(condition, number, y)
+        x = _framework.convert_to_tensor(x, y.dtype)
+    return _framework.where(condition, x, y)
 
 
 def cast(x: Any, dtype: str) -> Any:

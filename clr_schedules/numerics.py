@@ -93,8 +93,3 @@ def between(base_lr: float, max_lr: float, amplitude: Any) -> Any:
     # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so.
     rate = _keras.where(amplitude > 1 - 2.0**-51, max_lr, rate)
     return _keras.clip(rate, base_lr, max_lr)
-
-
-def switch(condition: Any, x: Any, y: Any) -> Any:
-    """``x`` where the condition holds, else ``y``; both are tensors, and finite."""
-    return _keras.where(~condition, 0.0, x) + _keras.where(condition, 0.0, y)

@@ -132,7 +132,7 @@ class OneCycle(Schedule):
         first, *others = reference.one_cycle_phases(*self._corners(), self.three_phase)
         rate = self._curve(step, first)
         for phase in others:
-            rate = numerics.switch(step < phase.begin, rate, self._curve(step, phase))
+            rate = _keras.where(step < phase.begin, rate, self._curve(step, phase))
         return rate
 
     def _curve(self, step: Any, phase: reference.Phase) -> Any:
