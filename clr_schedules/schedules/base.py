@@ -79,7 +79,7 @@ class Schedule(_keras.LearningRateSchedule):
         return self._reference(reference.as_iterations(steps, "steps"))
 
     def plot(self, num_steps: int, ax: Axes | None = None) -> Axes:
-        """Draws the learning rate against the iteration.
+        """Draws the learning rate against the iteration, between its bounds.
 
         Args:
             num_steps: the number of iterations to draw, from 0.
