@@ -61,6 +61,10 @@ OTHERS = [
 ]
 
 
+def named(rate):
+    return repr(rate) if isinstance(rate, float) else type(rate).__name__
+
+
 def iterations(model):
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     return int(np.asarray(optimizer.iterations))
@@ -89,7 +93,7 @@ def fit_until_error(model, count, callbacks):
 
 
 @several_steps
-@pytest.mark.parametrize("rate", [0.25, *OWN], ids=repr)
+@pytest.mark.parametrize("rate", [0.25, *OWN], ids=named)
 def test_the_rates_logged_are_those_taken(rate, steps_per_execution):
     model = weight_model(SGD(rate), steps_per_execution=steps_per_execution)
     logger = clr.LearningRateLogger()
@@ -100,7 +104,7 @@ def test_the_rates_logged_are_those_taken(rate, steps_per_execution):
 
 
 @several_steps
-@pytest.mark.parametrize("schedule", OTHERS, ids=lambda schedule: type(schedule).__name__)
+@pytest.mark.parametrize("schedule", OTHERS, ids=named)
 def test_any_schedule_of_keras_is_logged(schedule, steps_per_execution):
     model = weight_model(SGD(schedule), steps_per_execution=steps_per_execution)
     logger = clr.LearningRateLogger()
@@ -131,7 +135,7 @@ def test_a_callable_rate_is_logged():
 
 
 @pytest.mark.skipif(not LEGACY, reason="about tf_keras.optimizers.legacy")
-@pytest.mark.parametrize("rate", [0.25, *OWN[:2], OTHERS[3]], ids=repr)
+@pytest.mark.parametrize("rate", [0.25, *OWN[:2], OTHERS[3]], ids=named)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_optimizers_of_before_are_logged(rate, decay):
     model = weight_model(keras.optimizers.legacy.SGD(rate, decay=decay))
@@ -204,7 +208,7 @@ def test_an_optimizer_that_scales_losses_is_looked_into():
     np.testing.assert_allclose(weight(model), descend(logger.history["learning_rate"]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.25, OWN[1]], ids=repr)
+@pytest.mark.parametrize("rate", [0.25, OWN[1]], ids=named)
 def test_what_was_done_before_an_exception_is_there(rate):
     model = weight_model(SGD(rate))
     logger = clr.LearningRateLogger()
@@ -349,7 +353,7 @@ def test_nothing_is_done_between_batches(callback):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("rate", [0.25, OWN[0], OTHERS[1]], ids=repr)
+@pytest.mark.parametrize("rate", [0.25, OWN[0], OTHERS[1]], ids=named)
 def test_a_logger_causes_no_trace(rate):
     traces = []
 
@@ -498,7 +502,7 @@ def test_bad_arguments_of_the_callback_are_named(arguments, error, message):
         clr.CyclicalLR(**{"base_lr": 0.1, "max_lr": 0.2, "stepsize": 8} | arguments)
 
 
-@pytest.mark.parametrize("rate", [OWN[0], OTHERS[3]], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("rate", [OWN[0], OTHERS[3]], ids=named)
 def test_the_callback_refuses_an_optimizer_with_a_schedule(rate):
     model = weight_model(SGD(rate))
     with pytest.raises(ValueError, match=r"constant rate to cycle.*Received: learning_rate="):
