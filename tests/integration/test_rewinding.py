@@ -228,6 +228,8 @@ if trained:
     history(model)
     expected = None
 before = whole_state.capture(model)
+# Whoever runs the suite in the background may have it ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 handler = signal.getsignal(signal.SIGINT)
 interrupted = False
 try:
