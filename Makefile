@@ -59,7 +59,8 @@ wheel: $(METADATA)
 	$(WHEEL)/bin/python -m pip install --quiet --upgrade pip build
 	$(WHEEL)/bin/python -m build --wheel --outdir dist
 	$(WHEEL)/bin/python -m pip install --quiet "$$(ls dist/*.whl)[cpu,test]"
-	rm -rf build/elsewhere && mkdir -p build/elsewhere && cp -r tests benchmarks *.md CITATION.cff pyproject.toml build/elsewhere
+	rm -rf build/elsewhere && mkdir -p build/elsewhere/docs && cp docs/*.md build/elsewhere/docs
+	cp -r tests benchmarks *.md CITATION.cff pyproject.toml build/elsewhere
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -c \
 		"import clr_schedules as clr; assert 'site-packages' in clr.__file__, clr.__file__"
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" tests README.md
