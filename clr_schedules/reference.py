@@ -35,6 +35,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from clr_schedules import _arguments
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -58,21 +60,18 @@ def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers
     array([               0,                2, 9007199254740992])
     """
     array = np.asarray(iteration)
-    error = (
-        f"Argument `{name}` must be an integer from 0 to 2**63 - 1, or an array of such. "
-        f"Received: {name}={iteration!r}"
-    )
+    rule = "an integer from 0 to 2**63 - 1, or an array of such"
     # Python's integers, kept as objects, among them those beyond 64 bits.
     integers = array.dtype.kind == "O" and all(type(x) is int for x in array.flat)
     if array.dtype.kind not in "iuf" and not integers:
-        raise TypeError(error)
+        raise TypeError(_arguments.received(name, rule, iteration))
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
         in_range = (array >= 0) & (array < 2.0**63) & (array == np.floor(array))
     else:
         in_range = (array >= 0) & (array <= 2**63 - 1)
     if not np.all(in_range):
-        raise ValueError(error)
+        raise ValueError(_arguments.received(name, rule, iteration))
     return array.astype(np.int64)
 
 

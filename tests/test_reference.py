@@ -161,3 +161,13 @@ def test_largest_iteration():
 def test_bad_iterations_are_refused_by_name(iteration, error):
     with pytest.raises(error, match=r"`iteration` must be an integer from 0.*Received: iteration="):
         reference.as_iterations(iteration)
+
+
+def test_good_iterations_are_not_put_into_words():
+    """It took ten times as long as the rates themselves."""
+
+    class Unspeakable(np.ndarray):
+        def __repr__(self):
+            raise AssertionError("not for an error that is not raised")
+
+    assert reference.as_iterations(np.arange(3).view(Unspeakable)).tolist() == [0, 1, 2]
