@@ -35,6 +35,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         self.epochs: list[dict[str, Any]] = []
         self._iterations: list[int] = []
         self._rates: list[float] = []
+        self._ends: list[int] = []  # how many steps were written down at the end of each epoch
         self._writer: ScalarWriter | None = None
         # While a training runs: its optimizer, and the first step that is not written down yet.
         self._optimizer: Any = None
@@ -58,6 +59,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
             )
         self._optimizer = _keras.inner_optimizer(optimizer)
         self._next = None
+        self._params = self.params
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Finds where the counter starts; a callback may have loaded the optimizer until now."""
@@ -68,7 +70,8 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
     def on_test_begin(self, logs: Any = None) -> None:
         """Writes down the epoch's steps, before a callback changes the rate at the epoch's end."""
         self._catch_up()
-        self._stepping = False
+        if self.params is self._params:  # it is the training's own test, behind the last batch
+            self._stepping = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes down the epoch's steps, and the rate of its last step in the logs."""
@@ -78,6 +81,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         if self._rates:
             logs["learning_rate"] = self._rates[-1]
         self.epochs.append({"epoch": epoch, "iteration": self._next, **logs})
+        self._ends.append(len(self._rates))
 
     def on_train_end(self, logs: Any = None) -> None:
         """Lets the optimizer go."""

@@ -194,8 +194,8 @@ def plot_history(logger: LearningRateLogger | CyclicalLR, ax: Axes | None = None
     losses = [key for key in _LOSSES if any(key in epoch for epoch in epochs)]
     if losses:
         rate_ax = ax.twinx()
-        training = _trainings(epochs, iterations[[*(starts - 1), -1]] + 1)
-        at = np.array([epoch["iteration"] for epoch in epochs]) + shifts[training]
+        last = np.array(logger._ends) - 1
+        at, training = steps[last] + 1, np.searchsorted(starts, last, side="right")
         for key in losses:
             handles += _draw_loss(ax, key, epochs, at, training)
         _fit_losses(ax)
@@ -474,18 +474,6 @@ def _labels(schedules: Sequence[Schedule], shared: Iterable[str]) -> list[str]:
         label if times[label] == 1 else f"{label} ({labels[: i + 1].count(label)})"
         for i, label in enumerate(labels)
     ]
-
-
-def _trainings(epochs: Sequence[dict[str, Any]], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The training that each epoch was of, by the iterations at which the trainings ended."""
-    found, training, before = [], 0, 0
-    for epoch in epochs:
-        count = epoch["iteration"]
-        while training + 1 < len(ends) and not before < count <= ends[training]:
-            training, before = training + 1, 0
-        found.append(training)
-        before = count
-    return np.array(found)
 
 
 def _draw_loss(

@@ -370,6 +370,22 @@ def test_a_logger_causes_no_trace(rate):
     assert not traces
 
 
+def test_a_test_between_batches_is_no_end_of_the_epoch():
+    logger = clr.LearningRateLogger()
+    model = weight_model(SGD(OWN[0]))
+    ones = np.ones((5, 1), np.float32)
+
+    def evaluate(batch, logs):
+        if batch == 3:
+            model.evaluate(ones, ones, verbose=0, callbacks=[logger])
+
+    between = keras.callbacks.LambdaCallback(on_train_batch_end=evaluate)
+    fit(model, 10, epochs=2, callbacks=[logger, between], validation_data=(ones, ones))
+    assert logger.history["iteration"] == list(range(20))
+    last = [float(np.float32(rate)) for rate in OWN[0].values([9, 19])]
+    assert [log["learning_rate"] for log in logger.epochs] == last
+
+
 # --- Where it is seen ---
 
 

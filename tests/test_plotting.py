@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import itertools
 import subprocess
@@ -247,6 +248,7 @@ def logged(*trainings, **losses):
             history["iteration"] += iterations
             history["learning_rate"] += POLICIES[1].values(np.multiply(iterations, 50)).tolist()
             logger.epochs.append({"epoch": number, "iteration": iterations[-1] + 1})
+            logger._ends.append(len(history["iteration"]))
     for key, values in losses.items():
         for epoch, value in zip(logger.epochs, values, strict=True):
             if value is not None:
@@ -317,6 +319,20 @@ def test_history_of_the_posts_callback(figures):
     ax = plot_history(cyclical)
     assert points(rate_line(ax)) == (list(range(20, 60)), cyclical.history["lr"])
     assert points(ax.lines[0])[0] == [40, 60]
+
+
+def test_history_of_a_training_that_failed_in_its_first_epoch(figures):
+    logger = clr.LearningRateLogger()
+    x, y = map(np.concatenate, zip(*small_training.batches(), strict=True))
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: 1 // (7 - batch))
+    for fails in (True, False):
+        model = small_training.make(keras, clr.Triangular2(1e-3, 6e-3, step_size=15))
+        callbacks = [logger, stop] if fails else [logger]
+        with pytest.raises(ZeroDivisionError) if fails else contextlib.nullcontext():
+            model.fit(x, y, batch_size=small_training.BATCH, verbose=0, callbacks=callbacks)
+    ax = plot_history(logger)
+    assert points(rate_line(ax))[0] == list(range(28))
+    assert points(ax.lines[0])[0] == [28]
 
 
 def test_history_of_no_training():
