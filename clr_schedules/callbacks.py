@@ -85,10 +85,16 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Any = None) -> None:
         """Lets the optimizer go."""
+        self._catch_up()
         self._optimizer = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: no files, and no functions of Keras."""
+        self._catch_up()
+        return vars(self) | {"_writer": None, "_optimizer": None, "_mapped": (None, None)}
 
     def _catch_up(self) -> None:
         """Writes down the steps that were taken since the last time."""
@@ -203,7 +209,7 @@ class CyclicalLR(_StepLog):
     which also goes on where a saved model stopped: a new callback begins a new cycle.
 
     A training that an exception ended leaves the schedule in the optimizer; the next one with a
-    `CyclicalLR` takes it out.
+    `CyclicalLR` takes it out, or a call of ``on_train_end()``.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
@@ -223,7 +229,8 @@ class CyclicalLR(_StepLog):
     Raises:
         TypeError: If an argument is not of its kind (a boolean is no number).
         ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed;
-            at the start of a training, if the optimizer follows a schedule already.
+            at the start of a training, if the optimizer follows a schedule already, or another
+            ``CyclicalLR`` among the same callbacks.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -274,7 +281,13 @@ class CyclicalLR(_StepLog):
         """Puts the schedule into the optimizer."""
         super().on_train_begin(logs)
         optimizer, model = self._optimizer, self.model
-        _put_back(optimizer)
+        other = _put_back(optimizer)
+        # The callbacks of one training have the same parameters, and those of another have others.
+        if other not in (None, self) and other.params is self.params is not None:
+            raise ValueError(
+                "`CyclicalLR` must be the only one among the callbacks of a training. "
+                f"Received: {other.schedule!r} and {self.schedule!r}"
+            )
         former = self._engine.rate_source(optimizer)
         if callable(former):
             raise ValueError(
@@ -302,20 +315,28 @@ class CyclicalLR(_StepLog):
 
         # On the optimizer, for another callback to find after an exception; not as an attribute
         # that Keras would look into.
-        vars(optimizer)[_PUT_BACK] = put_back
+        vars(optimizer)[_PUT_BACK] = self, put_back
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along."""
+        return super().__getstate__() | {"_functions": (None, None, None)}
 
     def on_train_end(self, logs: Any = None) -> None:
         """Puts the former rate back."""
-        _put_back(self._optimizer)
+        self._catch_up()
+        if self._optimizer is not None:
+            _put_back(self._optimizer)
         super().on_train_end(logs)
 
 
 _PUT_BACK = "_clr_schedules_put_back"
 
 
-def _put_back(optimizer: Any) -> None:
-    """Gives an optimizer back the rate that it had before a `CyclicalLR`, if there was one."""
-    vars(optimizer).pop(_PUT_BACK, lambda: None)()
+def _put_back(optimizer: Any) -> CyclicalLR | None:
+    """Gives an optimizer back the rate that it had before a `CyclicalLR`, and tells which."""
+    callback, put_back = vars(optimizer).pop(_PUT_BACK, (None, lambda: None))
+    put_back()
+    return callback  # type: ignore[no-any-return]
 
 
 @_keras.register

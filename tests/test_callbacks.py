@@ -1,7 +1,10 @@
 """The logger and the blog post's callback, in real trainings."""
 
+import copy
 import csv
 import math
+import pickle
+from functools import partial
 
 import keras_under_test
 import numpy as np
@@ -721,3 +724,79 @@ def test_the_logger_sees_the_callbacks_rates():
     callback, logger = clr.CyclicalLR(0.1, 0.9, 3), clr.LearningRateLogger()
     fit(model, 10, callbacks=[logger, callback])
     assert logger.history["learning_rate"] == callback.history["lr"]
+
+
+def test_two_of_the_callback_are_refused():
+    model = weight_model(SGD(0.25))
+    callbacks = [clr.CyclicalLR(0.1, 0.9, 3), clr.CyclicalLR(0.2, 0.8, 3)]
+    with pytest.raises(ValueError, match=r"the only one.*0\.1.*and.*0\.2"):
+        fit(model, 4, callbacks=callbacks)
+    assert (weight(model), float(np.asarray(model.optimizer.learning_rate))) == (0, 0.25)
+    for callback in callbacks:  # one after the other, they are fine
+        fit(model, 4, callbacks=[callback])
+        assert len(callback.history["lr"]) == 4
+
+
+def test_the_callback_stops_cycling_when_told_to():
+    model = weight_model(SGD(0.25))
+    callback = clr.CyclicalLR(0.1, 0.9, 3)
+    fit_until_error(model, 5, [callback])
+    callback.on_train_end()
+    assert float(np.asarray(model.optimizer.learning_rate)) == 0.25
+    assert len(callback.history["lr"]) == iterations(model) >= 5
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("duplicate", [copy.copy, lambda c: pickle.loads(pickle.dumps(c))])
+@pytest.mark.parametrize(
+    ("make", "rate"),
+    [(clr.LearningRateLogger, OTHERS[1]), (partial(clr.CyclicalLR, 0.1, 0.9, 3), 0.25)],
+)
+def test_copies_have_what_was_logged(make, rate, duplicate, broken):
+    original = make()
+    model = weight_model(SGD(rate))
+    fit(model, 4, callbacks=[original])
+    if broken:
+        fit_until_error(model, 5, [original])
+    # Keras's models are not always to be copied.
+    original.set_model(None)
+    twin = duplicate(original)
+    assert twin.history == original.history
+    assert len(next(iter(original.history.values()))) == iterations(model) >= 4 + 5 * broken
+
+
+@needs_tensorflow
+def test_both_know_the_rate_of_all_replicas():
+    """Two replicas, in another process since this one has its devices already."""
+    code = """
+import numpy as np, tensorflow as tf
+device = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+import clr_schedules as clr
+from keras_under_test import keras
+from weight_model import weight, weight_model
+
+found = []
+for rate, callback in ((clr.Triangular(0.1, 0.9, 3), clr.LearningRateLogger()),
+                       (0.25, clr.CyclicalLR(0.1, 0.9, 3))):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = weight_model(keras.optimizers.SGD(rate))
+    ones = np.ones((20, 1), np.float32)
+    for epochs in (1, 2):
+        model.fit(ones, ones, batch_size=2, epochs=epochs, verbose=0, callbacks=[callback])
+    logged = callback.history["lr" if "lr" in callback.history else "learning_rate"]
+    found.append([logged, weight(model), float(np.asarray(model.optimizer.learning_rate))])
+print(json.dumps(found))
+"""
+    (logger, taken, _), (cyclical, also_taken, former) = run(code)
+    expected = np.float32([post("triangular", 1, i) for i in range(30)])
+    assert (
+        logger
+        == cyclical
+        == [
+            float(rate) for rate in clr.Triangular(0.1, 0.9, 3).values(range(30)).astype(np.float32)
+        ]
+    )
+    np.testing.assert_allclose(logger, expected, rtol=1e-6)
+    assert taken == also_taken == pytest.approx(-expected.sum(), rel=1e-5)
+    assert former == 0.25
