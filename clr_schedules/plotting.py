@@ -128,10 +128,12 @@ def plot_schedules(schedules: Iterable[Schedule], num_steps: int, ax: Axes | Non
     for i, schedule in enumerate(schedules):
         _check_schedule(f"schedules[{i}]", schedule)
     num_steps = _arguments.count("num_steps", num_steps)
-    ax = _axes(ax)
-    _draw_schedules(ax, schedules, num_steps)
-    _draw_legend(ax, ax.lines[-len(schedules) :])
-    return ax
+    axes = _axes(ax)
+    _draw_schedules(axes, schedules, num_steps)
+    _draw_legend(axes, axes.lines[-len(schedules) :])
+    if ax is None:
+        _make_room(axes)
+    return axes
 
 
 def plot_history(logger: LearningRateLogger | CyclicalLR, ax: Axes | None = None) -> Axes:
@@ -602,6 +604,14 @@ def _draw_legend(ax: Axes, handles: Sequence[Any], title: str = "") -> None:
             text.set_parse_math(False)
         if legend.get_window_extent().width <= 1.25 * inches * ax.figure.dpi:
             break
+
+
+def _make_room(ax: Axes) -> None:
+    """Makes a figure higher by what its legend has beyond some lines."""
+    figure: Any = ax.figure
+    legend: Any = ax.get_legend()
+    height = legend.get_window_extent().height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, height - 0.6))
 
 
 def _dress(ax: Axes, twin: Axes | None = None, *, steps: bool = True) -> None:

@@ -231,6 +231,14 @@ def test_equal_names_are_told_apart(figures):
     ]
 
 
+@pytest.mark.parametrize("count", [1, 12, 40])
+def test_the_legend_of_many_schedules_leaves_the_curves_their_room(figures, count):
+    ax = plot_schedules([clr.Triangular(1e-3, 6e-3, 5 + i) for i in range(count)], 100)
+    ax.figure.canvas.draw()
+    assert ax.get_window_extent().height / ax.figure.dpi > 1.8
+    assert ax.get_legend().get_window_extent().y0 >= 0
+
+
 def test_names_are_written_as_they_are(figures):
     strange = clr.Triangular(1e-3, 6e-3, 5, name=r"from $5 to $6 \frac{")
     ax = strange.plot(20)
