@@ -35,8 +35,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clr_schedules import _arguments
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -60,19 +58,25 @@ def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers
     array([               0,                2, 9007199254740992])
     """
     array = np.asarray(iteration)
-    rule = "an integer from 0 to 2**63 - 1, or an array of such"
     # Python's integers, kept as objects, among them those beyond 64 bits.
     integers = array.dtype.kind == "O" and all(type(x) is int for x in array.flat)
     if array.dtype.kind not in "iuf" and not integers:
-        raise TypeError(_arguments.received(name, rule, iteration))
+        raise TypeError(_not_iterations(name, iteration))
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
         in_range = (array >= 0) & (array < 2.0**63) & (array == np.floor(array))
     else:
         in_range = (array >= 0) & (array <= 2**63 - 1)
     if not np.all(in_range):
-        raise ValueError(_arguments.received(name, rule, iteration))
+        raise ValueError(_not_iterations(name, iteration))
     return array.astype(np.int64)
+
+
+def _not_iterations(name: str, received: Any) -> str:
+    return (
+        f"Argument `{name}` must be an integer from 0 to 2**63 - 1, or an array of such. "
+        f"Received: {name}={received!r}"
+    )
 
 
 def triangular(
