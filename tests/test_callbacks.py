@@ -776,16 +776,25 @@ import clr_schedules as clr
 from keras_under_test import keras
 from weight_model import weight, weight_model
 
+def make(rate):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        return weight_model(keras.optimizers.SGD(rate))
+
+def fit(model, steps, **arguments):
+    ones = np.ones((2 * steps, 1), np.float32)
+    model.fit(ones, ones, batch_size=2, verbose=0, **arguments)
+
 found = []
+# Keras 3.6 adds the gradients of the replicas up, where later ones take their mean.
+unit = make(1.0)
+fit(unit, 1)
 for rate, callback in ((clr.Triangular(0.1, 0.9, 3), clr.LearningRateLogger()),
                        (0.25, clr.CyclicalLR(0.1, 0.9, 3))):
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        model = weight_model(keras.optimizers.SGD(rate))
-    ones = np.ones((20, 1), np.float32)
+    model = make(rate)
     for epochs in (1, 2):
-        model.fit(ones, ones, batch_size=2, epochs=epochs, verbose=0, callbacks=[callback])
+        fit(model, 10, epochs=epochs, callbacks=[callback])
     logged = callback.history["lr" if "lr" in callback.history else "learning_rate"]
-    found.append([logged, weight(model), float(np.asarray(model.optimizer.learning_rate))])
+    found.append([logged, -weight(model) / weight(unit), float(np.asarray(model.optimizer.learning_rate))])
 print(json.dumps(found))
 """
     (logger, taken, _), (cyclical, also_taken, former) = run(code)
