@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from clr_schedules import migrate as migrate  # registers what it made of old models
 from clr_schedules.callbacks import CyclicalLR, LearningRateLogger
 from clr_schedules.planning import step_size, steps_per_epoch
+from clr_schedules.schedules.cosine import CosineRestarts
 from clr_schedules.schedules.cyclical import Cyclical, ExpRange, Triangular, Triangular2
 from clr_schedules.schedules.one_cycle import OneCycle
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CosineRestarts",
     "Cyclical",
     "CyclicalLR",
     "ExpRange",

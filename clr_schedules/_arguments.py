@@ -52,6 +52,26 @@ def rate(name: str, value: Any, *, zero: bool = True) -> float:
     return number + 0.0  # -0.0 is 0.0
 
 
+def bounds(low_name: str, low: Any, high_name: str, high: Any) -> tuple[float, float]:
+    """The lowest and the highest rate, in order."""
+    low_rate, high_rate = rate(low_name, low), rate(high_name, high, zero=False)
+    if low_rate > high_rate:
+        raise ValueError(
+            f"Argument `{low_name}` must not be above `{high_name}`. "
+            f"Received: {low_name}={low_rate!r}, {high_name}={high_rate!r}"
+        )
+    return low_rate, high_rate
+
+
+def factor(name: str, value: Any, *, most: float | None = None) -> float:
+    """A factor above 0."""
+    rule = "a finite number above 0" if most is None else f"above 0 and at most {most}"
+    number = real(name, value, rule)
+    if not 0 < number <= (math.inf if most is None else most):
+        raise ValueError(received(name, rule, value))
+    return number
+
+
 def count(name: str, value: Any) -> int:
     """A number of steps, samples or epochs: a whole number, at least 1 (``2000.0`` is one)."""
     rule = "a whole number of at least 1"

@@ -6,10 +6,12 @@ rest of the package may rely on:
 
 ``LearningRateSchedule``
     the class that the running Keras takes as a ``learning_rate``.
-``cast(x, dtype), minimum(x, y), clip(x, low, high), where(condition, x, y), exp(x), sin(x)``
+``cast(x, dtype), minimum(x, y), clip(x, low, high), where(condition, x, y)``, ``exp, log1p, sin``
     elementwise operations, true to 64 bits; the operators ``+ - * / // %`` of tensors do the rest.
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
+``entries(array, index), bits(x)``
+    the entries of a NumPy array, and the bits of float64 as int64.
 ``to_numpy(thing)``
     the value of a number, a tensor or a variable, on the host.
 ``wide_types()``
@@ -131,6 +133,7 @@ else:
 
 minimum: Callable[[Any, Any], Any] = _framework.minimum
 exp: Callable[[Any], Any] = _framework.exp
+log1p: Callable[[Any], Any] = _framework.math.log1p if BACKEND == "tensorflow" else _framework.log1p
 sin: Callable[[Any], Any] = _framework.sin
 clip: Callable[[Any, float, float], Any] = (
     _framework.clip_by_value if BACKEND == "tensorflow" else _framework.clip
@@ -142,6 +145,24 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     if BACKEND == "tensorflow":  # whose `where` takes a Python number for a float32
         x = _framework.convert_to_tensor(x, y.dtype)
     return _framework.where(condition, x, y)
+
+
+def entries(array: np.ndarray[Any, Any], index: Any) -> Any:
+    """The entries of an array of the host at a tensor of indices, which must be within it."""
+    if BACKEND == "tensorflow":
+        return _framework.gather(_framework.constant(array), index)
+    if BACKEND == "torch":
+        return _framework.as_tensor(array, device=index.device)[index]
+    return _framework.asarray(array)[index]
+
+
+def bits(x: Any) -> Any:
+    """The bits of a float64 tensor, as int64: 11 of the exponent, then 52 of the digits."""
+    if BACKEND == "tensorflow":
+        return _framework.bitcast(x, "int64")
+    if BACKEND == "torch":
+        return x.view(_framework.int64)
+    return x.view("int64")
 
 
 def cast(x: Any, dtype: str) -> Any:

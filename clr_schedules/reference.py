@@ -26,6 +26,8 @@ array([0.001 , 0.0035, 0.006 , 0.0035, 0.001 ])
 
 from __future__ import annotations
 
+import bisect
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -252,3 +254,115 @@ def one_cycle(
         curve = np.where(amplitude == 1.0, high, low + (high - low) * amplitude)
         rate = np.where(iterations >= begin, np.clip(curve, low, high), rate)
     return np.asarray(rate, np.float64)
+
+
+_FAR = Fraction(2**150)  # more iterations than there are, by far
+_FINE = 256  # bits behind the point
+
+
+def restart(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
+    """Where a cycle of ``cosine_restarts`` begins, in iterations, not always a whole one.
+
+    ``first_cycle_steps * (cycle_mult ** cycle - 1) / (cycle_mult - 1)``, right to 2^-180, or to as
+    many of its digits; behind the last cycle of more than an iteration, each takes one.
+
+    >>> [float(restart(cycle, 2, 1.5)) for cycle in range(4)]
+    [0.0, 2.0, 5.0, 9.5]
+    """
+    if cycle_mult == 1:
+        return Fraction(first_cycle_steps * cycle)
+    shrinking = min(cycle, shrinking_cycles(first_cycle_steps, cycle_mult))
+    mult = min(Fraction(cycle_mult), _FAR)
+    grown = (_power(mult, shrinking) - 1) / (mult - 1)
+    return first_cycle_steps * grown + (cycle - shrinking)
+
+
+def restart_length(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
+    """The iterations of a cycle of ``cosine_restarts``."""
+    return max(first_cycle_steps * _power(min(Fraction(cycle_mult), _FAR), cycle), Fraction(1))
+
+
+@functools.lru_cache
+def shrinking_cycles(first_cycle_steps: int, cycle_mult: float) -> int:
+    """The number of cycles that take more than one iteration, where they shrink, or endless many.
+
+    >>> shrinking_cycles(8, 0.5)
+    3
+    """
+    if cycle_mult >= 1:
+        return 2**62
+    return bisect.bisect_left(
+        range(2**62), True, key=lambda n: first_cycle_steps * _power(Fraction(cycle_mult), n) <= 1
+    )
+
+
+def restart_cycles(iterations: Integers, first_cycle_steps: int, cycle_mult: float) -> Integers:
+    """The number of the cycle, from 0, in which each iteration is."""
+    if cycle_mult == 1:
+        return iterations // first_cycle_steps
+    start: Any = functools.partial(
+        restart, first_cycle_steps=first_cycle_steps, cycle_mult=cycle_mult
+    )
+    count = shrinking_cycles(first_cycle_steps, cycle_mult)
+    # Behind those that shrink, they take one iteration each.
+    constant = min(math.ceil(start(count)), 2**62)
+    distinct, place = np.unique(np.minimum(iterations, constant), return_inverse=True)
+    if not len(distinct):
+        return iterations
+
+    def cycle_of(iteration: int) -> int:
+        cycles = range(min(count, iteration) + 1)
+        return bisect.bisect_right(cycles, iteration, key=start) - 1
+
+    first, last = cycle_of(int(distinct[0])), cycle_of(int(distinct[-1]))
+    if last - first <= len(distinct):
+        starts = [math.ceil(start(n)) for n in range(first, last + 1)]
+        cycles = np.searchsorted(np.array(starts, np.int64), distinct, side="right") - 1 + first
+    else:
+        cycles = np.array([cycle_of(iteration) for iteration in distinct.tolist()])
+    cycles = cycles.astype(np.int64)[place].reshape(iterations.shape)
+    return np.asarray(cycles + np.maximum(iterations - constant, 0), np.int64)
+
+
+@functools.lru_cache
+def _power(base: Fraction, exponent: int) -> Fraction:
+    """``base ** exponent``, with so many bits and to a limit: the exact one could be endless."""
+    most = int(_FAR**3) << _FINE
+    power, square = 1 << _FINE, min(math.floor(base * 2**_FINE), most)
+    while exponent:
+        if exponent & 1:
+            power = min(power * square >> _FINE, most)
+        square = min(square * square >> _FINE, most)
+        exponent >>= 1
+    return Fraction(power, 1 << _FINE)
+
+
+def cosine_restarts(
+    iteration: npt.ArrayLike,
+    max_lr: float,
+    first_cycle_steps: int,
+    cycle_mult: float = 1.0,
+    peak_mult: float = 1.0,
+    min_lr: float = 0.0,
+) -> Floats:
+    """Cosines from a peak down to ``min_lr``, one behind the other.
+
+    >>> cosine_restarts([0, 1, 2, 4, 6], 1.0, 2, cycle_mult=2.0, peak_mult=0.5).round(4)
+    array([1.  , 0.5 , 0.5 , 0.25, 0.25])
+    """
+    iterations = as_iterations(iteration)
+    cycle = restart_cycles(iterations, first_cycle_steps, cycle_mult)
+    different = np.minimum(cycle, shrinking_cycles(first_cycle_steps, cycle_mult))
+    cycles, place = np.unique(different, return_inverse=True)
+    place = place.reshape(iterations.shape)
+    ends = [restart(n + 1, first_cycle_steps, cycle_mult) for n in cycles.tolist()]
+    lengths = [restart_length(n, first_cycle_steps, cycle_mult) for n in cycles.tolist()]
+    # Whole iterations apart: float64 does not count as far.
+    wholes = [min(math.floor(end), 2**62) for end in ends]
+    fractions = [float(min(e - w, _FAR)) for e, w in zip(ends, wholes, strict=True)]
+    left = np.array(wholes, np.int64)[place] - (iterations - (cycle - different))
+    left = left + np.array(fractions)[place]
+    left = left / np.array([float(min(length, _FAR)) for length in lengths])[place]
+    amplitude = np.sin(np.pi / 2 * left) ** 2 * np.power(peak_mult, cycle.astype(np.float64))
+    rate = np.where(amplitude == 1.0, max_lr, min_lr + (max_lr - min_lr) * amplitude)
+    return np.asarray(np.clip(rate, min_lr, max_lr), np.float64)

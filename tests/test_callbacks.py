@@ -794,7 +794,8 @@ for rate, callback in ((clr.Triangular(0.1, 0.9, 3), clr.LearningRateLogger()),
     for epochs in (1, 2):
         fit(model, 10, epochs=epochs, callbacks=[callback])
     logged = callback.history["lr" if "lr" in callback.history else "learning_rate"]
-    found.append([logged, -weight(model) / weight(unit), float(np.asarray(model.optimizer.learning_rate))])
+    rate = float(np.asarray(model.optimizer.learning_rate))
+    found.append([logged, -weight(model) / weight(unit), rate])
 print(json.dumps(found))
 """
     (logger, taken, _), (cyclical, also_taken, former) = run(code)

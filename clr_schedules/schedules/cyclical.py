@@ -31,13 +31,7 @@ class _Cycle(Schedule):
     step_size_down: int | None = None
 
     def _check(self) -> dict[str, Any]:
-        base_lr = _arguments.rate("base_lr", self.base_lr)
-        max_lr = _arguments.rate("max_lr", self.max_lr, zero=False)
-        if base_lr > max_lr:
-            raise ValueError(
-                "Argument `base_lr` must not be above `max_lr`. "
-                f"Received: base_lr={base_lr!r}, max_lr={max_lr!r}"
-            )
+        base_lr, max_lr = _arguments.bounds("base_lr", self.base_lr, "max_lr", self.max_lr)
         down = self.step_size_down
         return {
             "base_lr": base_lr,
@@ -205,11 +199,7 @@ class ExpRange(_Cycle):
     gamma: float = dataclasses.field(kw_only=True)
 
     def _check(self) -> dict[str, Any]:
-        rule = "above 0 and at most 1"
-        gamma = _arguments.real("gamma", self.gamma, rule)
-        if not 0 < gamma <= 1:
-            raise ValueError(_arguments.received("gamma", rule, self.gamma))
-        return super()._check() | {"gamma": gamma}
+        return super()._check() | {"gamma": _arguments.factor("gamma", self.gamma, most=1)}
 
     def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
         return wave * numerics.power(self.gamma, step)
