@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from clr_schedules import migrate as migrate  # registers what it made of old models
 from clr_schedules.callbacks import CyclicalLR, LearningRateLogger
 from clr_schedules.planning import step_size, steps_per_epoch
+from clr_schedules.schedules.compose import Sequence, Warmup
 from clr_schedules.schedules.cosine import CosineRestarts
 from clr_schedules.schedules.cyclical import Cyclical, ExpRange, Triangular, Triangular2
 from clr_schedules.schedules.one_cycle import OneCycle
@@ -22,9 +23,11 @@ __all__ = [
     "LearningRateLogger",
     "OneCycle",
     "RangeTestResult",
+    "Sequence",
     "Suggestion",
     "Triangular",
     "Triangular2",
+    "Warmup",
     "lr_range_test",
     "step_size",
     "steps_per_epoch",

@@ -10,6 +10,8 @@ rest of the package may rely on:
     elementwise operations, true to 64 bits; the operators ``+ - * / // %`` of tensors do the rest.
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
+``call_schedule(schedule, step)``
+    the rate of any schedule of Keras, called as Keras does, in float64.
 ``entries(array, index), bits(x)``
     the entries of a NumPy array, and the bits of float64 as int64.
 ``to_numpy(thing)``
@@ -110,6 +112,12 @@ if BACKEND == "jax":
         """A context in which 64-bit tensors exist."""
         return _enable_x64(True)  # type: ignore[no-any-return]
 
+    _user_has_x64 = bool(_jax.config.jax_enable_x64)
+
+    def _usual_types() -> contextlib.AbstractContextManager[Any]:
+        """What the user has outside of that context."""
+        return _enable_x64(_user_has_x64)  # type: ignore[no-any-return]
+
     def floatx() -> str:
         """The dtype of rates: Keras's ``floatx()``, or what JAX makes of it."""
         return str(_jax.dtypes.canonicalize_dtype(_floatx()))
@@ -124,6 +132,10 @@ else:
 
     def wide_types() -> contextlib.AbstractContextManager[Any]:
         """A context in which 64-bit tensors exist."""
+        return contextlib.nullcontext()
+
+    def _usual_types() -> contextlib.AbstractContextManager[Any]:
+        """What the user has outside of that context."""
         return contextlib.nullcontext()
 
     def floatx() -> str:
@@ -170,6 +182,18 @@ def cast(x: Any, dtype: str) -> Any:
     if LEGACY:
         return _tf.cast(x, dtype)
     return keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
+
+
+def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:
+    """The rates of any schedule of Keras, in float64.
+
+    It is called as Keras does, with a step of the type of ``optimizer.iterations``.
+    """
+    if BACKEND == "tensorflow":
+        return cast(schedule(step), "float64")
+    with _usual_types():
+        rate = schedule(cast(step, "int32"))
+    return cast(rate, "float64")
 
 
 def to_numpy(thing: Any) -> np.ndarray[Any, Any]:

@@ -30,7 +30,7 @@ import bisect
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -210,20 +210,40 @@ def one_cycle_phases(
     initial = max_lr / div_factor
     # No further above `max_lr` than by a rounding.
     final = min(initial / final_div_factor, max_lr)
+    rates = [initial, max_lr, *([initial] if three_phase else []), final]
+    return _phases(rates, total_steps, pct_start)
+
+
+def one_cycle_momentum_phases(
+    total_steps: int,
+    max_momentum: float,
+    base_momentum: float,
+    pct_start: float,
+    three_phase: bool,
+) -> list[Phase]:
+    """The phases of ``one_cycle_momentum``: low where the rate of ``one_cycle`` is high.
+
+    >>> [phase.low for phase in one_cycle_momentum_phases(100, 0.95, 0.85, 0.25, three_phase=True)]
+    [0.85, 0.85, 0.95]
+    """
+    momenta = [max_momentum, base_momentum, *([max_momentum] if three_phase else []), max_momentum]
+    return _phases(momenta, total_steps, pct_start)
+
+
+def _phases(values: list[float], total_steps: int, pct_start: float) -> list[Phase]:
+    """Phases between values at the start, the peak, twice that if they are four, and the end."""
     # The product is rounded, as PyTorch does; beyond 2^53 it must not round to what is too long.
-    rising = min(Fraction(pct_start * total_steps), Fraction(total_steps, 1 + three_phase))
+    rising = min(Fraction(pct_start * total_steps), Fraction(total_steps, len(values) - 2))
     peak, end = rising - 1, Fraction(total_steps - 1)
-    corners = [(Fraction(0), initial), (peak, max_lr)]
-    corners += [(2 * peak, initial)] if three_phase else []
-    corners += [(end, final)]
+    corners = [Fraction(0), peak, *([2 * peak] if len(values) == 4 else []), end]
     phases = []
-    for (start, first), (stop, last) in itertools.pairwise(corners):
+    for (start, first), (stop, last) in itertools.pairwise(zip(corners, values, strict=True)):
         if start < stop:
-            # By the rate, then by the iteration.
+            # By the value, then by the iteration.
             (low, bottom), (high, top) = sorted([(first, start), (last, stop)])
             phases.append(Phase(math.ceil(start), bottom, top, low, high))
     # A single iteration, all of it rising: the peak.
-    return phases or [Phase(0, end - 1, end, max_lr, max_lr)]
+    return phases or [Phase(0, end - 1, end, values[1], values[1])]
 
 
 def one_cycle(
@@ -241,19 +261,44 @@ def one_cycle(
     >>> one_cycle([0, 24, 99, 100], 1.0, 100, pct_start=0.25, div_factor=4.0, final_div_factor=10.0)
     array([0.25 , 1.   , 0.025, 0.025])
     """
-    iterations = np.minimum(as_iterations(iteration), total_steps - 1)
-    rate = np.zeros(iterations.shape)
-    for begin, bottom, top, low, high in one_cycle_phases(
+    phases = one_cycle_phases(
         max_lr, total_steps, pct_start, div_factor, final_div_factor, three_phase
-    ):
+    )
+    return _through(phases, np.minimum(as_iterations(iteration), total_steps - 1), anneal)
+
+
+def one_cycle_momentum(
+    iteration: npt.ArrayLike,
+    total_steps: int,
+    max_momentum: float = 0.95,
+    base_momentum: float = 0.85,
+    pct_start: float = 0.3,
+    anneal: str = "cosine",
+    three_phase: bool = False,
+) -> Floats:
+    """The momentum that mirrors one cycle: down to ``base_momentum``, back up, and there it stays.
+
+    >>> one_cycle_momentum([0, 24, 99, 100], 100, pct_start=0.25)
+    array([0.95, 0.85, 0.95, 0.95])
+    """
+    phases = one_cycle_momentum_phases(
+        total_steps, max_momentum, base_momentum, pct_start, three_phase
+    )
+    return _through(phases, np.minimum(as_iterations(iteration), total_steps - 1), anneal)
+
+
+def _through(phases: list[Phase], iterations: Integers, anneal: str) -> Floats:
+    """The values of phases, one after the other."""
+    value = np.zeros(iterations.shape)
+    for begin, bottom, top, low, high in phases:
         # In integers first: float64 does not count as far.
         whole = math.floor(bottom)
         distance = (iterations - whole).astype(np.float64) - float(bottom - whole)
         ramp = np.clip(distance / float(top - bottom), 0.0, 1.0)
         amplitude = np.sin(np.pi / 2 * ramp) ** 2 if anneal == "cosine" else ramp
         curve = np.where(amplitude == 1.0, high, low + (high - low) * amplitude)
-        rate = np.where(iterations >= begin, np.clip(curve, low, high), rate)
-    return np.asarray(rate, np.float64)
+        value = np.where(iterations >= begin, np.clip(curve, low, high), value)
+    return np.asarray(value, np.float64)
 
 
 _FAR = Fraction(2**150)  # more iterations than there are, by far
@@ -366,3 +411,31 @@ def cosine_restarts(
     amplitude = np.sin(np.pi / 2 * left) ** 2 * np.power(peak_mult, cycle.astype(np.float64))
     rate = np.where(amplitude == 1.0, max_lr, min_lr + (max_lr - min_lr) * amplitude)
     return np.asarray(np.clip(rate, min_lr, max_lr), np.float64)
+
+
+def warmup(
+    iteration: npt.ArrayLike, rate: npt.ArrayLike, warmup_steps: int, start_lr: float = 0.0
+) -> Floats:
+    """A linear rise from ``start_lr`` to what follows, whose rates are given.
+
+    >>> warmup([0, 1, 2, 3], [0.5, 0.5, 0.5, 0.25], warmup_steps=2)
+    array([0.  , 0.25, 0.5 , 0.25])
+    """
+    iterations = as_iterations(iteration)
+    rates = np.asarray(rate, np.float64)
+    done = np.minimum(iterations, warmup_steps)
+    risen = start_lr * ((warmup_steps - done) / warmup_steps) + rates * (done / warmup_steps)
+    return np.asarray(np.where(iterations < warmup_steps, risen, rates), np.float64)
+
+
+def sequence(
+    iteration: npt.ArrayLike, rates: Sequence[npt.ArrayLike], boundaries: Sequence[int]
+) -> Floats:
+    """One after the other: the rates of the first, then of the second from its boundary on, ...
+
+    >>> sequence([0, 1, 2], [[1.0, 1.0, 1.0], [0.5, 0.5, 0.25]], boundaries=[1])
+    array([1.  , 0.5 , 0.25])
+    """
+    which = np.searchsorted(np.array(boundaries, np.int64), as_iterations(iteration), side="right")
+    table = np.stack([np.asarray(rate, np.float64) for rate in rates])
+    return np.asarray(np.take_along_axis(table, which[np.newaxis], axis=0)[0])

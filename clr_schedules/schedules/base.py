@@ -128,8 +128,9 @@ class Schedule(_keras.LearningRateSchedule):
 
     def __hash__(self) -> int:
         """Equal for equal schedules."""
-        # A scale function may be an object that is equal to others in its config alone.
-        return hash((type(self), *(v for v in self._fields().values() if not callable(v))))
+        # A function or a schedule of Keras may be equal to others in its config alone.
+        values = self._fields().values()
+        return hash((type(self), *(v for v in values if isinstance(v, (str, int, float)))))
 
     def __repr__(self) -> str:
         """The call that makes this schedule, without the arguments that are at their defaults."""

@@ -62,7 +62,7 @@ class CosineRestarts(Schedule):
         >>> lr = clr.CosineRestarts(max_lr=0.1, first_cycle_steps=1000, cycle_mult=2)
         >>> optimizer = keras.optimizers.SGD(learning_rate=lr)
         >>> lr.values([0, 500, 999, 1000, 2000, 3000]).round(6)
-        array([1.e-01, 5.e-02, 0.e+00, 1.e-01, 5.e-02, 1.e-01])
+        array([0.1 , 0.05, 0.  , 0.1 , 0.05, 0.1 ])
     """
 
     max_lr: float

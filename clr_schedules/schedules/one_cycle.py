@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -95,12 +94,9 @@ class OneCycle(Schedule):
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
-        if not isinstance(self.three_phase, (bool, np.bool_)):
-            raise TypeError(_arguments.received("three_phase", "True or False", self.three_phase))
-        longest, phases = (0.5, " with three phases") if self.three_phase else (1, "")
-        pct_start = self._number("pct_start", f"from 0 to {longest}{phases}", 0, longest)
-        div_factor = self._number("div_factor", "a finite number of at least 1", 1)
-        final_div_factor = self._number("final_div_factor", "a finite number above 0", _TINY)
+        shared = _check_cycle(self)
+        div_factor = self._factor("div_factor", "a finite number of at least 1", 1)
+        final_div_factor = self._factor("final_div_factor", "a finite number above 0", _TINY)
         max_lr = _arguments.rate("max_lr", self.max_lr, zero=False)
         # The errors tell which rate is too small for float32.
         initial = _arguments.rate("max_lr / div_factor", max_lr / div_factor, zero=False)
@@ -109,37 +105,52 @@ class OneCycle(Schedule):
             rule = f"at least 1 / div_factor (here {1 / div_factor:g}): no rate is above `max_lr`"
             raise ValueError(_arguments.received("final_div_factor", rule, final_div_factor))
         _arguments.rate("max_lr / div_factor / final_div_factor", final, zero=False)
-        return {
+        return shared | {
             "max_lr": max_lr,
-            "total_steps": _arguments.count("total_steps", self.total_steps),
-            "pct_start": pct_start,
             "div_factor": div_factor,
             "final_div_factor": final_div_factor,
-            "anneal": _arguments.choice("anneal", self.anneal, _ANNEALS),
-            "three_phase": bool(self.three_phase),
-            "name": _arguments.label("name", self.name),
         }
 
-    def _number(self, name: str, rule: str, low: float, high: float = math.inf) -> float:
-        """The argument of this name as a float, within these limits."""
+    def _factor(self, name: str, rule: str, least: float) -> float:
+        """The argument of this name as a float."""
         value = getattr(self, name)
         number = _arguments.real(name, value, rule)
-        if not low <= number <= high:
+        if number < least:
             raise ValueError(_arguments.received(name, rule, value))
-        return number + 0.0  # -0.0 is 0.0
+        return number
+
+    def momentum(self, max_momentum: float = 0.95, base_momentum: float = 0.85) -> OneCycleMomentum:
+        """The momentum that mirrors this rate: lowest where the rate is highest.
+
+        For ``schedule_hyperparameters``, as ``momentum`` of SGD or ``beta_1`` of Adam.
+
+        Args:
+            max_momentum: The momentum at the start and at the end. From ``base_momentum`` to below
+                1. Default: 0.95.
+            base_momentum: The momentum at the peak of the rate. At least 0. Default: 0.85.
+
+        Raises:
+            TypeError: If an argument is no number.
+            ValueError: If an argument is out of its range.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> lr = clr.OneCycle(max_lr=0.1, total_steps=4000)
+            >>> lr.momentum().values([0, 1199, 3999])
+            array([0.95, 0.85, 0.95])
+        """
+        return OneCycleMomentum(
+            self.total_steps,
+            max_momentum,
+            base_momentum,
+            self.pct_start,
+            self.anneal,
+            self.three_phase,
+        )
 
     def _rate(self, step: Any) -> Any:
-        first, *others = reference.one_cycle_phases(*self._corners(), self.three_phase)
-        rate = self._curve(step, first)
-        for phase in others:
-            rate = _keras.where(step < phase.begin, rate, self._curve(step, phase))
-        return rate
-
-    def _curve(self, step: Any, phase: reference.Phase) -> Any:
-        """The rates of a phase, which stay what they are at its ends beyond them."""
-        ramp = numerics.ramp(step, phase.bottom, phase.top)
-        wave = numerics.half_cosine(ramp) if self.anneal == "cosine" else ramp
-        return numerics.between(phase.low, phase.high, wave)
+        phases = reference.one_cycle_phases(*self._corners(), self.three_phase)
+        return _through(phases, step, self.anneal)
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
         return reference.one_cycle(iteration, *self._corners(), self.anneal, self.three_phase)
@@ -152,3 +163,107 @@ class OneCycle(Schedule):
             self.div_factor,
             self.final_div_factor,
         )
+
+
+@_keras.register
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class OneCycleMomentum(Schedule):
+    r"""The momentum that mirrors `OneCycle`: down while the rate rises, and back up.
+
+    .. code-block:: none
+
+        max_momentum   -.           .-'----
+                          \       /
+        base_momentum      `-.__.'
+                       0      peak     end
+
+    with the corners of `OneCycle`; between them, half a cosine or a line. With three phases it is
+    back at ``max_momentum`` at ``2 * peak``, and stays there. `OneCycle.momentum` makes it.
+
+    Args:
+        total_steps: The iterations of the whole training. At least 1.
+        max_momentum: The momentum at the start and at the end. From ``base_momentum`` to below 1.
+            Default: 0.95.
+        base_momentum: The momentum at the peak of the rate. At least 0. Default: 0.85.
+        pct_start: The fraction of the iterations in which the rate rises. From 0 to 1, with three
+            phases to 0.5. Default: 0.3.
+        anneal: ``"cosine"`` (default) or ``"linear"``.
+        three_phase: Whether the rate has three phases. Default: False.
+        name: The name in graphs, profiles and plots. Default: the class's.
+
+    Raises:
+        TypeError: If an argument is not of its kind (a boolean is no number).
+        ValueError: If an argument is out of its range, infinite or NaN.
+
+    Reference:
+        L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
+        arXiv:1803.09820, section 4.3. The values are those of PyTorch's ``OneCycleLR``.
+
+    Example:
+        >>> from clr_schedules.schedules.one_cycle import OneCycleMomentum
+        >>> OneCycleMomentum(total_steps=100, anneal="linear").values([0, 29, 99]).round(3)
+        array([0.95, 0.85, 0.95])
+    """
+
+    total_steps: int
+    max_momentum: float = 0.95
+    base_momentum: float = 0.85
+    pct_start: float = 0.3
+    anneal: str = "cosine"
+    three_phase: bool = False
+    name: str | None = None
+
+    def _check(self) -> dict[str, Any]:
+        rule = "a number of at least 0 and below 1"
+        momenta = {}
+        for name in ("max_momentum", "base_momentum"):
+            momenta[name] = _arguments.real(name, getattr(self, name), rule) + 0.0
+            if not 0 <= momenta[name] < 1:
+                raise ValueError(_arguments.received(name, rule, getattr(self, name)))
+        if momenta["base_momentum"] > momenta["max_momentum"]:
+            raise ValueError(
+                "Argument `base_momentum` must not be above `max_momentum`. Received: "
+                f"base_momentum={self.base_momentum!r}, max_momentum={self.max_momentum!r}"
+            )
+        return momenta | _check_cycle(self)
+
+    def _rate(self, step: Any) -> Any:
+        phases = reference.one_cycle_momentum_phases(*self._corners(), self.three_phase)
+        return _through(phases, step, self.anneal)
+
+    def _reference(self, iteration: reference.Integers) -> reference.Floats:
+        return reference.one_cycle_momentum(
+            iteration, *self._corners(), self.anneal, self.three_phase
+        )
+
+    def _corners(self) -> tuple[int, float, float, float]:
+        return self.total_steps, self.max_momentum, self.base_momentum, self.pct_start
+
+
+def _check_cycle(schedule: OneCycle | OneCycleMomentum) -> dict[str, Any]:
+    """The arguments that both have."""
+    if not isinstance(schedule.three_phase, (bool, np.bool_)):
+        raise TypeError(_arguments.received("three_phase", "True or False", schedule.three_phase))
+    longest, phases = (0.5, " with three phases") if schedule.three_phase else (1, "")
+    rule = f"from 0 to {longest}{phases}"
+    pct_start = _arguments.real("pct_start", schedule.pct_start, rule)
+    if not 0 <= pct_start <= longest:
+        raise ValueError(_arguments.received("pct_start", rule, schedule.pct_start))
+    return {
+        "total_steps": _arguments.count("total_steps", schedule.total_steps),
+        "pct_start": pct_start + 0.0,  # -0.0 is 0.0
+        "anneal": _arguments.choice("anneal", schedule.anneal, _ANNEALS),
+        "three_phase": bool(schedule.three_phase),
+        "name": _arguments.label("name", schedule.name),
+    }
+
+
+def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
+    """The values of phases, one after the other; a phase stays what it is at its ends."""
+    value = None
+    for begin, bottom, top, low, high in phases:
+        ramp = numerics.ramp(step, bottom, top)
+        wave = numerics.half_cosine(ramp) if anneal == "cosine" else ramp
+        curve = numerics.between(low, high, wave)
+        value = curve if value is None else _keras.where(step < begin, value, curve)
+    return value
