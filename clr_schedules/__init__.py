@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from clr_schedules import migrate as migrate  # registers what it made of old models
 from clr_schedules.callbacks import CyclicalLR, LearningRateLogger
+from clr_schedules.hyperparameters import schedule_hyperparameters
 from clr_schedules.planning import step_size, steps_per_epoch
 from clr_schedules.schedules.compose import Sequence, Warmup
 from clr_schedules.schedules.cosine import CosineRestarts
@@ -29,6 +30,7 @@ __all__ = [
     "Triangular2",
     "Warmup",
     "lr_range_test",
+    "schedule_hyperparameters",
     "step_size",
     "steps_per_epoch",
 ]

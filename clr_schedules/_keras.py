@@ -14,6 +14,8 @@ rest of the package may rely on:
     the rate of any schedule of Keras, called as Keras does, in float64.
 ``entries(array, index), bits(x)``
     the entries of a NumPy array, and the bits of float64 as int64.
+``tensor(x)``
+    a number, an array, a tensor or a variable as a tensor.
 ``to_numpy(thing)``
     the value of a number, a tensor or a variable, on the host.
 ``wide_types()``
@@ -29,6 +31,9 @@ rest of the package may rely on:
     Keras's own.
 ``inner_optimizer(optimizer)``
     the one that takes the steps.
+``SETTABLE_HYPERPARAMETERS, FLOAT_HYPERPARAMETERS, FIXED_HYPERPARAMETERS``
+    whether optimizers read their hyperparameters from attributes in every step, whether these must
+    be Python floats then, and which must be anyway.
 ``symbolic(shape, dtype), is_built(thing), lend_containers(optimizer)``
     for building models and optimizers, and for having optimizers not built again.
 ``ENGINE``
@@ -69,6 +74,12 @@ else:
     BACKEND = keras.config.backend()
 
 ENGINE = "tf_keras" if LEGACY else BACKEND
+# The legacy optimizers have copies of them in a dictionary, or in variables.
+SETTABLE_HYPERPARAMETERS = not LEGACY
+# On JAX this one goes into an operation that takes arrays alone.
+FIXED_HYPERPARAMETERS = {"l1_regularization_strength"} if BACKEND == "jax" else set[str]()
+# On PyTorch they go into operations on all variables at once, which take numbers.
+FLOAT_HYPERPARAMETERS = BACKEND == "torch"
 
 if TYPE_CHECKING:
 
@@ -182,6 +193,11 @@ def cast(x: Any, dtype: str) -> Any:
     if LEGACY:
         return _tf.cast(x, dtype)
     return keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
+
+
+def tensor(x: Any) -> Any:
+    """The number, array, tensor or variable as a tensor."""
+    return _tf.convert_to_tensor(x) if LEGACY else keras.ops.convert_to_tensor(x)
 
 
 def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:

@@ -1,0 +1,325 @@
+"""Hyperparameters of an optimizer that follow schedules, as its learning rate does."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import numbers
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+from clr_schedules import _arguments, _keras, numerics
+from clr_schedules.schedules.base import Schedule
+
+# What a number in an optimizer's config may be without being read in every step, or as a number.
+_STRUCTURAL = _keras.FIXED_HYPERPARAMETERS | {
+    "learning_rate",
+    "clipnorm",
+    "global_clipnorm",
+    "clipvalue",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+    "initial_accumulator_value",
+    "ns_steps",
+}
+
+
+def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
+    """An optimizer whose hyperparameters follow schedules within the compiled step.
+
+    .. code-block:: none
+
+        momentum(iteration), beta_1(iteration), ...     as learning_rate(iteration) does
+
+    The optimizer is of the given one's class (and a subclass of it), with the same arguments; the
+    given one is left alone. Each step is taken with the values of its iteration, as if the
+    attributes had been set by hand before. A schedule may pass through 0: momentum that is 0 for a
+    while is momentum all the same.
+
+    An attribute that follows a schedule reads as the constant that the optimizer was made with. It
+    saves and loads with the model; ``import clr_schedules`` before loading.
+
+    What Adam corrects its bias with is the present ``beta`` to the power of the number of steps, as
+    if it had always been that: it is what Keras does, and PyTorch with a `beta` that is set.
+
+    Args:
+        optimizer: An optimizer of Keras 3, which has not been built yet. Of a
+            ``LossScaleOptimizer``, it is the inner one.
+        schedules: For each hyperparameter by its name (``momentum``, ``beta_1``, ``beta_2``,
+            ``rho``, ``weight_decay``, ...), any schedule of Keras. At least one.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        TypeError: If ``optimizer`` is none, or one of the schedules is none.
+        ValueError: If the optimizer has no such hyperparameter, or one that shapes what it does
+            rather than being a number in every step; if it has been built; or on ``tf_keras``.
+
+    Reference:
+        L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
+        arXiv:1803.09820, section 4.3, cyclical momentum.
+
+    Example:
+        >>> import keras
+        >>> import clr_schedules as clr
+        >>> lr = clr.OneCycle(max_lr=0.1, total_steps=4000)
+        >>> optimizer = keras.optimizers.SGD(learning_rate=lr, momentum=0.9, nesterov=True)
+        >>> optimizer = clr.schedule_hyperparameters(optimizer, momentum=lr.momentum())
+    """
+    if not _keras.SETTABLE_HYPERPARAMETERS:
+        raise ValueError(
+            "`schedule_hyperparameters` must have an optimizer of Keras 3; those of the legacy "
+            f"Keras keep copies of their hyperparameters. Received: optimizer={optimizer!r}"
+        )
+    if not isinstance(optimizer, _keras.Optimizer):
+        raise TypeError(_arguments.received("optimizer", "an optimizer of Keras", optimizer))
+    inner = _keras.inner_optimizer(optimizer)
+    names = _names(inner)
+    listed = f"The hyperparameters of `{type(inner).__name__}` are: {', '.join(names)}"
+    if not schedules:
+        raise ValueError(f"`schedule_hyperparameters` must have a schedule or more. {listed}")
+    for name, schedule in schedules.items():
+        if name == "learning_rate":
+            raise ValueError(
+                "Argument `learning_rate` must go into the optimizer itself, which takes a "
+                f"schedule. {listed}. Received: learning_rate={schedule!r}"
+            )
+        if name not in names:
+            raise ValueError(
+                f"Argument `{name}` must be a hyperparameter that is a number in every step. "
+                f"{listed}. Received: {name}={schedule!r}"
+            )
+        if not isinstance(schedule, _keras.LearningRateSchedule):
+            raise TypeError(_arguments.received(name, "a schedule of Keras", schedule))
+    if optimizer.built or inner.built:
+        raise ValueError(
+            "Argument `optimizer` must be one that has not been built: its variables are for what "
+            f"its hyperparameters were then. {listed}. Received: optimizer={optimizer!r}"
+        )
+    made = _make(inner, schedules)
+    if inner is optimizer:
+        return made
+    config = optimizer.get_config() | {"inner_optimizer": made}
+    return type(optimizer)(**config)
+
+
+def scheduled(optimizer: Any) -> dict[str, Any]:
+    """The schedules of an optimizer's hyperparameters, by name."""
+    found: dict[str, Any] = vars(optimizer).get(_SCHEDULES, {})
+    return found
+
+
+def _names(optimizer: Any) -> list[str]:
+    """What can be scheduled: numbers that the optimizer has an attribute for."""
+    config = _plain_config(optimizer)
+    return [
+        name
+        for name, value in config.items()
+        if name == "weight_decay"
+        or (name not in _STRUCTURAL and hasattr(optimizer, name) and _is_number(value))
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _make(optimizer: Any, schedules: dict[str, Any]) -> Any:
+    kind = type(optimizer)
+    base = kind.__mro__[2] if isinstance(optimizer, _Scheduled) else kind
+    config = _plain_config(optimizer)
+    if callable(optimizer._learning_rate):  # the very schedule, which need not be saved for that
+        config["learning_rate"] = optimizer._learning_rate
+    made = super(_Scheduled, _class(base)).from_config(config)
+    for name, value in vars(optimizer).items():
+        if name.startswith("_exclude_from_weight_decay"):  # in no config
+            vars(made)[name] = value
+    vars(made)[_SCHEDULES] = found = scheduled(optimizer) | schedules
+    # Not what a step finds: where there are several replicas, another one may have begun it.
+    vars(made)[_CONSTANTS] = {name: vars(made)[name] for name in found}
+    return made
+
+
+# Set past Keras, which would track what is in it.
+_SCHEDULES, _CONSTANTS = "_clr_schedules_hyperparameters", "_clr_schedules_constants"
+
+
+class _Scheduled:
+    """What an optimizer's own class is extended by."""
+
+    def build(self, variables: Any) -> None:
+        """Builds the optimizer for hyperparameters that are not 0."""
+        before = {name: vars(self)[name] for name in scheduled(self)}  # within a step, a tensor
+        with _set(self, dict.fromkeys(before, _Float(0.0)), before):
+            super().build(variables)  # type: ignore[misc]
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Takes a step with the values of its iteration."""
+        step = self._iterations  # type: ignore[attr-defined]
+        values = {name: _value(schedule, step) for name, schedule in scheduled(self).items()}
+        with _set(self, values, vars(self)[_CONSTANTS]):
+            super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        """The optimizer, and its schedules, as Keras saves them."""
+        base: Any = type(self).__mro__[2]
+        schedules = {name: _keras.serialize(s) for name, s in scheduled(self).items()}
+        plain = base.from_config(_plain_config(self))
+        return {"optimizer": _keras.serialize(plain), "schedules": schedules}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Makes the optimizer of a config."""
+        schedules = {name: _keras.deserialize(s) for name, s in config["schedules"].items()}
+        return _make(_keras.deserialize(config["optimizer"]), schedules)
+
+
+def _plain_config(optimizer: Any) -> dict[str, Any]:
+    """The config of the optimizer's own class."""
+    if isinstance(optimizer, _Scheduled):
+        return dict(super(_Scheduled, optimizer).get_config())  # type: ignore[misc]
+    return dict(optimizer.get_config())
+
+
+@functools.cache
+def _class(base: Any) -> Any:
+    """The class that extends an optimizer's.
+
+    All are registered by one name: what is saved says itself which optimizer it is of, and that one
+    need not be Keras's.
+    """
+    return _keras.register(
+        type(f"Scheduled{base.__name__}", (_Scheduled, base), {"__module__": __name__}),
+        name="ScheduledOptimizer",
+    )
+
+
+@contextlib.contextmanager
+def _set(optimizer: Any, values: dict[str, Any], after: dict[str, Any]) -> Iterator[None]:
+    """Sets attributes for a while, past Keras, which would track them."""
+    vars(optimizer).update(values)
+    try:
+        yield
+    finally:
+        vars(optimizer).update(after)
+
+
+def _value(schedule: Any, step: Any) -> Any:
+    """The value of a schedule at a step, to be calculated with as with a float that is not 0."""
+    if _keras.FLOAT_HYPERPARAMETERS:
+        if isinstance(schedule, Schedule):
+            return _Float(schedule.values(int(step)))
+        return _Float(schedule(step))
+    with _keras.wide_types():
+        if isinstance(schedule, Schedule):
+            return _Tensor(schedule._rate(numerics.integer(step)))
+        return _Tensor(_keras.call_schedule(schedule, numerics.integer(step)))
+
+
+class _Float(float):
+    """A float that is not 0 to the code that asks whether the optimizer has it at all."""
+
+    def __ne__(self, other: object) -> bool:
+        return True if other == 0 else float(self) != other
+
+    def __gt__(self, other: float) -> bool:
+        return True if other == 0 else float(self) > other
+
+    def __bool__(self) -> bool:
+        return True
+
+    __hash__ = float.__hash__
+
+
+class _Tensor:
+    """A scalar tensor in float64 that calculates as a float does, and rounds once, at the end.
+
+    ``1 - 0.999`` in float32 would be off by 1.3e-5.
+    """
+
+    def __init__(self, wide: Any) -> None:
+        self._wide = wide
+
+    @property
+    def dtype(self) -> str:
+        """The type that it has to the operations of Keras."""
+        return _keras.floatx()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of a scalar."""
+        return ()
+
+    def _rounded(self, dtype: Any = None) -> Any:
+        with _keras.wide_types():
+            return _keras.cast(self._wide, dtype or _keras.floatx())
+
+    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
+        return self._rounded(dtype and dtype.name)
+
+    def __jax_array__(self) -> Any:
+        return self._rounded()
+
+    def _with(self, calculate: Any, other: Any, *, reflected: bool = False) -> Any:
+        if isinstance(other, _Tensor):
+            other = other._wide
+        elif not _is_number(other):  # a tensor or a variable of Keras
+            first, second = (other, self._rounded()) if reflected else (self._rounded(), other)
+            return calculate(_keras.tensor(first), _keras.tensor(second))
+        with _keras.wide_types():
+            first, second = (other, self._wide) if reflected else (self._wide, other)
+            return _Tensor(calculate(first, second))
+
+    def __add__(self, other: Any) -> Any:
+        return self._with(operator.add, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._with(operator.add, other, reflected=True)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with(operator.sub, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with(operator.sub, other, reflected=True)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with(operator.mul, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._with(operator.mul, other, reflected=True)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with(operator.truediv, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._with(operator.truediv, other, reflected=True)
+
+    def __pow__(self, other: Any) -> Any:
+        return self._with(operator.pow, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._with(operator.pow, other, reflected=True)
+
+    def __neg__(self) -> Any:
+        return 0.0 - self
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __gt__(self, other: Any) -> bool:
+        if other == 0:
+            return True
+        raise TypeError(
+            "A hyperparameter that follows a schedule is a tensor in the compiled step, and has no "
+            f"truth value of its own. Received: hyperparameter > {other!r}"
+        )
+
+    __hash__ = object.__hash__
+
+
+if _keras.SETTABLE_HYPERPARAMETERS:
+    _class(_keras.Optimizer)  # so that a new process finds what it loads
