@@ -7,12 +7,13 @@ the optimizer's counter once an epoch is enough to write down all of them.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clr_schedules import _arguments, _keras
+from clr_schedules import _arguments, _keras, hyperparameters
 from clr_schedules.schedules.base import Schedule
 from clr_schedules.schedules.cyclical import ExpRange, Triangular, Triangular2
 
@@ -35,6 +36,8 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         self.epochs: list[dict[str, Any]] = []
         self._iterations: list[int] = []
         self._rates: list[float] = []
+        # Of the optimizer's hyperparameters that follow schedules; NaN where they did not.
+        self._hyperparameters: dict[str, list[float]] = {}
         self._ends: list[int] = []  # how many steps were written down at the end of each epoch
         self._writer: ScalarWriter | None = None
         # While a training runs: its optimizer, and the first step that is not written down yet.
@@ -42,8 +45,9 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         self._next: int | None = None
         # Whether steps may have been taken since the last look at the counter.
         self._stepping = False
-        # A schedule of others, and how to call it with many steps.
-        self._mapped: tuple[Any, Any] = None, None
+        # For the rate and each hyperparameter, a schedule of others, and how to call it with many
+        # steps.
+        self._mapped: dict[str, tuple[Any, Any]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the optimizer."""
@@ -80,6 +84,9 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         logs = {} if logs is None else logs
         if self._rates:
             logs["learning_rate"] = self._rates[-1]
+        for name in hyperparameters.scheduled(self._optimizer):
+            if self._hyperparameters.get(name):
+                logs[name] = self._hyperparameters[name][-1]
         self.epochs.append({"epoch": epoch, "iteration": self._next, **logs})
         self._ends.append(len(self._rates))
 
@@ -94,7 +101,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: no files, and no functions of Keras."""
         self._catch_up()
-        return vars(self) | {"_writer": None, "_optimizer": None, "_mapped": (None, None)}
+        return vars(self) | {"_writer": None, "_optimizer": None, "_mapped": {}}
 
     def _catch_up(self) -> None:
         """Writes down the steps that were taken since the last time."""
@@ -105,23 +112,33 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         steps = np.arange(self._next, self._engine.iteration(self._optimizer), dtype=np.int64)
         if not len(steps):
             return
-        rates = self._rates_of(steps)
+        source = self._engine.rate_source(self._optimizer)
+        rates = self._values_of("learning_rate", source, steps)
+        hyper = {
+            name: self._values_of(name, schedule, steps)
+            for name, schedule in hyperparameters.scheduled(self._optimizer).items()
+        }
+        nothing = [math.nan] * len(self._iterations)
+        for name in hyper:
+            self._hyperparameters.setdefault(name, nothing.copy())
         self._next = int(steps[-1]) + 1
         self._iterations += steps.tolist()
         self._rates += rates.tolist()
+        for name, values in self._hyperparameters.items():
+            values += hyper[name].tolist() if name in hyper else [math.nan] * len(steps)
         if self._writer is not None:
-            self._writer.write("learning_rate", steps, rates)
+            for name, found in {"learning_rate": rates, **hyper}.items():
+                self._writer.write(name, steps, found)
 
-    def _rates_of(self, steps: Integers) -> Floats:
-        """The rates that these steps were taken with, in the precision that they had."""
-        source = self._engine.rate_source(self._optimizer)
+    def _values_of(self, name: str, source: Any, steps: Integers) -> Floats:
+        """The rates, or what else, that these steps were taken with, as precise as they were."""
         if isinstance(source, Schedule):
             return source.values(steps).astype(_keras.floatx()).astype(np.float64)
         if not callable(source):
             return np.full(len(steps), source)
-        if self._mapped[0] is not source:
-            self._mapped = source, self._engine.map_schedule(source)
-        return self._mapped[1](steps)  # type: ignore[no-any-return]
+        if self._mapped.get(name, (None, None))[0] is not source:
+            self._mapped[name] = source, self._engine.map_schedule(source)
+        return self._mapped[name][1](steps)  # type: ignore[no-any-return]
 
 
 class LearningRateLogger(_StepLog):
@@ -146,12 +163,14 @@ class LearningRateLogger(_StepLog):
             Default: none. Written by TensorFlow; where the backend is another, by TensorBoard.
 
     Attributes:
-        history: A dict of two lists with an entry for every step: ``"iteration"``, counted from 0
+        history: A dict of lists with an entry for every step: ``"iteration"``, counted from 0
             by the optimizer (batches, under gradient accumulation too), and ``"learning_rate"``,
             the value that the optimizer took, as the float that it was in ``floatx()``. It goes
             on over several trainings; after an exception, what the optimizer counted until then is
             there. (Read it before a training without the logger goes on with the same optimizer:
-            its steps would be counted in.)
+            its steps would be counted in.) Hyperparameters that follow schedules
+            (`schedule_hyperparameters`) have a list each, and are in the logs and in ``log_dir``
+            too.
         epochs: A list of the logs of each epoch, each a dict with ``"epoch"``, ``"iteration"`` (the
             steps taken when it ended) and what Keras logged, the learning rate among it.
 
@@ -185,9 +204,13 @@ class LearningRateLogger(_StepLog):
 
     @property
     def history(self) -> dict[str, list[Any]]:
-        """The iteration and the learning rate of every step."""
+        """The iteration, the learning rate and the scheduled hyperparameters of every step."""
         self._catch_up()
-        return {"iteration": self._iterations, "learning_rate": self._rates}
+        return {
+            "iteration": self._iterations,
+            "learning_rate": self._rates,
+            **self._hyperparameters,
+        }
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the optimizer, and opens a file in ``log_dir``."""

@@ -75,6 +75,56 @@ def one_cycle(
     return first_rate + (last_rate - first_rate) * t
 
 
+def restart(cycle, first_cycle_steps, cycle_mult):
+    """Where a cycle with cosine restarts begins, cycle by cycle, as an exact fraction."""
+    start, length = Fraction(0), Fraction(first_cycle_steps)
+    for _ in range(cycle):
+        start += length
+        length = max(length * Fraction(cycle_mult), Fraction(1))
+    return start
+
+
+def cosine_restarts(step, max_lr, first_cycle_steps, cycle_mult=1.0, peak_mult=1.0, min_lr=0.0):
+    """SGDR, equation (5), as an mpmath number: cycle by cycle, in exact fractions."""
+    cycle, start, length = 0, Fraction(0), Fraction(first_cycle_steps)
+    while step >= start + length:
+        start += length
+        length = max(length * Fraction(cycle_mult), Fraction(1))
+        cycle += 1
+    t = (step - start) / length
+    t = mpmath.mpf(t.numerator) / t.denominator
+    low, high = mpmath.mpf(min_lr), mpmath.mpf(max_lr)
+    # The same as (1 + cos) / 2, with all its digits near the end.
+    return low + (high - low) * mpmath.mpf(peak_mult) ** cycle * mpmath.cos(mpmath.pi / 2 * t) ** 2
+
+
+def one_cycle_momentum(
+    step,
+    total_steps,
+    max_momentum=0.95,
+    base_momentum=0.85,
+    pct_start=0.3,
+    anneal="cosine",
+    three_phase=False,
+):
+    """What is left of the range of the momentum when the rate of one cycle has its share of it."""
+    # A cycle from 0 to 1 and back: with an initial rate of next to nothing.
+    peak = min(Fraction(pct_start * total_steps), Fraction(total_steps, 1 + three_phase)) - 1
+    end = 2 * peak if three_phase else Fraction(total_steps - 1)
+    step = min(Fraction(step), Fraction(total_steps - 1))
+    if step <= peak:
+        t = step / peak if peak > 0 else Fraction(0 if three_phase else 1)
+    elif step < end:
+        t = (end - step) / (end - peak)
+    else:
+        t = Fraction(0)
+    t = mpmath.mpf(t.numerator) / t.denominator
+    if anneal == "cosine":
+        t = mpmath.sin(mpmath.pi / 2 * t) ** 2
+    high, low = mpmath.mpf(max_momentum), mpmath.mpf(base_momentum)
+    return high - (high - low) * t
+
+
 def ulps(got, truth, dtype=np.float32):
     """How far an array is from the truth, in units of the last place of ``dtype``.
 

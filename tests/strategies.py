@@ -1,10 +1,13 @@
 """What a test may draw: any valid schedule, and any step, with a liking for the corners."""
 
+import math
+
 import numpy as np
 from hypothesis import strategies as st
 from keras_under_test import MAX_STEP, keras
 
 import clr_schedules as clr
+from clr_schedules import reference
 
 # Usual learning rates, and everything that float32 holds.
 _rates = st.floats(1e-9, 10.0) | st.floats(2.0**-126, float(np.finfo(np.float32).max))
@@ -95,7 +98,62 @@ def one_cycle_arguments(draw):
 
 
 one_cycles = one_cycle_arguments().map(lambda arguments: clr.OneCycle(**arguments))
-all_schedules = schedules | one_cycles
+
+
+@st.composite
+def momenta(draw):
+    """The momentum of a one-cycle schedule."""
+    low, high = sorted(draw(st.tuples(*[st.floats(0.0, 1.0 - 2.0**-24)] * 2)))
+    schedule = draw(one_cycles)
+    return schedule.momentum(high, low)
+
+
+# Factors of the length of cycles: usual ones, any, and next to 1.
+cycle_mults = (
+    st.sampled_from([1.0, 2.0, 3.0, 1.5, 0.5, 0.9])
+    | st.floats(1e-300, 1e300)
+    | st.floats(0.1, 4.0)
+    | st.builds(
+        lambda sign, bits: 1 + sign * 2.0**-bits, st.sampled_from([-1, 1]), st.floats(3, 52)
+    )
+)
+
+
+@st.composite
+def cosine_restart_arguments(draw):
+    """Any valid arguments of `CosineRestarts`, by name."""
+    rates = draw(bounds())
+    return {
+        "max_lr": rates["max_lr"],
+        "first_cycle_steps": draw(step_sizes),
+        "cycle_mult": draw(cycle_mults),
+        "peak_mult": draw(st.sampled_from([1.0, 0.5]) | st.floats(0.01, 1.0)),
+        "min_lr": rates["base_lr"],
+    }
+
+
+cosine_restarts = cosine_restart_arguments().map(lambda a: clr.CosineRestarts(**a))
+# The schedules of this package that are not made of others.
+simple = schedules | one_cycles | cosine_restarts
+
+
+@st.composite
+def sequences(draw, parts):
+    """Some schedules, one after the other."""
+    boundaries = sorted(draw(st.sets(step_sizes, min_size=0, max_size=3)))
+    count = len(boundaries) + 1
+    return clr.Sequence(draw(st.lists(parts, min_size=count, max_size=count)), boundaries)
+
+
+parts = simple | st.floats(0.0, 1.0).map(lambda rate: rate if rate >= 2.0**-126 else 0.0)
+warmups = st.builds(
+    clr.Warmup,
+    parts | sequences(parts),
+    step_sizes,
+    st.sampled_from([0.0, 1e-6]) | st.floats(1e-9, 1),
+)
+composed = warmups | sequences(parts | warmups)
+all_schedules = simple | momenta() | composed
 
 
 def up_and_down(schedule):
@@ -130,4 +188,19 @@ def steps_of_one_cycle(draw, schedule, n=32):
         st.floats(0.0, 1.0),
     )
     steps = (anywhere | corners).map(lambda step: min(max(step, 0), MAX_STEP - 1))
+    return np.array(draw(st.lists(steps, min_size=n, max_size=n)), np.int64)
+
+
+@st.composite
+def steps_of_restarts(draw, schedule, n=32, below=MAX_STEP):
+    """n steps: anywhere, early, and around the starts of cycles."""
+    arguments = schedule.first_cycle_steps, schedule.cycle_mult
+    last = reference.restart_cycles(np.array([below - 1]), *arguments).item()
+    anywhere = st.integers(0, below - 1) | st.integers(0, 10**5)
+    starts = st.builds(
+        lambda cycle, off: math.ceil(reference.restart(cycle, *arguments)) + off,
+        st.integers(0, last) | st.integers(0, min(last, 5)),
+        st.integers(-2, 2),
+    )
+    steps = (anywhere | starts).map(lambda step: min(max(step, 0), below - 1))
     return np.array(draw(st.lists(steps, min_size=n, max_size=n)), np.int64)

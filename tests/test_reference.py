@@ -1,14 +1,21 @@
 """The reference, held against exact rational arithmetic."""
 
+import math
 from fractions import Fraction
 
 import exact
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import bounds, gammas, one_cycle_arguments, step_sizes
+from strategies import (
+    bounds,
+    cosine_restart_arguments,
+    gammas,
+    one_cycle_arguments,
+    step_sizes,
+)
 
 from clr_schedules import reference
 
@@ -171,3 +178,53 @@ def test_good_iterations_are_not_put_into_words():
             raise AssertionError("not for an error that is not raised")
 
     assert reference.as_iterations(np.arange(3).view(Unspeakable)).tolist() == [0, 1, 2]
+
+
+@given(cosine_restart_arguments(), st.data())
+def test_cosine_restarts(arguments, data):
+    """Against a walk from cycle to cycle; so, not too far."""
+    first, mult = arguments["first_cycle_steps"], arguments["cycle_mult"]
+    far = int(exact.restart(40, first, max(mult, 1e-3) if mult < 1 else min(mult, 1e3)))
+    step = data.draw(st.integers(0, min(far, 2**62 - 1)))
+    assume(mult >= 1 or step < first + 1000)
+    assert_close(
+        reference.cosine_restarts(step, **arguments), exact.cosine_restarts(step, **arguments), 64
+    )
+
+
+@given(st.integers(1, 10**6), st.floats(0.3, 3.0), st.integers(0, 60))
+def test_cycles_begin_at_the_first_iteration_that_is_not_before(first, mult, cycle):
+    start = math.ceil(exact.restart(cycle, first, mult))
+    assume(start < 2**62)
+    found = (
+        reference.restart_cycles(np.array([start - 1, start]), first, mult) if start else [-1, 0]
+    )
+    later = exact.restart(cycle + 1, first, mult)
+    assert found[1] == (cycle if start < later else found[1])
+    assert found[0] < cycle <= found[1]
+    assert abs(reference.restart(cycle, first, mult) - exact.restart(cycle, first, mult)) < 2**-100
+
+
+@given(one_cycle_arguments(), st.floats(0.0, 0.999), st.floats(0.0, 0.999), steps)
+def test_one_cycle_momentum(arguments, one, other, step):
+    names = ("total_steps", "pct_start", "anneal", "three_phase")
+    arguments = {name: arguments[name] for name in names}
+    low, high = sorted([one, other])
+    got = reference.one_cycle_momentum(step, max_momentum=high, base_momentum=low, **arguments)
+    truth = exact.one_cycle_momentum(step, max_momentum=high, base_momentum=low, **arguments)
+    # A difference of two numbers up to 1, where the truth adds.
+    assert abs(mpmath.mpf(float(got)) - truth) <= 4 * EPS
+
+
+@given(st.integers(1, 2**40), st.floats(0.0, 1.0), st.floats(0.0, 1.0), steps)
+def test_warmup(warmup_steps, start, rate, step):
+    got = reference.warmup(step, rate, warmup_steps, start)
+    part = min(Fraction(step, warmup_steps), Fraction(1))
+    truth = Fraction(start) + (Fraction(rate) - Fraction(start)) * part
+    assert abs(Fraction(float(got)) - truth) <= 4 * Fraction(EPS) * truth + Fraction(2) ** -1000
+
+
+def test_sequence():
+    steps = np.arange(6).reshape(2, 3)
+    rates = [steps * 1.0, steps * 10.0, steps * 100.0]
+    assert reference.sequence(steps, rates, [2, 5]).tolist() == [[0, 1, 20], [30, 40, 500]]

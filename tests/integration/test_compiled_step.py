@@ -29,6 +29,12 @@ SCHEDULES = [
     clr.OneCycle(6e-3, 2**33 + 1, pct_start=0.0),
     clr.OneCycle(6e-3, 2001, three_phase=True),
     clr.OneCycle(6e-3, 2**33 + 1, 0.123, anneal="linear", three_phase=True),
+    clr.CosineRestarts(6e-3, 2000),
+    clr.CosineRestarts(6e-3, 2000, 2.0, 0.5),
+    clr.CosineRestarts(6e-3, 2000, 1.5),
+    clr.CosineRestarts(6e-3, 2000, 0.9, 0.9, 1e-4),
+    clr.Warmup(clr.Sequence([6e-3, clr.OneCycle(6e-3, 2001)], [2000]), 300),
+    clr.Sequence([clr.Triangular(1e-3, 6e-3, 300), clr.CosineRestarts(6e-3, 100, 1.5)], [600]),
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 
@@ -107,7 +113,9 @@ def test_the_phase_is_computed_once(schedule):
     programs = [optimized_program(keras.optimizers.Adam(schedule), n) for n in (2, 6)]
     few, many = (len(re.findall(r"= f64\[\] ", program)) for program in programs)
     assert many == few > 0
-    assert count(programs[-1], "remainder") == (0 if isinstance(schedule, clr.OneCycle) else 1)
+    periodic = re.search("Triangular|ExpRange|Cyclical", repr(schedule))
+    alike = isinstance(schedule, clr.CosineRestarts) and schedule.cycle_mult == 1
+    assert count(programs[-1], "remainder") == (1 if periodic or alike else 0)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -147,3 +155,15 @@ def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
     assert traced == after_100_steps
     assert traced["loss"] == with_a_constant_rate
     assert 1 <= traced["schedule"] <= steps_per_execution + 2
+
+
+@pytest.mark.skipif(LEGACY, reason="the hyperparameters of the legacy optimizers are not scheduled")
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_as_many_fusions_with_momentum_that_cycles_with_the_rate(optimizer, constant):
+    rate = clr.OneCycle(6e-3, 2001)
+    momentum = "momentum" if optimizer == "SGD" else "beta_1"
+    scheduled = clr.schedule_hyperparameters(
+        OPTIMIZERS[optimizer](rate), **{momentum: rate.momentum()}
+    )
+    program = optimized_program(scheduled)
+    assert count(program, "fusion") == count(constant[optimizer], "fusion")

@@ -13,6 +13,9 @@ SCHEDULES = [
     clr.Triangular2(1e-3, 6e-3, 3, 5),
     clr.ExpRange(1e-3, 6e-3, 7, gamma=0.99),
     clr.Cyclical(1e-3, 6e-3, 4, wave="cosine", scale_fn=lambda cycle: 1 / cycle),
+    clr.OneCycle(6e-3, 60),
+    clr.CosineRestarts(6e-3, 7, 1.5, 0.9, 1e-3),
+    clr.Warmup(clr.Sequence([6e-3, clr.Triangular(1e-3, 6e-3, 7)], [20]), 10),
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from keras_under_test import keras
 
 import clr_schedules as clr
+from clr_schedules.schedules.one_cycle import OneCycleMomentum
 
 GOOD = {
     clr.Triangular: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
@@ -23,6 +24,10 @@ GOOD = {
     clr.ExpRange: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000, "gamma": 0.99994},
     clr.Cyclical: {"base_lr": 1e-3, "max_lr": 6e-3, "step_size": 2000},
     clr.OneCycle: {"max_lr": 6e-3, "total_steps": 2000},
+    OneCycleMomentum: {"total_steps": 2000},
+    clr.CosineRestarts: {"max_lr": 6e-3, "first_cycle_steps": 2000},
+    clr.Warmup: {"schedule": clr.Triangular2(1e-3, 6e-3, 2000), "warmup_steps": 300},
+    clr.Sequence: {"schedules": [0.1, clr.OneCycle(6e-3, 2000)], "boundaries": [500]},
 }
 POLICIES = list(GOOD)
 policies = pytest.mark.parametrize("policy", POLICIES)
@@ -45,6 +50,17 @@ CHANGES = {
     "final_div_factor": 2,
     "anneal": "linear",
     "three_phase": True,
+    "max_momentum": 0.9,
+    "base_momentum": 0.5,
+    "first_cycle_steps": 1,
+    "cycle_mult": 2,
+    "peak_mult": 0.5,
+    "min_lr": 1e-4,
+    "schedule": 0.1,
+    "warmup_steps": 1,
+    "start_lr": 1e-6,
+    "schedules": [0.1, 0.2],
+    "boundaries": [1],
 }
 
 
@@ -191,6 +207,10 @@ def test_signatures():
     factors = ["pct_start", "div_factor", "final_div_factor"]
     steps = ["max_lr", "total_steps"]
     assert names[clr.OneCycle] == [*steps, *factors, "anneal", "three_phase", "name"]
+    mults = ["cycle_mult", "peak_mult", "min_lr", "name"]
+    assert names[clr.CosineRestarts] == ["max_lr", "first_cycle_steps", *mults]
+    assert names[clr.Warmup] == ["schedule", "warmup_steps", "start_lr", "name"]
+    assert names[clr.Sequence] == ["schedules", "boundaries", "name"]
 
 
 @pytest.mark.parametrize("name", [None, "plain", "with space", "a/b", "_ü~", "9"])
@@ -211,10 +231,17 @@ FINE = {
     "pct_start": [0],
     "div_factor": [2.5],
     "final_div_factor": [2.5],
+    "max_momentum": [0],
+    "base_momentum": [0],
+    "cycle_mult": [2.5],
+    "min_lr": [0],
+    "schedule": [0, 2.5],
+    "start_lr": [0, 2.5],
 }
 ARGUMENTS = [
     (policy, field.name, value)
     for policy in POLICIES
+    if policy is not clr.Sequence  # whose arguments are lists; see its own tests
     for field in dataclasses.fields(policy)
     for value in BAD
     if not any(value is fine or value == fine for fine in FINE.get(field.name, []))
@@ -228,8 +255,8 @@ def test_bad_arguments_are_refused_by_name(policy, name, value):
     with pytest.raises((TypeError, ValueError)) as error:
         good(policy, **{name: value})
     message = str(error.value)
-    if name == "base_lr" and value == 2.5:
-        assert "`base_lr` must not be above `max_lr`" in message
+    if name in ("base_lr", "min_lr") and value == 2.5:
+        assert f"`{name}` must not be above `max_lr`" in message
     else:
         assert re.search(rf"`{name}` must be ", message)
     assert f"Received: {name}={value!r}" in message

@@ -406,3 +406,70 @@ def test_the_plot_is_of_the_values(figures):
     x, y = ax.lines[0].get_data()
     assert np.array_equal(y, schedule.values(x))
     assert (x[0], x[-1]) == (0, 1199)
+
+
+# --- The momentum that mirrors it ---
+
+
+@engines
+@given(st.data())
+def test_momentum_is_correctly_rounded(engine, data):
+    momentum = data.draw(strategies.momenta())
+    steps = data.draw(strategies.steps_of_one_cycle(momentum))
+    momenta = compute(engine, momentum, steps)
+    assert exact.ulps(momenta, momentum.values(steps)).max() <= ULPS
+    low, high = np.array([momentum.base_momentum, momentum.max_momentum], np.float32)
+    assert np.all((low <= momenta) & (momenta <= high))
+
+
+@given(strategies.one_cycles, st.integers(0, LAST))
+def test_momentum_is_low_where_the_rate_is_high(schedule, step):
+    """By as much of their ranges; the rate of a cycle from 0 would be needed for its last phase."""
+    momentum = schedule.momentum(0.75, 0.25)
+    if step > peak_of(schedule):
+        return
+    initial = initial_and_final(schedule)[0]
+    assume(schedule.max_lr > 1.5 * initial)
+    share = (schedule.values(step) - initial) / (schedule.max_lr - initial)
+    assert momentum.values(step) == pytest.approx(0.75 - 0.5 * share, abs=1e-9)
+
+
+def test_momentum_has_the_corners_of_the_rate():
+    schedule = clr.OneCycle(0.1, 100, 0.25, anneal="linear", three_phase=True)
+    momentum = schedule.momentum(0.9, 0.5)
+    assert momentum.values([0, 12, 24, 36, 48, 70, 99, 10**6]).round(6).tolist() == (
+        [0.9, 0.7, 0.5, 0.7, 0.9, 0.9, 0.9, 0.9]
+    )
+    assert momentum == type(momentum).from_config(momentum.get_config())
+
+
+@pytest.mark.parametrize("bad", [{"max_momentum": 1.0}, {"base_momentum": 0.96}])
+def test_a_momentum_that_makes_no_sense_is_refused(bad):
+    with pytest.raises(ValueError, match=f"`{next(iter(bad))}` must .*Received: {next(iter(bad))}"):
+        clr.OneCycle(0.1, 100).momentum(**bad)
+
+
+@needs_pytorch
+@anneals
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("total_steps", [10, 97, 1000])
+def test_momentum_of_pytorch(total_steps, anneal, three_phase):
+    import torch
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        0.1,
+        total_steps=total_steps,
+        anneal_strategy={"cosine": "cos", "linear": "linear"}[anneal],
+        three_phase=three_phase,
+    )
+    theirs = []
+    for step in range(total_steps):
+        theirs.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        if step + 1 < total_steps:
+            scheduler.step()
+    ours = clr.OneCycle(0.1, total_steps, anneal=anneal, three_phase=three_phase).momentum()
+    np.testing.assert_allclose(ours.values(range(total_steps)), theirs, rtol=1e-12)

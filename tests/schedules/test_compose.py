@@ -1,0 +1,205 @@
+"""Warm-ups and sequences, of schedules of this package, of others of Keras, and of rates."""
+
+import exact
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras_under_test import ENGINES, LEGACY, MAX_STEP, as_tensor, compute, keras, needs_tensorflow
+
+import clr_schedules as clr
+
+ULPS = 0.502
+engines = pytest.mark.parametrize("engine", ENGINES)
+others = keras.optimizers.schedules
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class NaNBehind(others.LearningRateSchedule):
+    """A schedule that is a number at its first iterations only."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def __call__(self, step):
+        if LEGACY:
+            import tensorflow as tf
+
+            return tf.where(step <= self.last, 0.5, np.nan)
+        return keras.ops.where(step <= self.last, 0.5, np.nan)
+
+    def get_config(self):
+        return {"last": self.last}
+
+
+def exact_and_close(schedule):
+    """Whether each part is one whose float64 is right: cycles in groups are so to less digits."""
+    text = repr(schedule)
+    return "CosineRestarts" not in text
+
+
+@engines
+@given(st.data())
+def test_correctly_rounded(engine, data):
+    schedule = data.draw(strategies.composed.filter(exact_and_close))
+    steps = data.draw(st.lists(st.integers(0, MAX_STEP - 1) | st.integers(0, 10**5), min_size=32))
+    corners = [schedule.warmup_steps] if isinstance(schedule, clr.Warmup) else schedule.boundaries
+    steps += [min(corner + off, MAX_STEP - 1) for corner in corners for off in (-1, 0, 1)]
+    assert exact.ulps(compute(engine, schedule, steps), schedule.values(steps)).max() <= ULPS
+
+
+@engines
+def test_a_warm_up_of_restarts_is_correctly_rounded(engine):
+    schedule = clr.Warmup(clr.CosineRestarts(0.1, 100, 1.5, 0.9, 1e-4), 37, start_lr=1e-6)
+    steps = [*range(3000), 10**6, 10**9, MAX_STEP - 1]
+    assert exact.ulps(compute(engine, schedule, steps), schedule.values(steps)).max() <= ULPS
+
+
+@engines
+def test_warm_up_stable_decay(engine):
+    """WSD, by its formula."""
+    decay = clr.OneCycle(0.1, 500, pct_start=0.0, div_factor=1.0, anneal="linear")
+    schedule = clr.Warmup(clr.Sequence([0.1, decay], [2000]), 100)
+    steps = np.arange(3000)
+    final = 0.1 / 1e4
+    # The decay of `OneCycle` starts at its peak, which is an iteration before its first.
+    left = np.clip((499 - (steps - 2100)) / 500, 0, 1)
+    formula = np.select(
+        [steps < 100, steps < 2100], [0.1 * steps / 100, 0.1], final + (0.1 - final) * left
+    )
+    np.testing.assert_allclose(schedule.values(steps), formula, rtol=1e-12)
+    np.testing.assert_allclose(compute(engine, schedule, steps), formula, rtol=1e-6)
+
+
+PARTS = [
+    0.25,
+    clr.Triangular2(1e-3, 6e-3, 5),
+    clr.Sequence([0.1, clr.ExpRange(1e-3, 6e-3, 5, gamma=0.99)], [7]),
+    others.CosineDecay(0.1, 20),
+    others.ExponentialDecay(0.1, 7, 0.5, staircase=True),
+    others.PiecewiseConstantDecay([5, 20], [1.0, 0.5, 0.25]),
+    others.PolynomialDecay(0.1, 30),
+]
+parts = pytest.mark.parametrize("part", PARTS, ids=lambda p: type(p).__name__)
+
+
+def rate(part, step):
+    """The rate of any part, as Keras would have it."""
+    counter = keras.optimizers.SGD(0.1).iterations
+    counter.assign(step)
+    return part if isinstance(part, float) else float(np.asarray(part(counter)))
+
+
+@parts
+def test_a_warm_up_leads_to_any_schedule(part):
+    schedule = clr.Warmup(part, 4, start_lr=0.05)
+    first = rate(part, 0)
+    expected = [0.05 + (first - 0.05) * step / 4 for step in range(4)]
+    expected += [rate(part, step) for step in range(36)]
+    np.testing.assert_allclose(schedule.values(range(40)), expected, rtol=1e-6, atol=1e-8)
+    got = [rate(schedule, step) for step in range(40)]
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
+
+
+@parts
+@pytest.mark.parametrize("other", PARTS[:4], ids=lambda p: type(p).__name__)
+def test_any_schedule_follows_any_other(part, other):
+    schedule = clr.Sequence([part, other, part], [6, 16])
+    expected = [rate(part, step) for step in range(6)]
+    expected += [rate(other, step) for step in range(10)]
+    expected += [rate(part, step) for step in range(10)]
+    np.testing.assert_allclose(schedule.values(range(26)), expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        [rate(schedule, s) for s in range(26)], expected, rtol=1e-6, atol=1e-8
+    )
+
+
+@engines
+def test_the_steps_at_the_boundaries_are_exact(engine):
+    schedule = clr.Warmup(clr.Sequence([0.1, 0.2, 0.3], [10, 2**30]), 5, 0.01)
+    steps = [0, 5, 14, 15, 2**30 + 4, 2**30 + 5]
+    expected = np.array([0.01, 0.1, 0.1, 0.2, 0.2, 0.3])
+    assert np.array_equal(compute(engine, schedule, steps), expected.astype(np.float32))
+    assert schedule.values(steps).tolist() == expected.tolist()
+
+
+@engines
+def test_nan_beyond_a_range_does_not_leak(engine):
+    schedule = clr.Sequence([NaNBehind(9), NaNBehind(4), 0.25], [10, 15])
+    steps = [0, 9, 10, 14, 15, 1000]
+    assert compute(engine, schedule, steps).tolist() == [0.5] * 4 + [0.25] * 2
+    assert schedule.values(steps).tolist() == [0.5] * 4 + [0.25] * 2
+    assert np.all(np.isfinite(compute(engine, clr.Warmup(schedule, 5), steps)))
+
+
+@needs_tensorflow
+def test_there_is_no_branch_in_the_graph():
+    import tensorflow as tf
+
+    schedule = clr.Warmup(
+        clr.Sequence([0.1, clr.OneCycle(0.1, 50), others.CosineDecay(0.1, 20)], [5, 9]), 3
+    )
+    traced = tf.function(schedule).get_concrete_function(tf.TensorSpec((), tf.int64))
+    assert not {op.type for op in traced.graph.get_operations()} & {
+        "If",
+        "StatelessIf",
+        "Case",
+        "While",
+    }
+
+
+@given(strategies.composed, st.lists(st.integers(0, MAX_STEP - 1), min_size=4, max_size=4))
+@settings(max_examples=30)
+def test_a_vector_is_its_scalars(schedule, steps):
+    scalars = [np.asarray(schedule(as_tensor(np.int64(step)))) for step in steps]
+    assert np.array_equal(compute("eager", schedule, steps), np.array(scalars))
+    assert schedule.values(np.reshape(steps, (2, 2))).shape == (2, 2)
+
+
+@parts
+def test_what_is_saved_is_loaded(part, tmp_path):
+    schedule = clr.Warmup(clr.Sequence([part, 0.5], [30]), 4)
+    assert clr.Warmup.from_config(schedule.get_config()) == schedule
+    assert hash(clr.Warmup.from_config(schedule.get_config())) == hash(schedule)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(schedule), loss="mse")
+    x = np.ones((8, 2), np.float32)
+    model.fit(x, x[:, :1], batch_size=2, verbose=0)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    for each in (model, loaded):
+        each.fit(x, x[:, :1], batch_size=2, verbose=0)
+    again = loaded.optimizer.get_config()["learning_rate"]
+    assert again == model.optimizer.get_config()["learning_rate"]
+    assert all(map(np.array_equal, loaded.get_weights(), model.get_weights()))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: clr.Warmup("0.1", 5), TypeError, "`schedule` must be a schedule of Keras, or a r"),
+        (lambda: clr.Warmup(lambda step: 0.1, 5), TypeError, "`schedule` must be a schedule of Ke"),
+        (lambda: clr.Warmup(True, 5), TypeError, "`schedule` must be a schedule of Keras"),
+        (lambda: clr.Warmup(-0.1, 5), ValueError, "`schedule` must be .*at least 0"),
+        (lambda: clr.Warmup(0.1, 0), ValueError, "`warmup_steps` must be a whole number"),
+        (lambda: clr.Warmup(0.1, 5, -1), ValueError, "`start_lr` must be"),
+        (lambda: clr.Sequence([], []), ValueError, "`schedules` must be one or more"),
+        (lambda: clr.Sequence([0.1], [3]), ValueError, "`boundaries` must have one entry fewer"),
+        (
+            lambda: clr.Sequence([0.1, 0.2], []),
+            ValueError,
+            "`boundaries` must have one entry fewer",
+        ),
+        (lambda: clr.Sequence(0.1, []), TypeError, "`schedules` must be a list"),
+        (lambda: clr.Sequence([0.1, 0.2], 3), TypeError, "`boundaries` must be a list"),
+        (lambda: clr.Sequence([0.1, "a"], [3]), TypeError, r"`schedules\[1\]` must be a schedule"),
+        (lambda: clr.Sequence([0.1, np.nan], [3]), ValueError, r"`schedules\[1\]` must be"),
+        (lambda: clr.Sequence([0.1, 0.2], [2.5]), ValueError, r"`boundaries\[0\]` must be a whole"),
+        (lambda: clr.Sequence([0.1, 0.2, 0.3], [5, 5]), ValueError, "each above the one before"),
+    ],
+)
+def test_bad_arguments_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -1,0 +1,324 @@
+"""Momentum and its like that follow schedules, against loops that set the attribute by hand."""
+
+import functools
+import json
+
+import keras_under_test
+import numpy as np
+import other_process
+import pytest
+from keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from small_training import BATCH, STEPS, batches
+
+import clr_schedules as clr
+
+optimizers = keras.optimizers
+RATE = clr.OneCycle(0.05, 2 * STEPS)
+MOMENTUM = RATE.momentum()
+NEXT_TO_1 = clr.Triangular(0.99, 0.9999, 5)
+FROM_0 = clr.Triangular(0.0, 0.1, 5)
+
+if LEGACY:
+
+    def test_the_legacy_keras_is_refused():
+        optimizer = optimizers.SGD(0.1, momentum=0.9)
+        with pytest.raises(ValueError, match=r"an optimizer of Keras 3.*Received: optimizer="):
+            clr.schedule_hyperparameters(optimizer, momentum=MOMENTUM)
+
+    pytest.skip("the hyperparameters of Keras 3", allow_module_level=True)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Mine(optimizers.SGD):
+    """An optimizer that is not of Keras."""
+
+
+# The optimizer, its arguments, and what is scheduled.
+CASES = [
+    ("SGD", {}, {"momentum": MOMENTUM}),
+    ("SGD", {}, {"momentum": clr.Triangular(0.0, 0.9, 6)}),
+    ("SGD", {"momentum": 0.9}, {"momentum": MOMENTUM}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}, {"momentum": MOMENTUM}),
+    ("SGD", {"momentum": 0.5}, {"weight_decay": FROM_0}),
+    ("Adam", {}, {"beta_1": MOMENTUM}),
+    ("Adam", {}, {"beta_2": NEXT_TO_1}),
+    ("Adam", {"amsgrad": True}, {"beta_1": MOMENTUM, "beta_2": NEXT_TO_1}),
+    ("Adam", {}, {"epsilon": clr.Triangular(1e-7, 1e-3, 5), "weight_decay": FROM_0}),
+    ("AdamW", {}, {"weight_decay": FROM_0}),
+    ("Nadam", {}, {"beta_1": MOMENTUM}),
+    ("RMSprop", {}, {"rho": clr.Triangular(0.8, 0.999, 7)}),
+    ("RMSprop", {}, {"momentum": MOMENTUM}),
+    ("RMSprop", {"centered": True, "momentum": 0.5}, {"momentum": MOMENTUM}),
+    ("Lion", {}, {"beta_1": MOMENTUM}),
+    ("Adafactor", {}, {"clip_threshold": clr.Triangular(0.5, 1.0, 5)}),
+    ("Adamax", {}, {"beta_1": MOMENTUM, "beta_2": NEXT_TO_1}),
+    ("Adadelta", {}, {"rho": clr.Triangular(0.8, 0.999, 7)}),
+    ("Lamb", {}, {"beta_1": MOMENTUM}),
+    ("Adagrad", {}, {"weight_decay": FROM_0}),
+    ("Ftrl", {}, {"l2_regularization_strength": FROM_0, "beta": FROM_0}),
+    ("Muon", {}, {"momentum": MOMENTUM, "adam_beta_1": MOMENTUM}),
+    ("LossScaleOptimizer", {}, {"momentum": MOMENTUM}),
+    ("Mine", {}, {"momentum": MOMENTUM}),
+]
+cases = pytest.mark.parametrize(
+    ("name", "arguments", "schedules"),
+    CASES,
+    ids=[f"{name}-{'-'.join([*arguments, *schedules])}" for name, arguments, schedules in CASES],
+)
+
+
+def make(name, arguments, rate=RATE):
+    if name == "Mine":
+        return Mine(rate, **arguments)
+    if name == "LossScaleOptimizer":
+        return optimizers.LossScaleOptimizer(optimizers.SGD(rate, **arguments))
+    if not hasattr(optimizers, name):
+        pytest.skip(f"Keras {keras.__version__} has no {name}")
+    return getattr(optimizers, name)(rate, **arguments)
+
+
+def compiled(optimizer, **arguments):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4,)),
+            keras.layers.Dense(16, activation="tanh"),
+            keras.layers.Dense(4, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", **arguments)
+    return model
+
+
+X, Y = map(np.concatenate, zip(*batches(), strict=True))
+X, Y = X[:, :4], Y
+
+
+def fit(model, epochs=1, **arguments):
+    model.fit(X, Y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, **arguments)
+
+
+def weights(model):
+    return np.concatenate([w.ravel() for w in model.get_weights()])
+
+
+def by_hand(name, arguments, schedules, steps):
+    """A training, run eagerly, for which the attributes are set before every step."""
+    if "momentum" in schedules and not arguments.get("momentum"):
+        arguments = arguments | {"momentum": 0.5}  # so that it has slots
+    optimizer = make(name, arguments)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    model = compiled(optimizer, run_eagerly=True)
+    for step in range(steps):
+        for attribute, schedule in schedules.items():
+            # The smallest normal number is 0 to all but the question whether it is.
+            setattr(inner, attribute, max(float(schedule.values(step)), 2.0**-126))
+        batch = slice(step % STEPS * BATCH, (step % STEPS + 1) * BATCH)
+        model.train_on_batch(X[batch], Y[batch])
+    inner.finalize_variable_values(model.trainable_variables)  # as `fit` does
+    return weights(model)
+
+
+def difference(some, others):
+    """Of weights, by the largest."""
+    return np.abs(some - others).max() / np.abs(others).max()
+
+
+@functools.cache
+def compiled_from_eager(name, arguments, jit_compile):
+    """How far a training that is compiled comes out from one that is not, all constant."""
+    model = compiled(make(name, dict(arguments)), jit_compile=jit_compile)
+    fit(model, epochs=2)
+    return difference(weights(model), by_hand(name, dict(arguments), {}, 2 * STEPS))
+
+
+@cases
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_step_is_what_it_is_with_the_attribute_set_by_hand(
+    name, arguments, schedules, jit_compile
+):
+    if BACKEND == "torch" and jit_compile:
+        pytest.skip("torch.compile wants a C++ compiler")
+    optimizer = make(name, arguments)
+    kind = type(optimizer)
+    scheduled = clr.schedule_hyperparameters(optimizer, **schedules)
+    assert isinstance(scheduled, kind)
+    model = compiled(scheduled, jit_compile=jit_compile)
+    fit(model, epochs=2)
+    expected = by_hand(name, arguments, schedules, 2 * STEPS)
+    allowed = 2.4e-6
+    if name in ("RMSprop", "Muon", "Ftrl"):  # they magnify roundings
+        constants = {attribute: s.values(STEPS // 2).item() for attribute, s in schedules.items()}
+        allowed += 3 * compiled_from_eager(
+            name, tuple((arguments | constants).items()), jit_compile
+        )
+    assert difference(weights(model), expected) <= allowed
+    # The given one is as it was, and the other's attributes are the constants again.
+    assert not getattr(optimizer, "inner_optimizer", optimizer).built
+    inner, given = (getattr(o, "inner_optimizer", o) for o in (scheduled, optimizer))
+    for attribute in schedules:
+        assert getattr(inner, attribute) == getattr(given, attribute)
+
+
+def test_any_schedule_of_keras_will_do():
+    decay = optimizers.schedules.PolynomialDecay(0.9, STEPS, end_learning_rate=0.5)
+
+    class Host:
+        def values(self, step):
+            return np.asarray(decay(step))
+
+    model = compiled(clr.schedule_hyperparameters(make("SGD", {}), momentum=decay))
+    fit(model)
+    expected = by_hand("SGD", {}, {"momentum": Host()}, STEPS)
+    assert difference(weights(model), expected) <= 2.4e-6
+
+
+@pytest.mark.parametrize("options", [{"gradient_accumulation_steps": 2}, {"use_ema": True}])
+def test_with_what_else_an_optimizer_can_do(options):
+    schedules = {"momentum": clr.Warmup(0.9, STEPS)}
+    model = compiled(clr.schedule_hyperparameters(make("SGD", options), **schedules))
+    fit(model, epochs=2)
+    expected = by_hand("SGD", options, schedules, 2 * STEPS)
+    assert difference(weights(model), expected) <= 2.4e-6
+
+
+def test_more_can_be_added_and_exclusions_are_kept():
+    optimizer = make("AdamW", {})
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    once = clr.schedule_hyperparameters(optimizer, beta_1=MOMENTUM)
+    twice = clr.schedule_hyperparameters(once, weight_decay=FROM_0)
+    assert set(twice.get_config()["schedules"]) == {"beta_1", "weight_decay"}
+    assert set(once.get_config()["schedules"]) == {"beta_1"}
+    model = compiled(twice, run_eagerly=True)
+    fit(model)
+    decayed = [v.path for v in model.trainable_variables if twice._use_weight_decay(v)]
+    assert len(decayed) == 2
+    assert all("kernel" in path for path in decayed)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "LossScaleOptimizer", "Mine"])
+def test_it_goes_on_in_another_process_bit_for_bit(name, tmp_path):
+    attribute = "beta_1" if name == "Adam" else "momentum"
+    scheduled = clr.schedule_hyperparameters(make(name, {}), **{attribute: MOMENTUM})
+    model = compiled(scheduled)
+    fit(model)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    fit(model)
+    code = """
+import clr_schedules
+import test_hyperparameters as test
+model = test.keras.models.load_model(path)
+test.fit(model)
+print(json.dumps([float(w).hex() for w in test.weights(model)]))
+"""
+    there = other_process.run(code, path=str(path))
+    assert there == [float(w).hex() for w in weights(model)]
+
+
+def test_a_config_makes_the_same_optimizer():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {"nesterov": True}), momentum=MOMENTUM)
+    config = json.loads(json.dumps(optimizers.serialize(scheduled)))
+    again = optimizers.deserialize(config)
+    assert type(again) is type(scheduled)
+    assert again.get_config() == scheduled.get_config()
+    assert type(scheduled).from_config(scheduled.get_config()).nesterov is True
+
+
+def test_the_range_test_leaves_it_as_it_was():
+    model = compiled(clr.schedule_hyperparameters(make("SGD", {}, 0.1), momentum=MOMENTUM))
+    result = clr.lr_range_test(model, X, Y, batch_size=BATCH, num_steps=20, verbose=0)
+    assert len(result.losses) > 2
+    fit(model)
+    other = compiled(clr.schedule_hyperparameters(make("SGD", {}, 0.1), momentum=MOMENTUM))
+    fit(other)
+    assert np.array_equal(weights(model), weights(other))
+
+
+def test_what_is_scheduled_is_logged(tmp_path):
+    scheduled = clr.schedule_hyperparameters(
+        make("SGD", {}), momentum=MOMENTUM, weight_decay=FROM_0
+    )
+    logger = clr.LearningRateLogger()
+    model = compiled(scheduled)
+    fit(model, epochs=2, callbacks=[logger, keras.callbacks.CSVLogger(tmp_path / "log.csv")])
+    assert list(logger.history) == ["iteration", "learning_rate", "momentum", "weight_decay"]
+    for name, schedule in {"momentum": MOMENTUM, "weight_decay": FROM_0}.items():
+        expected = schedule.values(range(2 * STEPS)).astype(np.float32)
+        assert logger.history[name] == expected.astype(float).tolist()
+        assert [log[name] for log in logger.epochs] == expected[[STEPS - 1, -1]].tolist()
+        assert model.history.history[name] == expected[[STEPS - 1, -1]].tolist()
+    assert "momentum" in (tmp_path / "log.csv").read_text().splitlines()[0]
+    # A training with another optimizer, which has no such schedules.
+    fit(compiled(make("SGD", {})), callbacks=[logger])
+    assert {len(values) for values in logger.history.values()} == {3 * STEPS}
+    assert np.isnan(logger.history["momentum"][-STEPS:]).all()
+
+
+@needs_tensorflow
+def test_replicas_share_the_values():
+    code = """
+import numpy as np, tensorflow as tf
+device = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+import test_hyperparameters as test
+clr = test.clr
+found = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    with tf.distribute.MirroredStrategy(devices).scope():
+        optimizer = clr.schedule_hyperparameters(
+            test.make("SGD", {}), momentum=test.MOMENTUM, weight_decay=test.FROM_0
+        )
+        model = test.compiled(optimizer)
+    test.fit(model, epochs=2)
+    found.append([test.weights(model).tolist(), optimizer.momentum])
+print(json.dumps(found))
+"""
+    (one, constant), (two, other) = other_process.run(code)
+    assert constant == other == 0.0
+    if keras.__version__ >= "3.7":  # before, it adds the gradients of replicas up
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+
+
+LISTED = "hyperparameters of `Adam` are: weight_decay, beta_1, beta_2, epsilon"
+
+
+@pytest.mark.parametrize(
+    ("schedules", "error", "message"),
+    [
+        ({}, ValueError, f"a schedule or more.*{LISTED}"),
+        ({"momentum": MOMENTUM}, ValueError, f"`momentum` must be a hyper.*{LISTED}.*momentum="),
+        ({"clipnorm": MOMENTUM}, ValueError, f"`clipnorm` must be a hyper.*{LISTED}"),
+        ({"ema_momentum": MOMENTUM}, ValueError, f"`ema_momentum` must be a hyper.*{LISTED}"),
+        ({"amsgrad": MOMENTUM}, ValueError, f"`amsgrad` must be a hyper.*{LISTED}"),
+        ({"gradient_accumulation_steps": RATE}, ValueError, f"`gradient_acc.*{LISTED}"),
+        ({"learning_rate": RATE}, ValueError, f"`learning_rate` must go into.*{LISTED}"),
+        ({"beta_1": 0.9}, TypeError, "`beta_1` must be a schedule of Keras. Received: beta_1=0.9"),
+        ({"beta_1": lambda step: 0.9}, TypeError, "`beta_1` must be a schedule of Keras"),
+        ({"beta_1": True}, TypeError, "`beta_1` must be a schedule of Keras"),
+    ],
+)
+def test_bad_arguments_are_named(schedules, error, message):
+    with pytest.raises(error, match=message):
+        clr.schedule_hyperparameters(optimizers.Adam(RATE), **schedules)
+
+
+def test_no_optimizer_and_a_built_one_are_refused():
+    with pytest.raises(TypeError, match="`optimizer` must be an optimizer of Keras"):
+        clr.schedule_hyperparameters("adam", beta_1=MOMENTUM)
+    optimizer = optimizers.Adam(RATE)
+    optimizer.build([keras.Variable(np.zeros(3, np.float32))])
+    with pytest.raises(ValueError, match=f"`optimizer` must be .* not been built.*{LISTED}"):
+        clr.schedule_hyperparameters(optimizer, beta_1=MOMENTUM)
+
+
+def test_a_question_that_has_no_answer_in_a_compiled_step_is_refused():
+    from clr_schedules.hyperparameters import _Tensor
+
+    if keras_under_test.BACKEND == "torch":
+        pytest.skip("they are floats there")
+    value = _Tensor(keras.ops.convert_to_tensor(0.5))
+    assert value != 0
+    assert value > 0
+    with pytest.raises(TypeError, match=r"no truth value of its own.*> 0\.9"):
+        bool(value > 0.9)
