@@ -39,6 +39,7 @@ demo: $(DEMO)/stamp
 images: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/policies.py
 	$(DEMO)/bin/python docs/examples/history.py
+	$(DEMO)/bin/python docs/examples/one_cycle.py
 	$(DEMO)/bin/python docs/examples/range_test.py
 
 test: $(TEST)/stamp

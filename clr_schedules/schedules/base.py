@@ -135,12 +135,12 @@ class Schedule(_keras.LearningRateSchedule):
     def __repr__(self) -> str:
         """The call that makes this schedule, without the arguments that are at their defaults."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        arguments = (
-            f"{name}={getattr(value, '__name__', None) or repr(value)}"
+        given = {
+            name: value
             for name, value in self._fields().items()
             if callable(value) or value != defaults[name]
-        )
-        return f"{type(self).__name__}({', '.join(arguments)})"
+        }
+        return _call(type(self).__name__, given)
 
     def _fields(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -150,3 +150,16 @@ class Schedule(_keras.LearningRateSchedule):
             return self.get_config()
         except ValueError:  # with a function that cannot be saved; it is equal to itself
             return self._fields()
+
+
+def _call(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={_shown(value)}' for key, value in arguments.items())})"
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in a call; other schedules of Keras print their address alone."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, _keras.LearningRateSchedule) and not isinstance(value, Schedule):
+        return _call(type(value).__name__, value.get_config())
+    return getattr(value, "__name__", None) or repr(value)

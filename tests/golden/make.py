@@ -26,6 +26,17 @@ SCHEDULES = {
     "one_cycle_three_phases": clr.OneCycle(
         0.1, 4000, pct_start=0.45, anneal="linear", three_phase=True
     ),
+    "one_cycle_momentum": clr.OneCycle(6e-3, 100_000).momentum(0.95, 0.8),
+    "cosine_restarts": clr.CosineRestarts(0.1, 1000),
+    "cosine_restarts_growing": clr.CosineRestarts(0.1, 300, 1.5, 0.9, min_lr=1e-4),
+    "cosine_restarts_shrinking": clr.CosineRestarts(0.1, 100_000, 0.9),
+    "warmup_stable_decay": clr.Warmup(
+        clr.Sequence(
+            [0.1, clr.OneCycle(0.1, 2000, pct_start=0.0, div_factor=1.0, anneal="linear")], [1999]
+        ),
+        300,
+        name="wsd",
+    ),
     "addons_cyclical": migrate.AddonsCyclical(6e-3, 1e-3, 781.25, scale_fn=migrate.Power(0.9)),
     # What `CyclicalLR` has in the optimizer where its cycles began at another step.
     "moved": callbacks._Moved(clr.Triangular2(1e-3, 6e-3, 2000), 300),

@@ -1,5 +1,7 @@
 """Warm-ups and sequences, of schedules of this package, of others of Keras, and of rates."""
 
+import re
+
 import exact
 import numpy as np
 import pytest
@@ -155,6 +157,15 @@ def test_a_vector_is_its_scalars(schedule, steps):
     scalars = [np.asarray(schedule(as_tensor(np.int64(step)))) for step in steps]
     assert np.array_equal(compute("eager", schedule, steps), np.array(scalars))
     assert schedule.values(np.reshape(steps, (2, 2))).shape == (2, 2)
+
+
+def test_schedules_within_are_printed_as_calls():
+    schedule = clr.Warmup(clr.Sequence([0.5, others.ExponentialDecay(0.1, 7, 0.5)], [3]), 4)
+    decay = "initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5, staircase=False"
+    assert re.sub(", name=[^)]*", "", repr(schedule)) == (
+        f"Warmup(schedule=Sequence(schedules=[0.5, ExponentialDecay({decay})], boundaries=[3]), "
+        "warmup_steps=4)"
+    )
 
 
 @parts
