@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_under_test import keras
+from keras_under_test import LEGACY, keras
 from weight_model import fit, weight_model
 
 import clr_schedules as clr
@@ -390,12 +390,33 @@ def _():
 MOMENTUM = "`cycle_momentum`, `base_momentum`, `max_momentum`"
 
 
+def momenta_of_a_training(steps, momentum):
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    if LEGACY:
+        with pytest.raises(ValueError, match="an optimizer of Keras 3"):
+            clr.schedule_hyperparameters(optimizer, momentum=momentum)
+        return momentum.values(range(steps))
+    logger = clr.LearningRateLogger()
+    model = weight_model(clr.schedule_hyperparameters(optimizer, momentum=momentum))
+    fit(model, steps, callbacks=[logger])
+    return logger.history["momentum"]
+
+
 @row(CYCLIC, MOMENTUM)
-@row(ONE_CYCLE, MOMENTUM)
-@row(FASTAI, "`moms`")
 def _():
-    for kind in (*POLICIES, clr.Cyclical, clr.OneCycle):
-        assert not [name for name in inspect.signature(kind).parameters if "mom" in name]
+    momentum = clr.Warmup(clr.Triangular(0.8, 0.9, 7), 7, 0.9)
+    expected = [0.9 - (pytorch(i, 0.8, 0.9, 7) - 0.8) for i in range(40)]
+    np.testing.assert_allclose(momenta_of_a_training(40, momentum), expected, rtol=1e-6)
+
+
+@row(ONE_CYCLE, MOMENTUM)
+@row(FASTAI, "`moms=(0.95, 0.85, 0.95)`")
+def _():
+    momentum = clr.OneCycle(0.1, 20, 0.25).momentum(0.95, 0.85)
+    expected = [
+        0.95 - 0.1 * math.sin(math.pi / 2 * min(i / 4, (19 - i) / 15)) ** 2 for i in range(20)
+    ]
+    np.testing.assert_allclose(momenta_of_a_training(20, momentum), expected, rtol=1e-6)
 
 
 @row(CYCLIC, "`last_epoch`")

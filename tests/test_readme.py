@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from keras_under_test import keras
 
 import clr_schedules as clr
@@ -38,6 +39,20 @@ def test_the_lines_about_the_logger_work(figures):
         line for axes in figures.gcf().axes for line in axes.lines if len(line.get_xdata()) > 24
     ]
     np.testing.assert_array_equal(line.get_ydata(), rates)
+
+
+@pytest.mark.skipif(keras.__name__ == "tf_keras", reason="the hyperparameters of Keras 3")
+def test_the_lines_about_momentum_work():
+    block = re.search(r"```python\n(lr = clr.OneCycle.*?)```", README, re.DOTALL).group(1)
+    names = {"clr": clr, "keras": keras}
+    exec(block, names)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.compile(names["optimizer"], loss="mse")
+    logger = clr.LearningRateLogger()
+    x = np.ones((50, 4))
+    model.fit(x, x[:, :1], batch_size=10, verbose=0, callbacks=[logger])
+    expected = names["lr"].momentum(0.95, 0.85).values(range(5)).astype(np.float32)
+    assert logger.history["momentum"] == expected.tolist()
 
 
 def test_the_version_is_said_once_and_cited():
