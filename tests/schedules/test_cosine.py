@@ -19,6 +19,7 @@ ULPS = 0.502
 LAST = 2**62 - 1
 
 engines = pytest.mark.parametrize("engine", ENGINES)
+few = settings(max_examples=40)  # each is compiled anew
 
 
 def groups(schedule):
@@ -48,6 +49,7 @@ def steps_below(schedule):
 
 
 @engines
+@few
 @given(st.data())
 def test_correctly_rounded(engine, data):
     schedule = data.draw(strategies.cosine_restarts)
@@ -57,7 +59,7 @@ def test_correctly_rounded(engine, data):
 
 @pytest.mark.slow
 @engines
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(st.data())
 def test_correctly_rounded_thoroughly(engine, data):
     schedule = data.draw(strategies.cosine_restarts)
@@ -82,6 +84,7 @@ def test_cycles_begin_where_they_should(engine, cycle_mult, first_cycle_steps):
 
 
 @engines
+@few
 @given(st.sampled_from([1.0, 2.0, 3.0, 5.0]), strategies.step_sizes, st.integers(0, 60))
 def test_a_whole_factor_restarts_at_max_lr(engine, cycle_mult, first_cycle_steps, cycle):
     start = exact.restart(cycle, first_cycle_steps, cycle_mult)
@@ -92,6 +95,7 @@ def test_a_whole_factor_restarts_at_max_lr(engine, cycle_mult, first_cycle_steps
 
 
 @engines
+@few
 @given(st.data())
 def test_stays_within_the_bounds(engine, data):
     schedule = data.draw(strategies.cosine_restarts)
@@ -101,6 +105,7 @@ def test_stays_within_the_bounds(engine, data):
 
 
 @engines
+@few
 @given(st.data())
 def test_a_cycle_falls(engine, data):
     schedule = data.draw(strategies.cosine_restarts)
