@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 import clr_schedules
+import clr_schedules.reference
 from benchmarks import peers, report
 
 BASE_LR, MAX_LR, STEP_SIZE, GAMMA = 1e-3, 6e-3, 2000, 0.99994
@@ -41,6 +43,22 @@ def policies(base_lr: float, max_lr: float) -> dict[str, Any]:
     }
 
 
+def others() -> dict[str, Any]:
+    """The schedules that are not of the paper."""
+    one_cycle = clr_schedules.OneCycle(MAX_LR, 10**6)
+    wsd = clr_schedules.Sequence([MAX_LR, one_cycle], [10**5])
+    return {
+        "OneCycle": one_cycle,
+        "OneCycle, three phases": clr_schedules.OneCycle(MAX_LR, 10**6, three_phase=True),
+        "its momentum": one_cycle.momentum(),
+        "CosineRestarts": clr_schedules.CosineRestarts(MAX_LR, 1000),
+        "growing by 2": clr_schedules.CosineRestarts(MAX_LR, 1000, 2.0),
+        "by 1.5, peaks by 0.9": clr_schedules.CosineRestarts(MAX_LR, 1000, 1.5, 0.9, BASE_LR),
+        "by 0.99": clr_schedules.CosineRestarts(MAX_LR, 10**6, 0.99),
+        "Warmup, Sequence": clr_schedules.Warmup(wsd, 1000),
+    }
+
+
 def measure() -> dict[str, Any]:
     """The worst errors of every schedule and limit, and those of the power alone."""
     ours = policies(BASE_LR, MAX_LR)
@@ -59,6 +77,12 @@ def measure() -> dict[str, Any]:
         ),
     } | {name: errors(schedule, schedule.values, samples) for name, schedule in ours.items()}
 
+    restarts = {
+        label: np.concatenate([steps, around_restarts(LIMITS[label])])
+        for label, steps in samples.items()
+    }
+    more = {name: errors(one, one.values, restarts) for name, one in others().items()}
+
     # With half-cycles of one step every odd step is a peak, where the rate is the power itself.
     peaks = clr_schedules.ExpRange(0.0, 1.0, step_size=1, gamma=GAMMA)
     odd = {label: np.arange(1, limit, 2) for label, limit in POWER_LIMITS.items()}
@@ -66,7 +90,7 @@ def measure() -> dict[str, Any]:
         "float32 power": errors(lambda steps: peers.power(steps, GAMMA), peaks.values, odd),
         "ExpRange": errors(peaks, peaks.values, odd),
     }
-    return {"n": SAMPLES, "seed": SEED, "rates": rates, "powers": powers}
+    return {"n": SAMPLES, "seed": SEED, "rates": rates, "powers": powers, "more": more}
 
 
 def sample(limit: int) -> Steps:
@@ -76,6 +100,18 @@ def sample(limit: int) -> Steps:
     turns = (limit - 1) // 1000 * 1000 - 1000 * np.arange(1000, dtype=np.int64)
     turns = (turns[:, None] + np.array([-1, 0, 1])).ravel()
     return np.concatenate([steps, turns[(turns >= 0) & (turns < limit)]])
+
+
+def around_restarts(limit: int) -> Steps:
+    """The starts of the cycles of all `CosineRestarts` among the others, and the steps around."""
+    starts = [
+        math.ceil(clr_schedules.reference.restart(n, one.first_cycle_steps, one.cycle_mult))
+        for one in others().values()
+        if isinstance(one, clr_schedules.CosineRestarts)
+        for n in range(1000)
+    ]
+    steps = [start + off for start in starts for off in (-1, 0, 1)]
+    return np.array([step for step in steps if 0 <= step < limit], np.int64)
 
 
 def errors(
@@ -131,6 +167,11 @@ turning points of the last cycles before it; rates from {BASE_LR} to {MAX_LR}, h
   base rate.
 
 Each column is held against its own formula, in float64 from an exact integer phase.
+
+The other schedules of this package, on the same steps and on those around the restarts (one cycle
+of a million steps, restarts after 1,000 at first, or after a million where they shrink by 0.99):
+
+{_table("steps below", result["more"], _both)}
 
 The scale of `exp_range` alone, `{GAMMA} ** iteration`: worst relative error over all odd
 iterations.

@@ -449,7 +449,7 @@ def _draw_schedules(ax: Axes, schedules: Sequence[Schedule], num_steps: int) -> 
             markevery=0.15,
             label=label,
         )
-    ax.set(xlabel="iteration", ylabel="learning rate")
+    ax.set(xlabel="iteration", ylabel=" or ".join(dict.fromkeys(s._quantity for s in schedules)))
     _dress(ax)
     return labels
 

@@ -84,6 +84,18 @@ def restart(cycle, first_cycle_steps, cycle_mult):
     return start
 
 
+def far_restart(cycle, first_cycle_steps, cycle_mult):
+    """The same by the closed formula, with 300 digits, for cycles too many to walk through."""
+    if cycle_mult == 1:
+        return mpmath.mpf(first_cycle_steps * cycle)
+    with mpmath.workdps(300):
+        mult, shrinking = mpmath.mpf(cycle_mult), cycle
+        if mult < 1:  # to one step
+            shrinking = int(mpmath.ceil(-mpmath.log(first_cycle_steps) / mpmath.log(mult)))
+            shrinking = min(cycle, shrinking)
+        return first_cycle_steps * (mult**shrinking - 1) / (mult - 1) + (cycle - shrinking)
+
+
 def cosine_restarts(step, max_lr, first_cycle_steps, cycle_mult=1.0, peak_mult=1.0, min_lr=0.0):
     """SGDR, equation (5), as an mpmath number: cycle by cycle, in exact fractions."""
     cycle, start, length = 0, Fraction(0), Fraction(first_cycle_steps)

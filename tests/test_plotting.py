@@ -231,6 +231,12 @@ def test_equal_names_are_told_apart(figures):
     ]
 
 
+def test_momentum_is_not_called_a_rate(figures):
+    rate = clr.OneCycle(0.1, 100)
+    assert rate.momentum().plot(100).get_ylabel() == "momentum"
+    assert plot_schedules([rate, rate.momentum()], 100).get_ylabel() == "learning rate or momentum"
+
+
 @pytest.mark.parametrize("count", [1, 12, 40])
 def test_the_legend_of_many_schedules_leaves_the_curves_their_room(figures, count):
     ax = plot_schedules([clr.Triangular(1e-3, 6e-3, 5 + i) for i in range(count)], 100)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategies import (
     bounds,
     cosine_restart_arguments,
+    cycle_mults,
     gammas,
     one_cycle_arguments,
     step_sizes,
@@ -203,6 +204,18 @@ def test_cycles_begin_at_the_first_iteration_that_is_not_before(first, mult, cyc
     assert found[1] == (cycle if start < later else found[1])
     assert found[0] < cycle <= found[1]
     assert abs(reference.restart(cycle, first, mult) - exact.restart(cycle, first, mult)) < 2**-100
+
+
+@given(step_sizes, cycle_mults, steps)
+def test_an_iteration_is_between_the_starts_of_its_cycle_and_the_next(first, mult, step):
+    """By the closed formula, however many the cycles are."""
+    cycle = reference.restart_cycles(np.array([step]), first, mult).item()
+    start = exact.far_restart(cycle, first, mult)
+    assert start <= step < exact.far_restart(cycle + 1, first, mult)
+    with mpmath.workdps(300):
+        got = reference.restart(cycle, first, mult)
+        got = mpmath.mpf(got.numerator) / got.denominator
+        assert abs(got - start) <= mpmath.mpf(2) ** -180 * max(1, start)
 
 
 @given(one_cycle_arguments(), st.floats(0.0, 0.999), st.floats(0.0, 0.999), steps)

@@ -26,6 +26,7 @@ class Schedule(_keras.LearningRateSchedule):
     """A learning rate as a pure function of the step. See the module for how to write one."""
 
     name: str | None
+    _quantity: ClassVar[str] = "learning rate"
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -212,6 +212,8 @@ class OneCycleMomentum(Schedule):
     anneal: str = "cosine"
     three_phase: bool = False
     name: str | None = None
+
+    _quantity: ClassVar[str] = "momentum"
 
     def _check(self) -> dict[str, Any]:
         rule = "a number of at least 0 and below 1"
