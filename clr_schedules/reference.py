@@ -317,14 +317,14 @@ def restart(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
     if cycle_mult == 1:
         return Fraction(first_cycle_steps * cycle)
     shrinking = min(cycle, shrinking_cycles(first_cycle_steps, cycle_mult))
-    mult = min(Fraction(cycle_mult), _FAR)
+    mult = _cut(cycle_mult)
     grown = (_power(mult, shrinking) - 1) / (mult - 1)
     return first_cycle_steps * grown + (cycle - shrinking)
 
 
 def restart_length(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
     """The iterations of a cycle of ``cosine_restarts``."""
-    return max(first_cycle_steps * _power(min(Fraction(cycle_mult), _FAR), cycle), Fraction(1))
+    return max(first_cycle_steps * _power(_cut(cycle_mult), cycle), Fraction(1))
 
 
 @functools.lru_cache
@@ -337,7 +337,7 @@ def shrinking_cycles(first_cycle_steps: int, cycle_mult: float) -> int:
     if cycle_mult >= 1:
         return 2**62
     return bisect.bisect_left(
-        range(2**62), True, key=lambda n: first_cycle_steps * _power(Fraction(cycle_mult), n) <= 1
+        range(2**62), True, key=lambda n: first_cycle_steps * _power(_cut(cycle_mult), n) <= 1
     )
 
 
@@ -367,6 +367,11 @@ def restart_cycles(iterations: Integers, first_cycle_steps: int, cycle_mult: flo
         cycles = np.array([cycle_of(iteration) for iteration in distinct.tolist()])
     cycles = cycles.astype(np.int64)[place].reshape(iterations.shape)
     return np.asarray(cycles + np.maximum(iterations - constant, 0), np.int64)
+
+
+def _cut(cycle_mult: float) -> Fraction:
+    """The factor, with no more bits than its powers have, and no larger than makes a difference."""
+    return Fraction(math.floor(min(Fraction(cycle_mult), _FAR) * 2**_FINE), 2**_FINE)
 
 
 @functools.lru_cache

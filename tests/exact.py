@@ -85,10 +85,10 @@ def restart(cycle, first_cycle_steps, cycle_mult):
 
 
 def far_restart(cycle, first_cycle_steps, cycle_mult):
-    """The same by the closed formula, with 300 digits, for cycles too many to walk through."""
+    """The same by the closed formula, with 1,000 digits, for cycles too many to walk through."""
     if cycle_mult == 1:
         return mpmath.mpf(first_cycle_steps * cycle)
-    with mpmath.workdps(300):
+    with mpmath.workdps(1000):
         mult, shrinking = mpmath.mpf(cycle_mult), cycle
         if mult < 1:  # to one step
             shrinking = int(mpmath.ceil(-mpmath.log(first_cycle_steps) / mpmath.log(mult)))

@@ -27,6 +27,7 @@ ADDONS, CALLBACK, POST = (
     "The callback of the blog post",
 )
 CYCLIC, ONE_CYCLE, FASTAI = "PyTorch's `CyclicLR`", "PyTorch's `OneCycleLR`", "fastai"
+WARM, KERAS = "PyTorch's `CosineAnnealingWarmRestarts`", "Keras's `CosineDecayRestarts`"
 CHECKS = {}
 
 
@@ -67,7 +68,7 @@ def test_a_row_is_true(section, theirs, ours):
         word = name[0] or name[1]
         arguments = {
             argument
-            for kind in (*POLICIES, clr.OneCycle, clr.Cyclical, clr.CyclicalLR)
+            for kind in (*POLICIES, clr.OneCycle, clr.Cyclical, clr.CyclicalLR, clr.CosineRestarts)
             for argument in inspect.signature(kind).parameters
         }
         assert hasattr(clr, word) or word in arguments | {"optimizer", "several"}
@@ -417,6 +418,35 @@ def _():
         0.95 - 0.1 * math.sin(math.pi / 2 * min(i / 4, (19 - i) / 15)) ** 2 for i in range(20)
     ]
     np.testing.assert_allclose(momenta_of_a_training(20, momentum), expected, rtol=1e-6)
+
+
+@row(WARM, "the optimizer's `lr`", "`T_0`", "`T_mult`", "`eta_min`")
+def _():
+    lr, t_0, t_mult, eta_min = 0.1, 7, 3, 0.01
+
+    def pytorchs(epoch):
+        """The closed form of its `step(epoch)`."""
+        n = int(math.log(epoch / t_0 * (t_mult - 1) + 1, t_mult) + 1e-9)
+        current, length = epoch - t_0 * (t_mult**n - 1) / (t_mult - 1), t_0 * t_mult**n
+        return eta_min + (lr - eta_min) * (1 + math.cos(math.pi * current / length)) / 2
+
+    ours = clr.CosineRestarts(lr, t_0, t_mult, min_lr=eta_min)
+    np.testing.assert_allclose(
+        ours.values(range(500)), [pytorchs(i) for i in range(500)], rtol=1e-9
+    )
+
+
+@row(KERAS, "`initial_learning_rate`", "`first_decay_steps`", "`t_mul`", "`m_mul`", "`alpha`")
+def _():
+    theirs = keras.optimizers.schedules.CosineDecayRestarts
+    steps = [step for step in range(0, 1000, 29) if step % 50 > 2]  # float32 wavers at a restart
+    for arguments, ours in (
+        (theirs(0.1, 100), clr.CosineRestarts(0.1, 100, 2)),
+        (theirs(0.1, 50, 1.0, 0.9, 0.2), clr.CosineRestarts(0.1, 50, 1, 0.9, 0.2 * 0.1)),
+        (theirs(0.1, 100, 1.5, 0.5), clr.CosineRestarts(0.1, 100, 1.5, 0.5)),
+    ):
+        rates = [float(np.asarray(arguments(step))) for step in steps]
+        np.testing.assert_allclose(rates, ours.values(steps), rtol=2e-3, atol=1e-6)
 
 
 @row(CYCLIC, "`last_epoch`")

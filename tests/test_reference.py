@@ -212,7 +212,7 @@ def test_an_iteration_is_between_the_starts_of_its_cycle_and_the_next(first, mul
     cycle = reference.restart_cycles(np.array([step]), first, mult).item()
     start = exact.far_restart(cycle, first, mult)
     assert start <= step < exact.far_restart(cycle + 1, first, mult)
-    with mpmath.workdps(300):
+    with mpmath.workdps(1000):
         got = reference.restart(cycle, first, mult)
         got = mpmath.mpf(got.numerator) / got.denominator
         assert abs(got - start) <= mpmath.mpf(2) ** -180 * max(1, start)

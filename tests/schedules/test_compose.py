@@ -1,5 +1,7 @@
 """Warm-ups and sequences, of schedules of this package, of others of Keras, and of rates."""
 
+import copy
+import pickle
 import re
 
 import exact
@@ -35,20 +37,48 @@ class NaNBehind(others.LearningRateSchedule):
         return {"last": self.last}
 
 
-def exact_and_close(schedule):
-    """Whether each part is one whose float64 is right: cycles in groups are so to less digits."""
-    text = repr(schedule)
-    return "CosineRestarts" not in text
+def parts_of(schedule):
+    """What a schedule is made of, in the end."""
+    if isinstance(schedule, clr.Warmup):
+        return parts_of(schedule.schedule)
+    if isinstance(schedule, clr.Sequence):
+        return [part for one in schedule.schedules for part in parts_of(one)]
+    return [schedule]
+
+
+def of_one_table(schedule):
+    """Whether none is of so many cycles that they are looked up in groups, to fewer digits."""
+    mults = [part.cycle_mult for part in parts_of(schedule) if isinstance(part, clr.CosineRestarts)]
+    return all(mult == 1 or abs(mult - 1) > 0.02 for mult in mults)
+
+
+def corners_of(schedule):
+    return [schedule.warmup_steps] if isinstance(schedule, clr.Warmup) else schedule.boundaries
+
+
+def assert_rounded(engine, data, n):
+    schedule = data.draw(strategies.composed.filter(of_one_table))
+    steps = st.integers(0, MAX_STEP - 1) | st.integers(0, 10**5)
+    steps = data.draw(st.lists(steps, min_size=n, max_size=n))
+    steps += [
+        min(corner + off, MAX_STEP - 1) for corner in corners_of(schedule) for off in (-1, 0, 1)
+    ]
+    assert exact.ulps(compute(engine, schedule, steps), schedule.values(steps)).max() <= ULPS
 
 
 @engines
+@settings(max_examples=60)  # each is compiled anew
 @given(st.data())
 def test_correctly_rounded(engine, data):
-    schedule = data.draw(strategies.composed.filter(exact_and_close))
-    steps = data.draw(st.lists(st.integers(0, MAX_STEP - 1) | st.integers(0, 10**5), min_size=32))
-    corners = [schedule.warmup_steps] if isinstance(schedule, clr.Warmup) else schedule.boundaries
-    steps += [min(corner + off, MAX_STEP - 1) for corner in corners for off in (-1, 0, 1)]
-    assert exact.ulps(compute(engine, schedule, steps), schedule.values(steps)).max() <= ULPS
+    assert_rounded(engine, data, 32)
+
+
+@pytest.mark.slow
+@engines
+@settings(max_examples=300)
+@given(st.data())
+def test_correctly_rounded_thoroughly(engine, data):
+    assert_rounded(engine, data, 200)
 
 
 @engines
@@ -82,6 +112,7 @@ PARTS = [
     others.ExponentialDecay(0.1, 7, 0.5, staircase=True),
     others.PiecewiseConstantDecay([5, 20], [1.0, 0.5, 0.25]),
     others.PolynomialDecay(0.1, 30),
+    clr.CosineRestarts(0.1, 5, 1.5, 0.9, 1e-3),
 ]
 parts = pytest.mark.parametrize("part", PARTS, ids=lambda p: type(p).__name__)
 
@@ -166,6 +197,17 @@ def test_schedules_within_are_printed_as_calls():
         f"Warmup(schedule=Sequence(schedules=[0.5, ExponentialDecay({decay})], boundaries=[3]), "
         "warmup_steps=4)"
     )
+
+
+@parts
+def test_copies_are_equal(part):
+    schedule = clr.Warmup(clr.Sequence([part, 0.5], [30]), 4)
+    for again in (copy.deepcopy(schedule), pickle.loads(pickle.dumps(schedule))):
+        assert again == schedule
+        assert hash(again) == hash(schedule)
+        np.testing.assert_array_equal(again.values(range(40)), schedule.values(range(40)))
+    assert schedule != clr.Warmup(clr.Sequence([part, 0.5], [31]), 4)
+    assert schedule != clr.Warmup(clr.Sequence([0.75, 0.5], [30]), 4)
 
 
 @parts

@@ -152,6 +152,14 @@ def test_no_cycle_takes_less_than_an_iteration():
     assert compute("eager", schedule, steps).tolist() == [0.5**n for n in range(7)]
 
 
+@pytest.mark.parametrize("cycle_mult", [1e-320, 1.2345678e-63, 1e-40, 1e-9])
+def test_cycles_that_shrink_at_once(cycle_mult):
+    """The second cycle is the first of one iteration, and begins where the first one ends."""
+    schedule = clr.CosineRestarts(1.0, 1000, cycle_mult)
+    assert schedule.values([1000, 1001, 5000]).tolist() == [1.0, 1.0, 1.0]
+    assert compute("eager", schedule, [1000, 1001, 5000]).tolist() == [1.0, 1.0, 1.0]
+
+
 def test_restarts_of_keras_while_they_are_right():
     ours = clr.CosineRestarts(0.1, 100, 1.5, 0.8, min_lr=0.01)
     theirs = keras.optimizers.schedules.CosineDecayRestarts(0.1, 100, 1.5, 0.8, alpha=0.1)

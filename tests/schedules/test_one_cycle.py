@@ -422,6 +422,49 @@ def test_momentum_is_correctly_rounded(engine, data):
     assert np.all((low <= momenta) & (momenta <= high))
 
 
+@pytest.mark.slow
+@engines
+@settings(max_examples=300)
+@given(st.data())
+def test_momentum_is_correctly_rounded_thoroughly(engine, data):
+    momentum = data.draw(strategies.momenta())
+    steps = data.draw(strategies.steps_of_one_cycle(momentum, n=200))
+    assert exact.ulps(compute(engine, momentum, steps), momentum.values(steps)).max() <= ULPS
+
+
+@engines
+@given(st.data())
+def test_momentum_is_what_is_left_of_its_range(engine, data):
+    """By the formula in exact arithmetic, which the package has no part in."""
+    momentum = data.draw(strategies.momenta())
+    steps = data.draw(strategies.steps_of_one_cycle(momentum, n=8))
+    arguments = {k: v for k, v in momentum.get_config().items() if k != "name"}
+    truth = [float(exact.one_cycle_momentum(step, **arguments)) for step in steps.tolist()]
+    assert exact.ulps(compute(engine, momentum, steps), truth).max() <= ULPS
+
+
+@engines
+@given(st.data())
+def test_momentum_falls_and_rises_and_stays(engine, data):
+    momentum = data.draw(strategies.momenta())
+    peak, last = peak_of(momentum), momentum.total_steps - 1
+    end = min(2 * peak, last) if momentum.three_phase else last
+    start, stop, sign = data.draw(
+        st.sampled_from([(0, math.floor(peak), -1), (math.ceil(peak), math.floor(end), 1)])
+    )
+    stop, start = min(stop, MAX_STEP - 1), max(start, 0)
+    assume(start < stop)
+    first = data.draw(st.integers(start, stop))
+    stride = data.draw(st.integers(1, max(1, (stop - start) // 64)) | st.just(1))
+    steps = np.minimum(first + stride * np.arange(64, dtype=object), stop)
+    assert np.all(np.diff(compute(engine, momentum, steps)) * sign >= 0)
+    beyond = np.array([min(math.ceil(end) + off, MAX_STEP - 1) for off in (0, 1, 10**6)])
+    if peak < end <= beyond[0]:
+        momenta = compute(engine, momentum, beyond)
+        assert np.all(momenta == momenta[0])
+        assert exact.ulps(momenta, momentum.max_momentum).max() <= ULPS
+
+
 @given(strategies.one_cycles, st.integers(0, LAST))
 def test_momentum_is_low_where_the_rate_is_high(schedule, step):
     """By as much of their ranges; the rate of a cycle from 0 would be needed for its last phase."""
