@@ -134,6 +134,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
     if cycle_mult < 1 and count:
         anchor = reference.restart(count, *arguments)
         length = reference.restart_length(count - 1, *arguments) * Fraction(cycle_mult)
+        length = max(length, Fraction(1, 2**200))  # of a single cycle, where nothing is guessed
     whole = min(math.floor(anchor), 2**62)
     end = reference.restart(shrinking, *arguments)
     return _Plan(
