@@ -52,10 +52,10 @@ def others() -> dict[str, Any]:
         "OneCycle, three phases": clr_schedules.OneCycle(MAX_LR, 10**6, three_phase=True),
         "its momentum": one_cycle.momentum(),
         "CosineRestarts": clr_schedules.CosineRestarts(MAX_LR, 1000),
-        "growing by 2": clr_schedules.CosineRestarts(MAX_LR, 1000, 2.0),
+        "growing by 2": clr_schedules.CosineRestarts(MAX_LR, 1000, 2.0, min_lr=1e-9),
         "by 1.5, peaks by 0.9": clr_schedules.CosineRestarts(MAX_LR, 1000, 1.5, 0.9, BASE_LR),
         "by 0.99": clr_schedules.CosineRestarts(MAX_LR, 10**6, 0.99),
-        "Warmup, Sequence": clr_schedules.Warmup(wsd, 1000),
+        "Warmup, Sequence": clr_schedules.Warmup(wsd, 1000, 1e-6),
     }
 
 
