@@ -60,10 +60,21 @@ CASES = [
     ("LossScaleOptimizer", {}, {"momentum": MOMENTUM}),
     ("Mine", {}, {"momentum": MOMENTUM}),
 ]
+
+
+def case(jit_compile, name, arguments, schedules):
+    """A case by its name; those that are neither compiled nor among the most used take too long."""
+    rare = not jit_compile and BACKEND != "torch" and name not in ("SGD", "Adam")
+    return pytest.param(
+        *(name, arguments, schedules, jit_compile),
+        id="-".join([name, *arguments, *schedules, "jit" if jit_compile else "no_jit"]),
+        marks=[pytest.mark.slow] * rare,
+    )
+
+
 cases = pytest.mark.parametrize(
-    ("name", "arguments", "schedules"),
-    CASES,
-    ids=[f"{name}-{'-'.join([*arguments, *schedules])}" for name, arguments, schedules in CASES],
+    ("name", "arguments", "schedules", "jit_compile"),
+    [case(jit_compile, *each) for jit_compile in (False, True) for each in CASES],
 )
 
 
@@ -133,7 +144,6 @@ def compiled_from_eager(name, arguments, jit_compile):
 
 
 @cases
-@pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_step_is_what_it_is_with_the_attribute_set_by_hand(
     name, arguments, schedules, jit_compile
 ):

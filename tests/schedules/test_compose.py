@@ -67,7 +67,7 @@ def assert_rounded(engine, data, n):
 
 
 @engines
-@settings(max_examples=60)  # each is compiled anew
+@settings(max_examples=30)  # each is compiled anew
 @given(st.data())
 def test_correctly_rounded(engine, data):
     assert_rounded(engine, data, 32)

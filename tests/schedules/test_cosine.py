@@ -19,7 +19,7 @@ ULPS = 0.502
 LAST = 2**62 - 1
 
 engines = pytest.mark.parametrize("engine", ENGINES)
-few = settings(max_examples=40)  # each is compiled anew
+few = settings(max_examples=25)  # each is compiled anew
 
 
 def groups(schedule):
