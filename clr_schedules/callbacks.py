@@ -43,6 +43,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         # While a training runs: its optimizer, and the first step that is not written down yet.
         self._optimizer: Any = None
         self._next: int | None = None
+        self._params: Any = None  # the training's, by which another test is told from its own
         # Whether steps may have been taken since the last look at the counter.
         self._stepping = False
         # For the rate and each hyperparameter, a schedule of others, and how to call it with many

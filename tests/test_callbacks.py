@@ -373,6 +373,14 @@ def test_a_logger_causes_no_trace(rate):
     assert not traces
 
 
+@pytest.mark.parametrize("callback", [clr.LearningRateLogger(), clr.CyclicalLR(0.1, 0.9, 3)])
+def test_a_test_without_a_training_is_none_of_their_business(callback):
+    ones = np.ones((5, 1), np.float32)
+    model = weight_model(SGD(0.25))
+    model.evaluate(ones, ones, verbose=0, callbacks=[callback])
+    assert not any(callback.history.values())
+
+
 def test_a_test_between_batches_is_no_end_of_the_epoch():
     logger = clr.LearningRateLogger()
     model = weight_model(SGD(OWN[0]))
