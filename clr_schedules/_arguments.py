@@ -54,13 +54,18 @@ def rate(name: str, value: Any, *, zero: bool = True) -> float:
 
 def bounds(low_name: str, low: Any, high_name: str, high: Any) -> tuple[float, float]:
     """The lowest and the highest rate, in order."""
-    low_rate, high_rate = rate(low_name, low), rate(high_name, high, zero=False)
-    if low_rate > high_rate:
+    rates = rate(low_name, low), rate(high_name, high, zero=False)
+    in_order(low_name, rates[0], high_name, rates[1])
+    return rates
+
+
+def in_order(low_name: str, low: float, high_name: str, high: float) -> None:
+    """Refuses numbers of which the first is above the second."""
+    if low > high:
         raise ValueError(
             f"Argument `{low_name}` must not be above `{high_name}`. "
-            f"Received: {low_name}={low_rate!r}, {high_name}={high_rate!r}"
+            f"Received: {low_name}={low!r}, {high_name}={high!r}"
         )
-    return low_rate, high_rate
 
 
 def factor(name: str, value: Any, *, most: float | None = None) -> float:

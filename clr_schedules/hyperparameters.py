@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from clr_schedules import _arguments, _keras, numerics
-from clr_schedules.schedules.base import Schedule
+from clr_schedules.schedules.base import Schedule, wide_rate
 
 # What a number in an optimizer's config may be without being read in every step, or as a number.
 _STRUCTURAL = _keras.FIXED_HYPERPARAMETERS | {
@@ -129,12 +129,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _make(optimizer: Any, schedules: dict[str, Any]) -> Any:
-    kind = type(optimizer)
-    base = kind.__mro__[2] if isinstance(optimizer, _Scheduled) else kind
     config = _plain_config(optimizer)
     if callable(optimizer._learning_rate):  # the very schedule, which need not be saved for that
         config["learning_rate"] = optimizer._learning_rate
-    made = super(_Scheduled, _class(base)).from_config(config)
+    made = super(_Scheduled, _class(_own_class(optimizer))).from_config(config)
     for name, value in vars(optimizer).items():
         if name.startswith("_exclude_from_weight_decay"):  # in no config
             vars(made)[name] = value
@@ -166,9 +164,8 @@ class _Scheduled:
 
     def get_config(self) -> dict[str, Any]:
         """The optimizer, and its schedules, as Keras saves them."""
-        base: Any = type(self).__mro__[2]
         schedules = {name: _keras.serialize(s) for name, s in scheduled(self).items()}
-        plain = base.from_config(_plain_config(self))
+        plain = _own_class(self).from_config(_plain_config(self))
         return {"optimizer": _keras.serialize(plain), "schedules": schedules}
 
     @classmethod
@@ -176,6 +173,12 @@ class _Scheduled:
         """Makes the optimizer of a config."""
         schedules = {name: _keras.deserialize(s) for name, s in config["schedules"].items()}
         return _make(_keras.deserialize(config["optimizer"]), schedules)
+
+
+def _own_class(optimizer: Any) -> Any:
+    """The optimizer's class without schedules."""
+    kind = type(optimizer)
+    return kind.__mro__[2] if isinstance(optimizer, _Scheduled) else kind
 
 
 def _plain_config(optimizer: Any) -> dict[str, Any]:
@@ -215,9 +218,7 @@ def _value(schedule: Any, step: Any) -> Any:
             return _Float(schedule.values(int(step)))
         return _Float(schedule(step))
     with _keras.wide_types():
-        if isinstance(schedule, Schedule):
-            return _Tensor(schedule._rate(numerics.integer(step)))
-        return _Tensor(_keras.call_schedule(schedule, numerics.integer(step)))
+        return _Tensor(wide_rate(schedule, numerics.integer(step)))
 
 
 class _Float(float):

@@ -153,6 +153,13 @@ class Schedule(_keras.LearningRateSchedule):
             return self._fields()
 
 
+def wide_rate(schedule: Any, step: Any) -> Any:
+    """The rates of any schedule of Keras at an int64 tensor of steps, in float64."""
+    if isinstance(schedule, Schedule):
+        return schedule._rate(step)
+    return _keras.call_schedule(schedule, step)
+
+
 def _call(name: str, arguments: dict[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={_shown(value)}' for key, value in arguments.items())})"
 

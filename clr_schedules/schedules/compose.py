@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clr_schedules import _arguments, _keras, numerics, reference
-from clr_schedules.schedules.base import Schedule
+from clr_schedules.schedules.base import Schedule, wide_rate
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -219,11 +219,9 @@ def _since(step: Any, boundary: int) -> Any:
 
 def _rate(part: _Part, step: Any) -> Any:
     """The rates of an int64 tensor of steps, in float64."""
-    if isinstance(part, Schedule):
-        return part._rate(step)
     if isinstance(part, float):
         return numerics.wide(step) * 0.0 + part
-    return _keras.call_schedule(part, step)
+    return wide_rate(part, step)
 
 
 def _values(part: _Part, iteration: reference.Integers) -> reference.Floats:
@@ -232,14 +230,27 @@ def _values(part: _Part, iteration: reference.Integers) -> reference.Floats:
         return part._reference(iteration)
     if isinstance(part, float):
         return np.full(iteration.shape, part)
-    return np.reshape(_mapped(part)(iteration.ravel()), iteration.shape)
+    return np.reshape(_mapped(_This(part))(iteration.ravel()), iteration.shape)
+
+
+class _This:
+    """A part by its identity: it may be equal to others that differ, or have no hash."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _This) and self.part is other.part
+
+    def __hash__(self) -> int:
+        return id(self.part)
 
 
 @functools.lru_cache(maxsize=16)  # so that it is traced once
-def _mapped(part: Any) -> Any:
+def _mapped(this: _This) -> Any:
     from clr_schedules import _engines
 
-    return _engines.engine().map_schedule(part)
+    return _engines.engine().map_schedule(this.part)
 
 
 def _saved(part: _Part) -> Any:

@@ -222,11 +222,7 @@ class OneCycleMomentum(Schedule):
             momenta[name] = _arguments.real(name, getattr(self, name), rule) + 0.0
             if not 0 <= momenta[name] < 1:
                 raise ValueError(_arguments.received(name, rule, getattr(self, name)))
-        if momenta["base_momentum"] > momenta["max_momentum"]:
-            raise ValueError(
-                "Argument `base_momentum` must not be above `max_momentum`. Received: "
-                f"base_momentum={self.base_momentum!r}, max_momentum={self.max_momentum!r}"
-            )
+        _arguments.in_order("base_momentum", self.base_momentum, "max_momentum", self.max_momentum)
         return momenta | _check_cycle(self)
 
     def _rate(self, step: Any) -> Any:

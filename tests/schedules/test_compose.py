@@ -190,6 +190,24 @@ def test_a_vector_is_its_scalars(schedule, steps):
     assert schedule.values(np.reshape(steps, (2, 2))).shape == (2, 2)
 
 
+def test_schedules_that_are_equal_or_cannot_be_hashed_are_told_apart():
+    class Constant(others.LearningRateSchedule):
+        def __init__(self, rate):
+            self.rate = rate
+
+        def __eq__(self, other):
+            return isinstance(other, Constant)
+
+        def __call__(self, step):
+            return self.rate
+
+        def get_config(self):
+            return {"rate": self.rate}
+
+    for rate in (0.5, 0.25, 0.5):
+        assert clr.Warmup(Constant(rate), 2).values([0, 1, 2]).tolist() == [0, rate / 2, rate]
+
+
 def test_schedules_within_are_printed_as_calls():
     schedule = clr.Warmup(clr.Sequence([0.5, others.ExponentialDecay(0.1, 7, 0.5)], [3]), 4)
     decay = "initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5, staircase=False"
