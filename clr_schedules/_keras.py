@@ -15,7 +15,7 @@ rest of the package may rely on:
 ``entries(array, index), bits(x)``
     the entries of a NumPy array, and the bits of float64 as int64.
 ``tensor(x)``
-    a number, an array, a tensor or a variable as a tensor.
+    a number, an array, a tensor or a variable as a tensor of Keras 3.
 ``to_numpy(thing)``
     the value of a number, a tensor or a variable, on the host.
 ``wide_types()``
@@ -192,12 +192,12 @@ def cast(x: Any, dtype: str) -> Any:
     """The number, array, tensor or variable as a tensor of this dtype."""
     if LEGACY:
         return _tf.cast(x, dtype)
-    return keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
+    return keras.ops.cast(tensor(x), dtype)
 
 
 def tensor(x: Any) -> Any:
-    """The number, array, tensor or variable as a tensor."""
-    return _tf.convert_to_tensor(x) if LEGACY else keras.ops.convert_to_tensor(x)
+    """The number, array, tensor or variable as a tensor of Keras 3."""
+    return keras.ops.convert_to_tensor(x)
 
 
 def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:
