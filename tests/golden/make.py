@@ -41,6 +41,20 @@ SCHEDULES = {
     # What `CyclicalLR` has in the optimizer where its cycles began at another step.
     "moved": callbacks._Moved(clr.Triangular2(1e-3, 6e-3, 2000), 300),
 }
+MOMENTUM = clr.OneCycle(0.05, 8).momentum()
+OPTIMIZERS = {
+    "sgd": clr.schedule_hyperparameters(
+        keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), momentum=MOMENTUM
+    ),
+    "adamw": clr.schedule_hyperparameters(
+        keras.optimizers.AdamW(clr.OneCycle(0.05, 8)),
+        beta_1=MOMENTUM,
+        weight_decay=clr.Warmup(0.01, 4),
+    ),
+    "loss_scale": clr.schedule_hyperparameters(
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)), beta_1=MOMENTUM
+    ),
+}
 STEPS = [0, 1, 299, 300, 1999, 2000, 2001, 4000, 123_456, 10**7 + 1, 10**9 + 7, 2**31 - 1]
 
 
@@ -67,21 +81,47 @@ def write_saved_model(schedule: keras.optimizers.schedules.LearningRateSchedule,
         shutil.make_archive(str(to), "zip", folder)
 
 
+def trained(optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """A model after three steps."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer, loss="mse")
+    train_on(model)
+    return model
+
+
+def train_on(model: keras.Model) -> None:
+    """Three steps."""
+    x = np.ones((15, 2), "float32")
+    model.fit(x, x[:, :1], batch_size=5, verbose=0)
+
+
 def main() -> None:
-    """Writes a zipped SavedModel, a `.keras` file and a JSON for each schedule that has none."""
+    """Writes the files of each schedule and of each optimizer that has none.
+
+    Of a schedule, a zipped SavedModel, a `.keras` file and a JSON; of an optimizer, in mid-training,
+    a `.keras` file and a JSON with the weights that it had come to after as many steps again.
+    """
     folder = Path(__file__).parent / clr.__version__
-    folder.mkdir(exist_ok=True)
+    (folder / "hyperparameters").mkdir(parents=True, exist_ok=True)
+    for name, optimizer in OPTIMIZERS.items():
+        path = folder / "hyperparameters" / f"{name}.json"
+        if path.exists():
+            continue
+        model = trained(optimizer)
+        model.save(path.with_suffix(".keras"))
+        train_on(model)
+        record = {
+            "keras": keras.__version__,
+            "weights": [np.asarray(w).ravel().tolist() for w in model.trainable_variables],
+        }
+        path.write_text(json.dumps(record, indent=1) + "\n")
     for name, schedule in SCHEDULES.items():
         if not (folder / f"{name}.saved_model.zip").exists():
             write_saved_model(schedule, folder / f"{name}.saved_model")
         if (folder / f"{name}.json").exists():
             continue
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
-        model.compile(keras.optimizers.Adam(schedule), loss="mse")
-        x = np.ones((15, 2), "float32")
-        model.fit(x, x[:, :1], batch_size=5, verbose=0)
-        model.save(folder / f"{name}.keras")
+        trained(keras.optimizers.Adam(schedule)).save(folder / f"{name}.keras")
         record = {
             "keras": keras.__version__,
             "config": keras.optimizers.schedules.serialize(schedule),
