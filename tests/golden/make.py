@@ -99,8 +99,8 @@ def train_on(model: keras.Model) -> None:
 def main() -> None:
     """Writes the files of each schedule and of each optimizer that has none.
 
-    Of a schedule, a zipped SavedModel, a `.keras` file and a JSON; of an optimizer, in mid-training,
-    a `.keras` file and a JSON with the weights that it had come to after as many steps again.
+    Of a schedule, a zipped SavedModel, a `.keras` file and a JSON; of an optimizer, a `.keras` file
+    in mid-training and a JSON with the weights that it had come to after as many steps again.
     """
     folder = Path(__file__).parent / clr.__version__
     (folder / "hyperparameters").mkdir(parents=True, exist_ok=True)
