@@ -61,10 +61,12 @@ def plot_schedule(schedule: Schedule, num_steps: int, ax: Axes | None = None) ->
     Args:
         schedule: The schedule.
         num_steps: The number of iterations to draw, from 0. At least 1.
-        ax: The Matplotlib axes to draw on; default: those of a new figure.
+        ax: The Matplotlib axes to draw on; default: those of a new figure. On axes that have a line
+            already, the next colour and dashes are taken, and a legend takes the place of the
+            title. To compare schedules, `plot_schedules` does it better.
 
     Returns:
-        The axes. The first of their ``lines`` is the schedule's.
+        The axes. The last of their ``lines`` is the schedule's.
 
     Raises:
         ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
@@ -80,8 +82,16 @@ def plot_schedule(schedule: Schedule, num_steps: int, ax: Axes | None = None) ->
     _check_schedule("schedule", schedule)
     num_steps = _arguments.count("num_steps", num_steps)
     ax = _axes(ax)
+    before = [line.get_label() for line in ax.lines]
     (label,) = _draw_schedules(ax, [schedule], num_steps)
-    _draw_title(ax, label)
+    if before:
+        if label in before:
+            ax.lines[-1].set_label(repr(schedule))
+        if ax.get_title() in before:
+            ax.set_title("")
+        _draw_legend(ax, ax.get_legend_handles_labels()[0])
+    else:
+        _draw_title(ax, label)
     return ax
 
 
@@ -410,6 +420,7 @@ def _reasons(suggestion: Suggestion) -> str:
 
 def _draw_schedules(ax: Axes, schedules: Sequence[Schedule], num_steps: int) -> list[str]:
     """Curves, and the bounds that all of them have. Returns their labels."""
+    before = len(ax.lines)
     bounds: dict[str, float] = {}
     for name in _BOUNDS:
         first, *others = (getattr(schedule, name, None) for schedule in schedules)
@@ -429,14 +440,18 @@ def _draw_schedules(ax: Axes, schedules: Sequence[Schedule], num_steps: int) -> 
         )
     labels = _labels(schedules, bounds)
     steps = _sample(num_steps)
-    looks = zip(
+    dashes_and_colors = zip(
         itertools.cycle(itertools.product(_MARKERS, _DASHES)),
         itertools.cycle(_COLORS),
+        strict=False,
+    )
+    looks = zip(
+        itertools.islice(dashes_and_colors, before, None),  # other than what is drawn already
         np.linspace(min(3.4, 0.85 + 0.85 * len(schedules)), 1.2, len(schedules)) * _scale(ax),
         strict=False,
     )
     for schedule, label, look in zip(schedules, labels, looks, strict=True):
-        (marker, dashes), color, width = look
+        ((marker, dashes), color), width = look
         _draw_line(
             ax,
             steps,

@@ -48,6 +48,19 @@ def test_draws_on_the_given_axes_and_makes_no_figure(figures):
     assert right.get_title() == right.lines[0].get_label() == "mine"
 
 
+def test_one_drawn_upon_another_is_told_apart(figures):
+    ax = clr.Triangular(1e-3, 6e-3, 5).plot(20)
+    clr.Triangular(1e-3, 6e-3, 4).plot(20, ax=ax)
+    clr.Triangular2(1e-3, 6e-3, 4, name="halving").plot(20, ax=ax)
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 3
+    assert ax.get_title() == ""
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "Triangular",
+        "Triangular(base_lr=0.001, max_lr=0.006, step_size=4)",
+        "halving",
+    ]
+
+
 def test_bad_axes():
     with pytest.raises(TypeError, match=r"`ax` must be Matplotlib axes.*Received: ax=3"):
         clr.Triangular(1e-3, 6e-3, 5).plot(20, ax=3)
