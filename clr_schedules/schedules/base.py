@@ -149,7 +149,8 @@ class Schedule(_keras.LearningRateSchedule):
     def _comparable(self) -> dict[str, Any]:
         try:
             return self.get_config()
-        except ValueError:  # with a function that cannot be saved; it is equal to itself
+        # With a function or a schedule that cannot be saved; it is equal to itself.
+        except (NotImplementedError, ValueError):
             return self._fields()
 
 
@@ -169,5 +170,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, _keras.LearningRateSchedule) and not isinstance(value, Schedule):
-        return _call(type(value).__name__, value.get_config())
+        try:
+            return _call(type(value).__name__, value.get_config())
+        except NotImplementedError:  # it can be trained with all the same
+            return repr(value)
     return getattr(value, "__name__", None) or repr(value)

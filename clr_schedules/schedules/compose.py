@@ -207,9 +207,13 @@ def _part(name: str, part: Any) -> _Part:
 
 
 def _list(name: str, rule: str, value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
-        raise TypeError(_arguments.received(name, rule, value))
-    return list(value)
+    error = TypeError(_arguments.received(name, rule, value))
+    if isinstance(value, (str, bytes, dict, set, frozenset)):
+        raise error
+    try:
+        return list(value)
+    except TypeError:  # an array of no dimension is iterable by its class alone
+        raise error from None
 
 
 def _since(step: Any, boundary: int) -> Any:

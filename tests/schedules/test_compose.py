@@ -208,6 +208,23 @@ def test_schedules_that_are_equal_or_cannot_be_hashed_are_told_apart():
         assert clr.Warmup(Constant(rate), 2).values([0, 1, 2]).tolist() == [0, rate / 2, rate]
 
 
+@pytest.mark.skipif(LEGACY, reason="tf_keras demands that a schedule can be saved")
+def test_a_schedule_that_cannot_be_saved_can_be_trained_with():
+    class Noam(others.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5 * keras.ops.cast(step + 1, "float32") ** -0.5
+
+    schedule = clr.Warmup(Noam(), 2)
+    assert schedule.values([0, 1, 2, 5]).tolist() == [0, 0.25, 0.5, 0.25]
+    assert schedule == schedule
+    assert schedule != clr.Warmup(Noam(), 2)
+    assert hash(schedule) == hash(schedule)
+    assert "Noam" in repr(schedule)
+    assert "Noam" in repr(clr.Sequence([0.1, schedule], [3]))
+    with pytest.raises(NotImplementedError, match="get_config"):
+        schedule.get_config()
+
+
 def test_schedules_within_are_printed_as_calls():
     schedule = clr.Warmup(clr.Sequence([0.5, others.ExponentialDecay(0.1, 7, 0.5)], [3]), 4)
     decay = "initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5, staircase=False"
@@ -265,6 +282,9 @@ def test_what_is_saved_is_loaded(part, tmp_path):
         ),
         (lambda: clr.Sequence(0.1, []), TypeError, "`schedules` must be a list"),
         (lambda: clr.Sequence([0.1, 0.2], 3), TypeError, "`boundaries` must be a list"),
+        (lambda: clr.Sequence(np.array(0.1), []), TypeError, "`schedules` must be a list"),
+        (lambda: clr.Sequence([0.1, 0.2], np.array(3)), TypeError, "`boundaries` must be a list"),
+        (lambda: clr.Sequence({0.1, 0.2}, [3]), TypeError, "`schedules` must be a list"),
         (lambda: clr.Sequence([0.1, "a"], [3]), TypeError, r"`schedules\[1\]` must be a schedule"),
         (lambda: clr.Sequence([0.1, np.nan], [3]), ValueError, r"`schedules\[1\]` must be"),
         (lambda: clr.Sequence([0.1, 0.2], [2.5]), ValueError, r"`boundaries\[0\]` must be a whole"),
