@@ -34,6 +34,8 @@ rest of the package may rely on:
 ``SETTABLE_HYPERPARAMETERS, FLOAT_HYPERPARAMETERS, FIXED_HYPERPARAMETERS``
     whether optimizers read their hyperparameters from attributes in every step, whether these must
     be Python floats then, and which must be anyway.
+``ANY_SCHEDULE, any_optimizer()``
+    that can be saved, to stand for a while for others that need not be.
 ``symbolic(shape, dtype), is_built(thing), lend_containers(optimizer)``
     for building models and optimizers, and for having optimizers not built again.
 ``ENGINE``
@@ -100,6 +102,8 @@ if LEGACY:
 Variable: Any = _tf.Variable if LEGACY else keras.src.backend.Variable
 Callback: Any = keras.callbacks.Callback
 Progbar: Any = keras.utils.Progbar
+# One that can be saved, where it does not matter which.
+ANY_SCHEDULE: Any = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)
 
 serialize: Callable[[Any], Any] = keras.saving.serialize_keras_object
 deserialize: Callable[[Any], Any] = keras.saving.deserialize_keras_object
@@ -285,6 +289,11 @@ def inner_optimizer(optimizer: Any) -> Any:
     while (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
         optimizer = inner
     return optimizer
+
+
+def any_optimizer() -> Any:
+    """One that can be saved, where it does not matter which."""
+    return keras.optimizers.SGD(name="any")  # it does not count as one when Keras gives names
 
 
 def is_built(thing: Any) -> bool:

@@ -87,7 +87,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
             logs["learning_rate"] = self._rates[-1]
         for name in hyperparameters.scheduled(self._optimizer):
             if self._hyperparameters.get(name):
-                logs[name] = self._hyperparameters[name][-1]
+                logs.setdefault(name, self._hyperparameters[name][-1])  # unless a metric has it
         self.epochs.append({"epoch": epoch, "iteration": self._next, **logs})
         self._ends.append(len(self._rates))
 

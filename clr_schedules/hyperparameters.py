@@ -39,8 +39,8 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     attributes had been set by hand before. A schedule may pass through 0: momentum that is 0 for a
     while is momentum all the same.
 
-    An attribute that follows a schedule reads as the constant that the optimizer was made with. It
-    saves and loads with the model; ``import clr_schedules`` before loading.
+    An attribute that follows a schedule reads as the constant that the optimizer was made with, and
+    cannot be set. It saves and loads with the model; ``import clr_schedules`` before loading.
 
     What Adam corrects its bias with is the present ``beta`` to the power of the number of steps, as
     if it had always been that: it is what Keras does, and PyTorch with a `beta` that is set.
@@ -103,7 +103,10 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     made = _make(inner, schedules)
     if inner is optimizer:
         return made
-    config = optimizer.get_config() | {"inner_optimizer": made}
+    # Its config has that of the inner one, where there may be what cannot be saved.
+    stand_in = {"inner_optimizer": _keras.any_optimizer()}
+    with _set(optimizer, stand_in, {"inner_optimizer": inner}):
+        config = optimizer.get_config() | {"inner_optimizer": made}
     return type(optimizer)(**config)
 
 
@@ -120,7 +123,7 @@ def _names(optimizer: Any) -> list[str]:
         name
         for name, value in config.items()
         if name == "weight_decay"
-        or (name not in _STRUCTURAL and hasattr(optimizer, name) and _is_number(value))
+        or (name not in _STRUCTURAL and name in vars(optimizer) and _is_number(value))
     ]
 
 
@@ -129,10 +132,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _make(optimizer: Any, schedules: dict[str, Any]) -> Any:
-    config = _plain_config(optimizer)
-    if callable(optimizer._learning_rate):  # the very schedule, which need not be saved for that
-        config["learning_rate"] = optimizer._learning_rate
-    made = super(_Scheduled, _class(_own_class(optimizer))).from_config(config)
+    made = super(_Scheduled, _class(_own_class(optimizer))).from_config(_plain_config(optimizer))
     for name, value in vars(optimizer).items():
         if name.startswith("_exclude_from_weight_decay"):  # in no config
             vars(made)[name] = value
@@ -152,15 +152,30 @@ class _Scheduled:
     def build(self, variables: Any) -> None:
         """Builds the optimizer for hyperparameters that are not 0."""
         before = {name: vars(self)[name] for name in scheduled(self)}  # within a step, a tensor
-        with _set(self, dict.fromkeys(before, _Float(0.0)), before):
+        constants = {name: _Float(vars(self)[_CONSTANTS][name] or 0.0) for name in before}
+        with _set(self, constants, before):
             super().build(variables)  # type: ignore[misc]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Takes a step with the values of its iteration."""
         step = self._iterations  # type: ignore[attr-defined]
         values = {name: _value(schedule, step) for name, schedule in scheduled(self).items()}
-        with _set(self, values, vars(self)[_CONSTANTS]):
+        with _set(self, values, vars(self).get(_CONSTANTS, {})):
             super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in scheduled(self):
+            raise TypeError(
+                f"The `{name}` of this optimizer follows a schedule, and cannot be set. "
+                f"Received: {name}={value!r}"
+            )
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> Any:
+        # As Keras pickles all optimizers, but for the class, which has no place in a module.
+        reduced: Any = super().__reduce__()
+        load, arguments = reduced
+        return getattr(_keras.Optimizer, load.__name__), arguments
 
     def get_config(self) -> dict[str, Any]:
         """The optimizer, and its schedules, as Keras saves them."""
@@ -171,6 +186,11 @@ class _Scheduled:
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Makes the optimizer of a config."""
+        if config.keys() != {"optimizer", "schedules"}:
+            raise ValueError(
+                "The config of an optimizer with schedules must have the keys 'optimizer' and "
+                f"'schedules', and no others. Received: config={config}"
+            )
         schedules = {name: _keras.deserialize(s) for name, s in config["schedules"].items()}
         return _make(_keras.deserialize(config["optimizer"]), schedules)
 
@@ -182,10 +202,16 @@ def _own_class(optimizer: Any) -> Any:
 
 
 def _plain_config(optimizer: Any) -> dict[str, Any]:
-    """The config of the optimizer's own class."""
-    if isinstance(optimizer, _Scheduled):
-        return dict(super(_Scheduled, optimizer).get_config())  # type: ignore[misc]
-    return dict(optimizer.get_config())
+    """The config of the optimizer's own class, with the very schedule of its learning rate.
+
+    That need not be one that can be saved, or loaded without being told of.
+    """
+    rate = optimizer._learning_rate
+    replaced = {"_learning_rate": _keras.ANY_SCHEDULE} if callable(rate) else {}
+    of: Any = super(_Scheduled, optimizer) if isinstance(optimizer, _Scheduled) else optimizer
+    with _set(optimizer, replaced, {"_learning_rate": rate}):
+        config = dict(of.get_config())
+    return config | {"learning_rate": rate} if replaced else config
 
 
 @functools.cache
@@ -215,8 +241,10 @@ def _value(schedule: Any, step: Any) -> Any:
     """The value of a schedule at a step, to be calculated with as with a float that is not 0."""
     if _keras.FLOAT_HYPERPARAMETERS:
         if isinstance(schedule, Schedule):
-            return _Float(schedule.values(int(step)))
-        return _Float(schedule(step))
+            value = float(schedule.values(int(step)))
+        else:
+            value = float(schedule(step))
+        return value if value > 0 else _Float(value)
     with _keras.wide_types():
         return _Tensor(wide_rate(schedule, numerics.integer(step)))
 
@@ -312,11 +340,21 @@ class _Tensor:
         return True
 
     def __gt__(self, other: Any) -> bool:
-        if other == 0:
-            return True
+        return True if other == 0 else self._refuse(">", other)
+
+    def __ge__(self, other: Any) -> bool:
+        return self._refuse(">=", other)
+
+    def __lt__(self, other: Any) -> bool:
+        return self._refuse("<", other)
+
+    def __le__(self, other: Any) -> bool:
+        return self._refuse("<=", other)
+
+    def _refuse(self, comparison: str, other: Any) -> bool:
         raise TypeError(
             "A hyperparameter that follows a schedule is a tensor in the compiled step, and has no "
-            f"truth value of its own. Received: hyperparameter > {other!r}"
+            f"truth value of its own. Received: hyperparameter {comparison} {other!r}"
         )
 
     __hash__ = object.__hash__

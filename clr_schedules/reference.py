@@ -46,7 +46,7 @@ def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers
 
     Args:
         iteration: an integer or an array of integers (or of floats that are whole), each in
-            [0, 2^63).
+            [0, 2^62), as far as the formulas are computed.
         name: what an error calls them.
 
     Returns:
@@ -66,9 +66,9 @@ def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers
         raise TypeError(_not_iterations(name, iteration))
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
-        in_range = (array >= 0) & (array < 2.0**63) & (array == np.floor(array))
+        in_range = (array >= 0) & (array < 2.0**62) & (array == np.floor(array))
     else:
-        in_range = (array >= 0) & (array <= 2**63 - 1)
+        in_range = (array >= 0) & (array < 2**62)
     if not np.all(in_range):
         raise ValueError(_not_iterations(name, iteration))
     return array.astype(np.int64)
@@ -76,7 +76,7 @@ def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers
 
 def _not_iterations(name: str, received: Any) -> str:
     return (
-        f"Argument `{name}` must be an integer from 0 to 2**63 - 1, or an array of such. "
+        f"Argument `{name}` must be an integer from 0 to 2**62 - 1, or an array of such. "
         f"Received: {name}={received!r}"
     )
 

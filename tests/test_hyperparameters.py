@@ -2,6 +2,8 @@
 
 import functools
 import json
+import operator
+import pickle
 
 import keras_under_test
 import numpy as np
@@ -31,6 +33,40 @@ if LEGACY:
 @keras.saving.register_keras_serializable(package="tests")
 class Mine(optimizers.SGD):
     """An optimizer that is not of Keras."""
+
+
+class Unregistered(optimizers.schedules.LearningRateSchedule):
+    """A rate that is loaded by who tells of it."""
+
+    def __call__(self, step):
+        return 0.05
+
+    def get_config(self):
+        return {}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Started(optimizers.SGD):
+    """An optimizer that reads one hyperparameter when it is built, and has another hidden."""
+
+    def __init__(self, learning_rate, start=0.5, damp=0.1, **arguments):
+        super().__init__(learning_rate, **arguments)
+        self.start, self._damp = start, damp
+
+    @property
+    def damp(self):
+        return self._damp
+
+    def build(self, variables):
+        super().build(variables)
+        initializer = keras.initializers.Constant(self.start)
+        self.started = [
+            self.add_variable_from_reference(v, "started", initializer=initializer)
+            for v in variables
+        ]
+
+    def get_config(self):
+        return super().get_config() | {"start": self.start, "damp": self.damp}
 
 
 # The optimizer, its arguments, and what is scheduled.
@@ -235,6 +271,88 @@ def test_a_config_makes_the_same_optimizer():
     assert type(scheduled).from_config(scheduled.get_config()).nesterov is True
 
 
+@pytest.mark.parametrize("name", ["SGD", "LossScaleOptimizer"])
+def test_rates_that_cannot_be_saved_can_be_trained_with(name):
+    rate = clr.Cyclical(0.01, 0.1, 4, scale_fn=lambda cycle: 1.0)
+    constant = clr.Cyclical(0.9, 0.9, 4, scale_fn=lambda cycle: 1.0)
+    optimizer = clr.schedule_hyperparameters(make(name, {}, rate), momentum=constant)
+    optimizer = clr.schedule_hyperparameters(optimizer, weight_decay=FROM_0)
+    model = compiled(optimizer)
+    fit(model)
+    with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
+        optimizer.get_config()
+
+
+def test_a_rate_that_must_be_told_of_to_be_loaded_is_saved(tmp_path):
+    model = compiled(
+        clr.schedule_hyperparameters(make("SGD", {}, Unregistered()), momentum=MOMENTUM)
+    )
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    custom = {"Unregistered": Unregistered}
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    for each in (model, loaded):
+        fit(each)
+    assert np.array_equal(weights(loaded), weights(model))
+
+
+def test_a_config_of_something_else_is_refused():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+    for config in (scheduled.get_config() | {"learning_rate": 0.5}, optimizers.SGD().get_config()):
+        with pytest.raises(
+            ValueError, match=r"must have the keys 'optimizer' and 'schedules', and"
+        ):
+            type(scheduled).from_config(config)
+
+
+def test_it_pickles_as_others_do():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+    again = pickle.loads(pickle.dumps(scheduled))
+    assert type(again) is type(scheduled)
+    assert again.get_config() == scheduled.get_config()
+
+
+def test_what_follows_a_schedule_is_not_set():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {"momentum": 0.3}), momentum=MOMENTUM)
+    with pytest.raises(
+        TypeError, match=r"`momentum` .*follows a schedule.*Received: momentum=0\.7"
+    ):
+        scheduled.momentum = 0.7
+    assert scheduled.momentum == 0.3
+    scheduled.nesterov = True
+
+
+def test_the_class_alone_has_no_schedules():
+    kind = type(clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM))
+    plain, made = compiled(optimizers.SGD(0.1, momentum=0.5)), compiled(kind(0.1, momentum=0.5))
+    for model in (plain, made):
+        fit(model)
+    assert np.array_equal(weights(made), weights(plain))
+
+
+def test_an_optimizer_is_built_with_its_constants():
+    scheduled = clr.schedule_hyperparameters(Started(0.1, start=0.5), start=MOMENTUM)
+    fit(compiled(scheduled))
+    assert {float(value) for v in scheduled.started for value in np.ravel(v)} == {0.5}
+
+
+def test_what_is_no_attribute_cannot_be_scheduled():
+    with pytest.raises(
+        ValueError, match=r"`damp` must be a hyperparameter.*weight_decay, momentum, s"
+    ):
+        clr.schedule_hyperparameters(Started(0.1), damp=MOMENTUM)
+
+
+def test_a_metric_keeps_its_name():
+    scheduled = clr.schedule_hyperparameters(make("RMSprop", {}), rho=MOMENTUM)
+    metric = keras.metrics.SparseCategoricalAccuracy(name="rho")
+    model, logger = compiled(scheduled, metrics=[metric]), clr.LearningRateLogger()
+    fit(model, callbacks=[logger])
+    assert model.history.history["rho"] == [float(metric.result())]
+    assert logger.history["rho"][0] == np.float32(0.95)
+
+
 def test_the_range_test_leaves_it_as_it_was():
     model = compiled(clr.schedule_hyperparameters(make("SGD", {}, 0.1), momentum=MOMENTUM))
     result = clr.lr_range_test(model, X, Y, batch_size=BATCH, num_steps=20, verbose=0)
@@ -330,5 +448,6 @@ def test_a_question_that_has_no_answer_in_a_compiled_step_is_refused():
     value = _Tensor(keras.ops.convert_to_tensor(0.5))
     assert value != 0
     assert value > 0
-    with pytest.raises(TypeError, match=r"no truth value of its own.*> 0\.9"):
-        bool(value > 0.9)
+    for compare in (operator.gt, operator.ge, operator.lt, operator.le):
+        with pytest.raises(TypeError, match=r"no truth value of its own.*hyperparameter .* 0\.9"):
+            compare(value, 0.9)

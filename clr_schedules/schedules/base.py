@@ -67,7 +67,7 @@ class Schedule(_keras.LearningRateSchedule):
         """The learning rates of these steps, computed on the host in NumPy.
 
         Args:
-            steps: an integer from 0, or an array of such, of any shape.
+            steps: an integer from 0, below 2^62, or an array of such, of any shape.
 
         Returns:
             A float64 array of the same shape, right to the last few units of float64. What a call
@@ -75,7 +75,7 @@ class Schedule(_keras.LearningRateSchedule):
 
         Raises:
             TypeError: if a step is no number.
-            ValueError: if a step is negative or not whole.
+            ValueError: if a step is negative, not whole, or 2^62 or above.
         """
         return self._reference(reference.as_iterations(steps, "steps"))
 
@@ -150,7 +150,7 @@ class Schedule(_keras.LearningRateSchedule):
         try:
             return self.get_config()
         # With a function or a schedule that cannot be saved; it is equal to itself.
-        except (NotImplementedError, ValueError):
+        except (NotImplementedError, TypeError, ValueError):
             return self._fields()
 
 

@@ -238,13 +238,22 @@ def _values(part: _Part, iteration: reference.Integers) -> reference.Floats:
 
 
 class _This:
-    """A part by its identity: it may be equal to others that differ, or have no hash."""
+    """A part by its identity: it may be equal to others that differ, or have no hash.
+
+    It is another one when its attributes have been set to others.
+    """
 
     def __init__(self, part: Any) -> None:
         self.part = part
+        self.state = dict(vars(part))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _This) and self.part is other.part
+        return (
+            isinstance(other, _This)
+            and self.part is other.part
+            and self.state.keys() == other.state.keys()
+            and all(value is other.state[name] for name, value in self.state.items())
+        )
 
     def __hash__(self) -> int:
         return id(self.part)

@@ -104,6 +104,7 @@ class OneCycle(Schedule):
         if final > max_lr * (1 + 2.0**-24):
             rule = f"at least 1 / div_factor (here {1 / div_factor:g}): no rate is above `max_lr`"
             raise ValueError(_arguments.received("final_div_factor", rule, final_div_factor))
+        final = min(final, max_lr)  # which a rounding may have put it above
         _arguments.rate("max_lr / div_factor / final_div_factor", final, zero=False)
         return shared | {
             "max_lr": max_lr,

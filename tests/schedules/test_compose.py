@@ -225,6 +225,14 @@ def test_a_schedule_that_cannot_be_saved_can_be_trained_with():
         schedule.get_config()
 
 
+def test_values_follow_a_schedule_of_keras_that_is_changed():
+    decay = others.PolynomialDecay(0.5, 8, end_learning_rate=0.0)
+    schedule = clr.Warmup(decay, 2)
+    assert schedule.values([2, 6]).tolist() == [0.5, 0.25]
+    decay.decay_steps = 16
+    assert schedule.values([2, 10]).tolist() == [0.5, 0.25]
+
+
 def test_schedules_within_are_printed_as_calls():
     schedule = clr.Warmup(clr.Sequence([0.5, others.ExponentialDecay(0.1, 7, 0.5)], [3]), 4)
     decay = "initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5, staircase=False"

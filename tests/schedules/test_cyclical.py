@@ -201,7 +201,7 @@ def test_a_step_is_a_number_however_it_is_typed(schedule, step):
     assert np.asarray(schedule([step, step])).shape == (2,)
 
 
-@pytest.mark.parametrize("step", [-1, 2.5, float("nan"), True, "3", None, 1j, [0, -1], 2**63])
+@pytest.mark.parametrize("step", [-1, 2.5, float("nan"), True, "3", None, 1j, [0, -1], 2**62])
 def test_a_bad_step_outside_of_a_tensor_is_refused(step):
     schedule = clr.Triangular(1e-3, 6e-3, 2000)
     with pytest.raises((TypeError, ValueError), match=r"`step` must be .*Received: step="):

@@ -400,6 +400,13 @@ def test_the_limits_of_the_factors_are_valid():
     assert clr.OneCycle(2.0**-126 * 25e4, 10).values(9) == 2.0**-126
 
 
+def test_a_final_rate_that_a_rounding_puts_above_float32_is_the_largest():
+    largest = float(np.finfo(np.float32).max)
+    assert largest / 376.0 / (1 / 376.0) > largest
+    schedule = clr.OneCycle(largest, 10, div_factor=376.0, final_div_factor=1 / 376.0)
+    assert schedule.values(9) == largest
+
+
 def test_the_plot_is_of_the_values(figures):
     schedule = clr.OneCycle(0.1, 1000)
     ax = schedule.plot(1200)
