@@ -89,7 +89,7 @@ def test_one_cycle(arguments, data):
     total_steps = arguments["total_steps"]
     peak = int(arguments["pct_start"] * total_steps)
     corners = st.builds(
-        lambda corner, off: max(0, corner + off),
+        lambda corner, off: min(max(0, corner + off), 2**62 - 1),
         st.sampled_from([0, peak, 2 * peak, total_steps]),
         st.integers(-3, 3) | st.integers(-total_steps, total_steps),
     )
