@@ -123,6 +123,8 @@ class Schedule(_keras.LearningRateSchedule):
 
     def __eq__(self, other: object) -> bool:
         """Schedules of one class are equal when their configs are."""
+        if self is other:  # as TensorFlow asks in every call of a function
+            return True
         if not isinstance(other, Schedule) or type(self) is not type(other):
             return NotImplemented
         return self._comparable() == other._comparable()

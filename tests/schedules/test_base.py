@@ -186,6 +186,17 @@ def test_a_subclass_with_arguments_of_its_own():
         OfPeak.from_config({"base_lr": 1.0})
 
 
+def test_a_schedule_is_itself_without_a_look_at_its_config():
+    """TensorFlow asks in every call of a function; with a sequence of 100 parts that was 4 ms."""
+
+    class Silent(clr.Triangular):
+        def get_config(self):
+            raise AssertionError
+
+    schedule = Silent(0.1, 0.2, 3)
+    assert schedule == schedule
+
+
 @cyclical_policies
 def test_equal_bounds_are_a_constant_rate(policy):
     schedule = good(policy, base_lr=0.5, max_lr=0.5)
