@@ -6,7 +6,10 @@
 #   make lint    ruff and mypy
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make images  draw the pictures of the README and the docs again
-#   make bench   measure accuracy, step time, import time and the range test again
+#   make bench   every measurement that README and docs cite, in some twenty minutes;
+#                make bench WITH=torch measures PyTorch's scheduler too
+#   make bench-quick        the same in two to three minutes, from few runs; prints, writes nothing
+#   make bench-gpu-kernels  count the kernels of a step on a GPU, without one
 
 PYTHON ?= python3
 # TensorFlow greets at length otherwise.
@@ -17,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo test slow lint wheel images bench clean
+.PHONY: demo test slow lint wheel images bench bench-quick bench-gpu-kernels clean
 
 # One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
 $(VENVS)/%/stamp: $(METADATA)
@@ -32,6 +35,9 @@ DEMO := $(VENVS)/cpu+examples
 TEST := $(VENVS)/cpu+test
 LINT := $(VENVS)/lint+plot
 WHEEL := $(VENVS)/wheel
+BENCH := $(VENVS)/cpu+bench
+GPU_KERNELS := $(VENVS)/gpu-kernels
+WITH :=
 
 demo: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/digits.py
@@ -66,8 +72,20 @@ wheel: $(METADATA)
 		"import clr_schedules as clr; assert 'site-packages' in clr.__file__, clr.__file__"
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" tests README.md
 
-bench: $(DEMO)/stamp
-	$(DEMO)/bin/python -m benchmarks
+bench bench-quick: $(BENCH)/stamp
+	$(if $(WITH),$(BENCH)/bin/python -m pip install --quiet $(WITH))
+	$(BENCH)/bin/python -m benchmarks $(if $(filter bench-quick,$@),--quick)
+
+# XLA compiles for an NVIDIA GPU with this plugin and ptxas; neither GPU nor driver are needed, nor
+# most of what the plugin would have to run there.
+bench-gpu-kernels: $(METADATA)
+	$(PYTHON) -m venv --clear $(GPU_KERNELS)
+	$(GPU_KERNELS)/bin/python -m pip install --quiet --upgrade pip
+	$(GPU_KERNELS)/bin/python -m pip install --quiet \
+		jax==0.10.2 jaxlib==0.10.2 jax-cuda12-pjrt==0.10.2 keras numpy
+	$(GPU_KERNELS)/bin/python -m pip install --quiet --no-deps \
+		jax-cuda12-plugin==0.10.2 nvidia-cuda-nvcc-cu12 --editable .
+	KERAS_BACKEND=jax $(GPU_KERNELS)/bin/python -m benchmarks.gpu_kernels
 
 clean:
 	rm -rf $(VENVS) build dist *.egg-info

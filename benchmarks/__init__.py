@@ -1,10 +1,24 @@
-"""Measurements of accuracy, step time, import time and range test, beside what else there is.
+"""Measurements of every claim about speed, size and accuracy, beside what else there is.
 
-``python -m benchmarks`` runs them all, in about twelve minutes, and writes ``results/latest.json``
-and ``results/latest.md`` beside this file; ``--only`` measures some again and keeps the others.
-``python -m benchmarks.accuracy``, ``.step_time``, ``.import_time`` and ``.range_test`` each run one
-and print it.
+``make bench`` runs them all, in some twenty minutes on two cores, and writes
+``results/latest.json``, the report ``results/latest.md`` from it, and pictures into
+``docs/images``; ``python -m benchmarks --only`` measures some again and keeps the others.
+``make bench-quick`` takes two to three minutes and writes nothing. Two measurements need a machine
+or an environment of their own, and have files of their own: ``gpu`` and ``gpu_kernels``.
 
-A benchmark is a module with ``measure()``, which returns plain numbers for the JSON file, and
-``markdown(result)``, which tells them to a reader.
+A benchmark is a module with ``measure(quick=False)``, which returns plain numbers for the JSON
+file, and ``markdown(result)``, which tells them to a reader.
+
+Harnesses such as asv, pyperf and pytest-benchmark time one program after another and compare what
+they find; on a shared machine that differs by more than what is looked for here. So ``timing``
+takes ratios of runs in turn, in one process. All else is left to NumPy and Matplotlib.
 """
+
+import os
+
+# An operation takes one thread: those of several would wait for each other, and for who else is on
+# the machine, and that would be most of what is seen. To be set before TensorFlow and JAX start.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,20 +1,47 @@
-"""Runs every benchmark, or some, writes the results and prints them."""
+"""Runs every benchmark, or some, writes the results and prints the report."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import gc
+import sys
+import time
 from typing import Any
 
-from benchmarks import accuracy, import_time, logger, range_test, report, step_time
+from benchmarks import (
+    accuracy,
+    claims,
+    gpu,
+    gpu_kernels,
+    import_time,
+    logger,
+    memory,
+    other_frameworks,
+    pictures,
+    range_test,
+    report,
+    scaling,
+    step_time,
+    structure,
+    suggestions,
+)
 
-SECTIONS = {
-    "accuracy": accuracy,
+SECTIONS: dict[str, Any] = {
     "step_time": step_time,
-    "import_time": import_time,
+    "structure": structure,
+    "accuracy": accuracy,
     "range_test": range_test,
+    "suggestions": suggestions,
     "logger": logger,
+    "import_time": import_time,
+    "memory": memory,
+    "scaling": scaling,
+    "other_frameworks": other_frameworks,
 }
+# Measured when asked for, since it takes long; its results stay.
+BY_REQUEST = ("suggestions",)
+# Measured where there is what they need, and kept in files of their own.
+APART: dict[str, Any] = {"gpu_kernels": gpu_kernels, "gpu": gpu}
 
 
 def main() -> None:
@@ -22,44 +49,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
-        nargs="+",
+        nargs="*",
         choices=SECTIONS,
         metavar="SECTION",
-        help=f"measure these alone, and keep the other results ({', '.join(SECTIONS)})",
+        help=f"measure these alone, and keep the other results ({', '.join(SECTIONS)}); "
+        "none: make the report and the pictures again",
     )
     parser.add_argument(
-        "--blocks",
-        type=int,
-        default=step_time.BLOCKS,
-        help="ratios to take of each step time (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=range_test.ROUNDS,
-        help="ratios to take of each time of a range test (default: %(default)s)",
+        "--quick",
+        action="store_true",
+        help="in two to three minutes, from few runs; prints, writes nothing",
     )
     args = parser.parse_args()
-    measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "accuracy": accuracy.measure,
-        "step_time": lambda: step_time.measure(args.blocks),
-        "import_time": import_time.measure,
-        "range_test": lambda: range_test.measure(args.rounds),
-        "logger": logger.measure,
-    }
-    if args.only:
-        apart = {"environment": report.environment()}
-        results = report.read() | {name: measures[name]() | apart for name in args.only}
-    else:
-        results = report.environment() | {name: measure() for name, measure in measures.items()}
-    sections = (
-        module.markdown(results[name]) + report.apart(results[name])
+    names = args.only
+    if names is None:
+        names = [name for name in SECTIONS if name not in BY_REQUEST]
+    results = {} if args.quick else report.read() or {}
+    for name in names:
+        gc.collect()
+        gc.freeze()  # what the section before has left is not to be gone through between runs
+        start = time.perf_counter()
+        results[name] = SECTIONS[name].measure(quick=args.quick)
+        results[name] |= {
+            "environment": report.environment(),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        results = {section: results[section] for section in SECTIONS if section in results}
+        print(f"{name}: {results[name]['seconds']:.0f} s", file=sys.stderr, flush=True)
+        if not args.quick:
+            report.write(results)
+    text = document(results)
+    if not args.quick:
+        report.write_text(text)
+        pictures.draw(results)
+    print(text, end="")
+
+
+def document(results: dict[str, Any]) -> str:
+    """The report of these results, and of those that are kept apart."""
+    apart = {name: report.read(name) for name in APART}
+    sections = [claims.markdown(results, apart)]
+    sections += [
+        f"{module.markdown(results[name]).rstrip()}\n\n{report.measured(results[name])}\n"
         for name, module in SECTIONS.items()
         if name in results
-    )
-    text = "\n".join([report.heading(results), *sections])
-    report.write(results, text)
-    print(text, end="")
+    ]
+    sections += [f"{module.markdown(apart[name]).rstrip()}\n" for name, module in APART.items()]
+    return "\n".join([report.HEADING, *sections])
 
 
 if __name__ == "__main__":

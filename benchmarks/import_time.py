@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import report
 
 PACKAGE, CONTROL = "clr_schedules", "an_empty_module"
-RUNS = 10
+RUNS, QUICK_RUNS = 7, 1
 TARGET_MS = 15.0
 
 _TIME = """
@@ -43,19 +43,24 @@ print(json.dumps([sorted(wanted - own), sorted(new - own)]))
 """
 
 
-def measure() -> dict[str, Any]:
-    """The times of fresh processes, the package's and an empty module's in turn."""
+def measure(*, quick: bool = False) -> dict[str, Any]:
+    """The times of fresh processes, the package's and an empty module's in turn.
+
+    Args:
+        quick: whether to start few.
+    """
+    runs = QUICK_RUNS if quick else RUNS
     times: dict[str, list[float]] = {CONTROL: [], PACKAGE: []}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{CONTROL}.py").touch()
         # This also fills the caches of bytecode and files.
         imported, loaded = json.loads(_run(_IMPORTS.format(module=PACKAGE), folder))
         _run(_TIME.format(module=CONTROL), folder)
-        for _ in range(RUNS):
+        for _ in range(runs):
             for module, milliseconds in times.items():
                 milliseconds.append(float(_run(_TIME.format(module=module), folder)))
     return {
-        "n": RUNS,
+        "n": runs,
         "milliseconds": {
             module: {"median": statistics.median(ms), "min": min(ms), "max": max(ms), "all": ms}
             for module, ms in times.items()
@@ -68,9 +73,11 @@ def measure() -> dict[str, Any]:
 def _run(code: str, folder: str) -> str:
     """The last line that a fresh process prints, which finds modules in the folder too."""
     paths = [folder, os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # that of a module is written once
     output = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=env,
         check=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

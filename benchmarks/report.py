@@ -19,6 +19,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
 
 
+def now() -> str:
+    """The date and time."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
 def environment() -> dict[str, Any]:
     """The date, the machine and the versions that a result belongs to."""
     import keras
@@ -29,7 +34,7 @@ def environment() -> dict[str, Any]:
 
     modules = (tensorflow, keras, numpy, clr_schedules)
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         "machine": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),
@@ -40,48 +45,50 @@ def environment() -> dict[str, Any]:
     }
 
 
-def heading(results: dict[str, Any]) -> str:
-    """The title of the results, with when and on what they were measured."""
-    return f"""# Benchmarks
+HEADING = """# Benchmarks
 
-{_told(results)}
-Made by `python -m benchmarks`.
+Made by `make bench`. Times are ratios of runs in turn in one process, by the
+[reasons](../timing.py) given there; counts are exact.
 """
 
 
-def apart(section: dict[str, Any]) -> str:
-    """When and on what a section was measured, if not with the others."""
-    environment = section.get("environment")
-    return f"\nThis section was measured apart: {_told(environment)}\n" if environment else ""
-
-
-def _told(environment: dict[str, Any]) -> str:
-    """The environment in a sentence."""
+def measured(section: dict[str, Any]) -> str:
+    """When and on what a section was measured, and how long that took."""
+    environment = section["environment"]
     machine, versions = environment["machine"], environment["versions"]
     names = ", ".join(f"{name} {version}" for name, version in versions.items())
+    seconds = f" in {section['seconds']:.0f} s" if "seconds" in section else ""
     return (
-        f"{environment['date']}, {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['system']}; {names}."
+        f"Measured on {environment['date']}{seconds}: {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['system']}; {names}."
     )
 
 
-def read() -> dict[str, Any]:
-    """The results of ``latest.json``."""
-    results: dict[str, Any] = json.loads((RESULTS / "latest.json").read_text(encoding="utf-8"))
+def read(name: str = "latest") -> dict[str, Any] | None:
+    """The results of a file, if there is one."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return None
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return results
 
 
-def write(results: dict[str, Any], text: str) -> None:
-    """Writes ``latest.json`` and ``latest.md``: beside their places first, so never by halves."""
-    RESULTS.mkdir(exist_ok=True)
-    contents = {
-        "latest.json": json.dumps(results, indent=2, allow_nan=False) + "\n",
-        "latest.md": text,
-    }
-    for name, content in contents.items():
-        (RESULTS / f"{name}.new").write_text(content, encoding="utf-8")
-    for name in contents:
-        (RESULTS / f"{name}.new").replace(RESULTS / name)
+def write(results: dict[str, Any], name: str = "latest") -> None:
+    """Writes a file of results."""
+    _put(RESULTS / f"{name}.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(text: str) -> None:
+    """Writes the report."""
+    _put(RESULTS / "latest.md", text)
+
+
+def _put(path: Path, content: str) -> None:
+    """Writes a file beside its place first, so never by half."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
 
 
 def _cpu() -> str:

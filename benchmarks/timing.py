@@ -1,15 +1,21 @@
-"""What the benchmarks of ``fit`` share: the clock, the data, and what a few ratios are worth."""
+"""What the benchmarks of time share: the clock, the order of runs, and what ratios are worth.
+
+The machine may be shared, so a time alone says nothing. Every result is a ratio of runs that stand
+next to each other in one process: ``base, arm, arm, base, arm, arm, base, ...``. What drifts slowly
+cancels, what comes in bursts hits few of the ratios, and of these the median is taken. A second
+base is an arm like any other: how far the interval of its ratio reaches from 1 is the noise.
+"""
 
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 SEED = 0
 
@@ -26,10 +32,52 @@ def seconds(call: Callable[[], Any]) -> float:
         gc.enable()
 
 
-def endless(*shape: int) -> tf.data.Dataset:
-    """A batch of 32 samples of this shape and ten classes, in memory, for ever."""
+def interleaved(
+    base: Callable[[], float], arms: Mapping[str, Callable[[], float]], blocks: int
+) -> tuple[list[float], dict[str, list[float]]]:
+    """The seconds of the base, and the ratios to it of arms that run in turn with it.
+
+    Args:
+        base: runs what the arms are compared with, and returns its seconds.
+        arms: the same for each arm, by name.
+        blocks: the ratios to take of each: of two runs of the arm to the two of the base around
+            them, by their geometric means. The arms of each block run in another order.
+    """
+    names, ratios = list(arms), {name: list[float]() for name in arms}
+    gc.collect()
+    gc.freeze()  # what is there by now would take longer to go through than a run takes
+    taken = [base()]
+    for block in range(blocks):
+        for i in range(len(names)):
+            name = names[(i + block) % len(names)]
+            pair = [arms[name]() for _ in range(2)]
+            taken.append(base())
+            ratios[name].append(math.sqrt(math.prod(pair) / math.prod(taken[-2:])))
+    gc.unfreeze()
+    return taken, ratios
+
+
+def steps_for(seconds: Callable[[int], float], unit: int, target: float) -> int:
+    """How many steps, in whole units, take about so many seconds.
+
+    Args:
+        seconds: runs so many steps, and returns the seconds that they take.
+        unit: what the steps are a multiple of, so that no other program is compiled for a rest.
+        target: the seconds.
+    """
+    steps = unit
+    while (taken := min(seconds(steps) for _ in range(3))) < target / 2:
+        steps *= 2
+    return math.ceil(steps * target / taken / unit) * unit
+
+
+def endless(*shape: int, batch_size: int = 32) -> Any:
+    """A batch of samples of this shape and ten classes, in memory, for ever."""
+    import tensorflow as tf
+
     random = np.random.default_rng(SEED)
-    x, y = random.standard_normal((32, *shape), np.float32), random.integers(0, 10, 32)
+    x = random.standard_normal((batch_size, *shape), np.float32)
+    y = random.integers(0, 10, batch_size)
     options = tf.data.Options()
     # The tuner's thread sleeps ever longer, and the end of `fit` waits until it wakes.
     options.autotune.enabled = False
@@ -45,13 +93,33 @@ def summary(ratios: Sequence[float]) -> dict[str, Any]:
         "median": statistics.median(ratios),
         "low": float(low),
         "high": float(high),
-        "all": list(ratios),
+        "all": [round(ratio, 5) for ratio in ratios],
     }
 
 
-def noise(control: dict[str, Any]) -> float:
-    """How far the interval of a control, whose ratio should be 1, reaches from it."""
-    return float(max(abs(control["low"] - 1), abs(control["high"] - 1)))
+def pooled(arms: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The median over several arms, whose ratios of a block share the same base.
+
+    So it is blocks that are resampled, of all arms at once: their ratios are not independent.
+    """
+    ratios = np.array(arms)
+    blocks = ratios.shape[1]
+    random = np.random.default_rng(SEED)
+    chosen = random.integers(0, blocks, (2000, blocks))
+    medians = [np.median(ratios[:, which]) for which in chosen]
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
+
+
+def itself(taken: Sequence[float]) -> dict[str, Any]:
+    """The ratios of the base to itself: of two runs to those before and after them."""
+    t = np.array(taken)
+    return summary(np.sqrt(t[1:-2] * t[2:-1] / (t[:-3] * t[3:])).tolist())
+
+
+def noise(*controls: dict[str, Any]) -> float:
+    """How far the intervals of controls, whose ratios should be 1, reach from it."""
+    return float(max(abs(control[end] - 1) for control in controls for end in ("low", "high")))
 
 
 def cells(ratio: dict[str, Any], in_words: str) -> list[str]:

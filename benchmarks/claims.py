@@ -1,0 +1,181 @@
+"""What README and docs claim, beside what was measured: the first table of the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import gpu_kernels, import_time, logger, range_test, report, step_time, timing
+
+HOLDS, SHORT = "yes", "**no**"
+
+
+def markdown(results: dict[str, Any], apart: dict[str, Any]) -> str:
+    """A table of the claims that these results can speak of.
+
+    Args:
+        results: those of the sections, by name.
+        apart: those that are measured apart, by name; None where one is not.
+    """
+    rows: list[list[str]] = []
+    if "accuracy" in results:
+        rows.append(_accuracy(results["accuracy"]))
+    if "step_time" in results:
+        rows += _step_time(results["step_time"])
+    if "structure" in results:
+        rows.append(_structure(results["structure"]))
+    if apart.get("gpu_kernels"):
+        rows.append(_kernels(apart["gpu_kernels"]))
+    if "range_test" in results:
+        rows.append(_range_test(results["range_test"]))
+    if "logger" in results:
+        rows.append(_logger(results["logger"]))
+    if "import_time" in results:
+        median = results["import_time"]["milliseconds"][import_time.PACKAGE]["median"]
+        rows.append(
+            [
+                f"The import takes at most {import_time.TARGET_MS:.0f} ms",
+                f"{median:.1f} ms",
+                HOLDS if median <= import_time.TARGET_MS else SHORT,
+                "Import time",
+            ]
+        )
+    if "memory" in results:
+        kept = results["memory"]["kept"]
+        more = max(0.0, kept["Triangular2"]["python"] - kept["constant rate"]["python"])
+        rows.append(
+            [
+                "A training with a schedule keeps no memory",
+                f"{more:.2f} bytes a step more than with a constant rate",
+                HOLDS if more < 1 else SHORT,
+                "Memory",
+            ]
+        )
+    header = ["claim", "measured", "holds", "section"]
+    return f"""## Claims
+
+{report.table(header, rows)}
+"""
+
+
+def _accuracy(result: dict[str, Any]) -> list[str]:
+    peers = ("float32 formula", "Keras cosine")
+    worst = max(
+        error["ulp"]
+        for table in (result["rates"], result["more"])
+        for name, column in table.items()
+        if name not in peers
+        for error in column.values()
+    )
+    return [
+        "Every rate is within 0.502 ulp of the formula, up to step 2^62",
+        f"{worst:.4f} ulp",
+        HOLDS if worst <= 0.502 else SHORT,
+        "Accuracy",
+    ]
+
+
+def _step_time(result: dict[str, Any]) -> list[list[str]]:
+    rows = [
+        [
+            f"An update takes at most {step_time.TARGET} of that with a constant rate: "
+            f"{update['network']}",
+            *_ratio(update["ours"], step_time.noise(update)),
+            "Step time, the update alone",
+        ]
+        for update in result["update"]
+    ]
+    rows += [
+        [
+            f"So does `fit`: {setting['network']}, `jit_compile={setting['jit_compile']}`, "
+            f"{setting['steps_per_execution']} steps a call",
+            *_ratio(setting["ours"], step_time.noise(setting)),
+            "Step time, `model.fit`",
+        ]
+        for setting in result["fit"]
+    ]
+    for network in step_time.NETWORKS:
+        if network not in result["right"]:
+            continue
+        ratios = result["right"][network]["ratios"]
+        found = {name: ratios[name] for name in step_time.callbacks()}
+        least = min(found.values(), key=lambda ratio: ratio["median"])
+        rows.append(
+            [
+                f"A callback takes at least {step_time.CALLBACK_TARGET:.0f} times as long per step "
+                f"as a schedule with {step_time.RIGHT_STEPS} steps a call: {network}",
+                ", ".join(f"{name} {ratio['median']:.1f}" for name, ratio in found.items()),
+                HOLDS if least["low"] >= step_time.CALLBACK_TARGET else SHORT,
+                "Step time, a rate that is right in every step",
+            ]
+        )
+    return rows
+
+
+def _ratio(ratio: dict[str, Any], noise: float, target: float = step_time.TARGET) -> list[str]:
+    words = timing.verdict(ratio, noise, target)
+    return [
+        f"{ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})",
+        HOLDS if words.startswith("≤") else words,
+    ]
+
+
+def _structure(result: dict[str, Any]) -> list[str]:
+    counts = result["counts"]["Adam"]
+    constant = counts[step_time.CONSTANT]["fusion"]
+    added = [f"{name} {n:+d}" for name, of in counts.items() if (n := of["fusion"] - constant) > 0]
+    return [
+        "On the CPU an update by Adam has as many fusions as with a constant rate, also with "
+        "`beta_1` cycled",
+        f"more: {', '.join(added) or f'none of {len(counts) - 1}'}",
+        SHORT if added else HOLDS,
+        "The program of an update",
+    ]
+
+
+def _kernels(result: dict[str, Any]) -> list[str]:
+    counts = result["counts"]
+    beyond = [
+        f"{kind} with {name} {more:+d}"
+        for kind, of in counts.items()
+        for name, count in of.items()
+        if (more := count["kernels"] - of[gpu_kernels.CONSTANT]["kernels"])
+        > gpu_kernels.EXPECTED[kind] + name.count(" and OneCycle of ")
+    ]
+    inside = any(count["inside"] for of in counts.values() for count in of.values())
+    most = ", ".join(f"{kind} at most {more:+d}" for kind, more in gpu_kernels.EXPECTED.items())
+    measured = f"beyond that: {', '.join(beyond) or 'none'}"
+    if inside:
+        measured += "; a schedule is in a kernel that writes weights"
+    return [
+        f"Kernels on a GPU, by those with a constant rate: {most}, and one for each hyperparameter "
+        "that is cycled; no schedule in a kernel that writes weights",
+        measured,
+        SHORT if beyond or inside else HOLDS,
+        "Kernels on a GPU",
+    ]
+
+
+def _range_test(result: dict[str, Any]) -> list[str]:
+    medians = [
+        cell["ratios"][name]["median"]
+        for cell in result["times"]
+        for name in (range_test.DEFAULT, range_test.LIKE_FIT)
+    ]
+    return [
+        f"A range test takes at most {range_test.TARGET} of `fit`",
+        f"medians of {len(medians)} settings: {min(medians):.2f} to {max(medians):.2f}",
+        HOLDS if max(medians) <= range_test.TARGET else SHORT,
+        "Range test, time against `fit`",
+    ]
+
+
+def _logger(result: dict[str, Any]) -> list[str]:
+    name = logger.TYPICAL
+    noise = timing.noise(result["ratios"][logger.CONTROL])
+    ratio, holds = _ratio(result["ratios"][name], noise)
+    return [
+        "The logger costs nothing that shows",
+        f"{ratio}; its own time {100 * result['shares'][name]:.2f} %",
+        holds,
+        "Callbacks",
+    ]

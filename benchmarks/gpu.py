@@ -1,0 +1,122 @@
+"""The time of a step on a GPU, with each schedule and with a constant rate, if there is a GPU.
+
+Run as ``KERAS_BACKEND=jax python -m benchmarks.gpu`` where JAX finds one, it writes
+``results/gpu.json``, from which the report is made. It needs Keras and JAX alone.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import policies, report, timing
+
+CONSTANT, CONTROL = "constant", "constant again"
+PARAMETERS = (10**5, 10**7, 10**8)
+ARRAYS = 10
+BLOCKS = 15
+SECONDS = 0.1
+TARGET = 1.01
+
+
+def measure() -> dict[str, Any]:
+    """The microseconds of an update by Adam with a constant rate, and the ratios of the others.
+
+    Raises:
+        RuntimeError: If JAX finds no GPU.
+    """
+    os.environ["KERAS_BACKEND"] = "jax"
+    import jax
+    import keras
+
+    import clr_schedules as clr
+
+    device = jax.devices("gpu")[0]
+    rates = {CONSTANT: 1e-9, CONTROL: 1e-9} | policies.all_kinds(1e-9, 6e-9)
+
+    def arm(rate: Any, parameters: int) -> Callable[[int], float]:
+        weights = [keras.ops.zeros(parameters // ARRAYS) for _ in range(ARRAYS)]
+        variables = [keras.Variable(w) for w in weights]
+        optimizer = keras.optimizers.Adam(rate)
+        optimizer.build(variables)
+
+        def step(state: Any, weights: Any, gradients: Any) -> Any:
+            weights, state = optimizer.stateless_apply(state, gradients, weights)
+            return state, weights
+
+        compiled = jax.jit(step, donate_argnums=(0, 1))
+        held = [[v.value + 0 for v in optimizer.variables], [w + 0 for w in weights]]
+
+        def run(steps: int) -> float:
+            def take() -> None:
+                for _ in range(steps):
+                    held[:] = compiled(*held, weights)
+                jax.block_until_ready(held)
+
+            return timing.seconds(take)
+
+        return run
+
+    found = {}
+    for parameters in PARAMETERS:
+        runs = {name: arm(rate, parameters) for name, rate in rates.items()}
+        for run in runs.values():
+            run(1)
+        steps = timing.steps_for(runs[CONSTANT], 10, SECONDS)
+
+        def times(name: str, steps: int = steps, runs: Any = runs) -> Callable[[], float]:
+            return lambda: runs[name](steps)
+
+        arms = {name: times(name) for name in runs if name != CONSTANT}
+        taken, ratios = timing.interleaved(times(CONSTANT), arms, BLOCKS)
+        found[str(parameters)] = {
+            "microseconds": 1e6 * statistics.median(taken) / steps,
+            "ratios": {name: timing.summary(r) for name, r in ratios.items()},
+        }
+    return {
+        "date": report.now(),
+        "device": device.device_kind,
+        "versions": {module.__name__: module.__version__ for module in (jax, keras, clr)},
+        "n": BLOCKS,
+        "parameters": found,
+    }
+
+
+def markdown(result: dict[str, Any] | None) -> str:
+    """The result as Markdown tables."""
+    if result is None:
+        return "## Step time on a GPU\n\nNot measured: no GPU was at hand.\n"
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    text = f"""## Step time on a GPU
+
+{result["device"]}, {result["date"]}; {versions}. An update by Adam, through JAX: the time with a
+schedule by that with a constant rate, n = {result["n"]} ratios.
+"""
+    for parameters, found in result["parameters"].items():
+        noise = timing.noise(found["ratios"][CONTROL])
+        rows = [
+            [
+                name,
+                *timing.cells(
+                    ratio,
+                    timing.of_noise(noise)
+                    if name == CONTROL
+                    else timing.verdict(ratio, noise, TARGET),
+                ),
+            ]
+            for name, ratio in found["ratios"].items()
+        ]
+        text += f"""
+{int(parameters):,} parameters, {found["microseconds"]:.0f} µs with a constant rate:
+
+{report.table(["learning rate", "ratio", "95 % interval", "in words"], rows)}
+"""
+    return text
+
+
+if __name__ == "__main__":
+    measured = measure()
+    report.write(measured, "gpu")
+    print(markdown(measured), end="")

@@ -1,0 +1,178 @@
+"""The kernels of an update on an H100, counted on a machine without one.
+
+XLA compiles for a GPU that it is only told of, through JAX's CUDA plugin, for which ``make
+bench-gpu-kernels`` builds the environment. The updates are those of real Keras optimizers, of ten
+arrays of a million numbers. What comes out are kernels and code, no times.
+
+Run as ``python -m benchmarks.gpu_kernels``, it writes ``results/gpu_kernels.json``, from which the
+report is made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from benchmarks import policies, report
+
+ARRAYS, SIZE = 10, 1_000_000
+CONSTANT = "constant"
+EXPECTED = {"Adam": 0, "AdamW": 1, "SGD with momentum": 1, "Lion": 1}
+
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: 49152
+  shared_memory_per_core: 233472
+  threads_per_core_limit: 2048
+  core_count: 132
+  fpus_per_core: 128
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000
+  l2_cache_size: 52428800
+  clock_rate_ghz: 1.98
+  device_memory_size: 84942979072
+  shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 }
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 }
+runtime_version { major: 12 minor: 8 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+
+def measure() -> dict[str, Any]:
+    """The kernels of every optimizer and rate, and whether the schedule is in those of weights."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # so that no GPU is looked for
+    import keras
+    from jax.experimental import topologies
+
+    import clr_schedules as clr
+
+    topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
+    sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    rates = {
+        CONSTANT: 1e-3,
+        "Keras `CosineDecay`": keras.optimizers.schedules.CosineDecay(6e-3, 10**6),
+    } | policies.all_kinds(1e-3, 6e-3)
+    kinds = keras.optimizers
+    optimizers: dict[str, tuple[Any, str]] = {
+        "Adam": (kinds.Adam, "beta_1"),
+        "AdamW": (kinds.AdamW, "beta_1"),
+        "SGD with momentum": (lambda rate: kinds.SGD(rate, momentum=0.9), "momentum"),
+        "Lion": (kinds.Lion, "beta_1"),
+    }
+
+    def kernels(optimizer: Any) -> dict[str, Any]:
+        variables = [keras.Variable(keras.ops.zeros(SIZE)) for _ in range(ARRAYS)]
+        optimizer.build(variables)
+
+        def step(state: Any, weights: Any, gradients: Any) -> Any:
+            weights, state = optimizer.stateless_apply(state, gradients, weights)
+            return state, weights  # in the order of what is donated
+
+        def shapes(of: Any) -> Any:
+            return [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=sharding) for v in of]
+
+        weights = [v.value for v in variables]
+        state = shapes([v.value for v in optimizer.variables])
+        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(
+            state, shapes(weights), shapes(weights)
+        )
+        return _count(lowered.compile().as_text())
+
+    counts: dict[str, Any] = {}
+    for kind, (make, hyperparameter) in optimizers.items():
+        counts[kind] = {name: kernels(make(rate)) for name, rate in rates.items()}
+        for name in ("OneCycle", "CosineRestarts by 1.5"):
+            both = clr.schedule_hyperparameters(
+                make(rates[name]), **{hyperparameter: rates["OneCycle"].momentum()}
+            )
+            counts[kind][f"{name}, and OneCycle of `{hyperparameter}`"] = kernels(both)
+    return {
+        "date": report.now(),
+        "versions": {module.__name__: module.__version__ for module in (jax, keras, clr)},
+        "counts": counts,
+    }
+
+
+def _count(program: str) -> dict[str, Any]:
+    """The kernels and copies that a program starts, and whether weights meet 64-bit numbers.
+
+    Nothing in an update is of 64 bits but a schedule.
+    """
+    entry = program[program.index("ENTRY") :]
+    started = re.findall(r" = (\S+|\(.*?\)) (fusion|copy|custom-call|while|conditional)\(", entry)
+    inside = False
+    for computation in re.split(r"\n(?=%|ENTRY)", program):
+        if computation.startswith("%") and f"f32[{SIZE}]" in computation:
+            inside = inside or bool(re.search(r" = [fsu]64\[", computation))
+    kernels = [shape for shape, kind in started if kind != "copy"]
+    return {
+        "kernels": len(kernels),
+        "scalar": sum(f"[{SIZE}]" not in shape for shape in kernels),
+        "copies": len(started) - len(kernels),
+        "inside": inside,
+    }
+
+
+def markdown(result: dict[str, Any] | None) -> str:
+    """The result as a Markdown table."""
+    title = "## Kernels on a GPU\n\n"
+    if result is None:
+        return title + "Not counted: `make bench-gpu-kernels` does.\n"
+    counts = result["counts"]
+    names = list(dict.fromkeys(name for of in counts.values() for name in of))
+    rows = [
+        [name, *(_cell(of[name], of[CONSTANT]) if name in of else "" for of in counts.values())]
+        for name in names
+    ]
+    inside = [
+        f"{kind} with {name}"
+        for kind, of in counts.items()
+        for name, count in of.items()
+        if count["inside"]
+    ]
+    scalars = "yes" if _all_more_are_scalar(counts) else "**no**"
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return f"""{title}The kernels that XLA makes of an update of {ARRAYS} arrays of {SIZE:,} numbers
+each by real optimizers of Keras, compiled for an NVIDIA H100 on a machine without one
+({result["date"]}; {versions}). In brackets what a constant rate has not; a copy is one of the
+iteration, of four bytes, and no kernel. All that are more compute scalars: {scalars}. A schedule
+within a kernel that writes weights: {", ".join(inside) or "none"}.
+
+{report.table(["learning rate", *counts], rows)}
+"""
+
+
+def _all_more_are_scalar(counts: dict[str, Any]) -> bool:
+    return all(
+        count["scalar"] - of[CONSTANT]["scalar"] == count["kernels"] - of[CONSTANT]["kernels"]
+        for of in counts.values()
+        for count in of.values()
+    )
+
+
+def _cell(count: dict[str, Any], constant: dict[str, Any]) -> str:
+    more = [
+        f"{count[what] - constant[what]:+d}{name}"
+        for what, name in (("kernels", ""), ("copies", " copy"))
+        if count[what] != constant[what]
+    ]
+    return f"{count['kernels']} ({', '.join(more)})" if more else str(count["kernels"])
+
+
+if __name__ == "__main__":
+    found = measure()
+    report.write(found, "gpu_kernels")
+    print(markdown(found), end="")

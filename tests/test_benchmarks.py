@@ -1,0 +1,136 @@
+"""What the benchmarks make of numbers; the numbers are theirs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras_under_test import BACKEND, LEGACY
+
+if LEGACY or BACKEND != "tensorflow":
+    pytest.skip("the benchmarks are of Keras 3 on TensorFlow", allow_module_level=True)
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import gpu_kernels, report, step_time, structure, timing
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_report_is_what_the_results_say():
+    assert benchmarks.document(report.read()) == (report.RESULTS / "latest.md").read_text()
+
+
+def test_all_was_measured():
+    results = report.read()
+    assert list(results) == list(benchmarks.SECTIONS)
+    assert report.read("gpu_kernels") is not None
+    assert all(results[name]["environment"]["machine"]["cores"] > 0 for name in results)
+
+
+def test_every_claim_of_the_report_that_counts_holds():
+    """What is timed may fall short on a day; what is counted may not."""
+    text = (report.RESULTS / "latest.md").read_text()
+    for claim in ("0.502 ulp", "as many fusions", "Kernels on a GPU, by"):
+        (row,) = re.findall(rf"^\| [^|]*{re.escape(claim)}.*$", text, re.MULTILINE)
+        assert row.split(" | ")[2] == "yes"
+
+
+def test_arms_run_in_turn_with_the_base():
+    order = []
+
+    def arm(name, seconds):
+        def run():
+            order.append(name)
+            return seconds
+
+        return run
+
+    taken, ratios = timing.interleaved(
+        arm("base", 2.0), {"a": arm("a", 1.0), "b": arm("b", 4.0)}, blocks=2
+    )
+    assert "".join(name[0] for name in order) == "baabbbbbbbaab"
+    assert taken == [2.0] * 5
+    assert ratios == {"a": [0.5, 0.5], "b": [2.0, 2.0]}
+
+
+def test_a_slow_drift_cancels():
+    clock = iter(1.01**n for n in range(1000))
+    _, ratios = timing.interleaved(lambda: next(clock), {"a": lambda: next(clock)}, blocks=50)
+    np.testing.assert_allclose(ratios["a"], 1)
+
+
+def test_intervals_have_the_median_inside_and_cover():
+    random = np.random.default_rng(0)
+    covered = pooled = 0
+    for _ in range(200):
+        ratios = np.exp(0.02 * random.standard_normal((4, 25)))
+        summary = timing.summary(ratios[0])
+        assert summary["low"] <= summary["median"] <= summary["high"]
+        covered += summary["low"] <= 1 <= summary["high"]
+        together = timing.pooled(ratios)
+        assert together["high"] - together["low"] < summary["high"] - summary["low"]
+        pooled += together["low"] <= 1 <= together["high"]
+    assert covered > 180
+    assert pooled > 175
+
+
+@pytest.mark.parametrize(
+    ("low", "median", "high", "noise", "words"),
+    [
+        (0.99, 1.0, 1.005, 0.009, "≤ 1.01"),
+        (0.99, 1.0, 1.005, 0.02, "not distinguishable from noise of ±2.0 %"),
+        (0.99, 1.0, 1.02, 0.009, "not distinguishable from noise of ±0.9 %"),
+        (1.03, 1.05, 1.07, 0.009, "slower by 5.0 % (noise ±0.9 %)"),
+        (0.93, 0.95, 0.97, 0.02, "faster by 5.0 % (noise ±2.0 %)"),
+        (0.93, 0.95, 0.97, 0.009, "≤ 1.01"),
+    ],
+)
+def test_no_more_is_said_than_the_interval_does(low, median, high, noise, words):
+    ratio = {"low": low, "median": median, "high": high}
+    assert timing.verdict(ratio, noise, 1.01) == words
+
+
+def test_kernels_are_told_apart():
+    program = """HloModule step
+
+%fused (p: f32[1000000]) -> f32[1000000] {
+  ROOT %m = f32[1000000]{0} multiply(%p, %p)
+}
+
+%rate (s: s32[]) -> f32[] {
+  %w = s64[] convert(%s)
+  ROOT %r = f32[] convert(%w)
+}
+
+ENTRY %main (a: s32[], b: f32[1000000]) -> (f32[], f32[1000000]) {
+  %copy.1 = s32[] copy(%a)
+  %rate.1 = f32[] fusion(%copy.1), kind=kLoop, calls=%rate
+  ROOT %update = f32[1000000]{0} fusion(%b), kind=kLoop, calls=%fused
+}
+"""
+    counted = {"kernels": 2, "scalar": 1, "copies": 1, "inside": False}
+    assert gpu_kernels._count(program) == counted
+    within = program.replace("  ROOT %m", "  %d = f64[] constant(1)\n  ROOT %m")
+    assert gpu_kernels._count(within) == counted | {"inside": True}
+
+
+def test_a_constant_rate_has_no_phase():
+    import keras
+
+    constant = structure._instructions(keras.optimizers.Adam(0.1))
+    schedule = structure._instructions(keras.optimizers.Adam(step_time.rates()["Triangular"]))
+    assert constant["remainder"] == 0
+    assert schedule["remainder"] == 1
+    assert constant["fusion"] == schedule["fusion"] > 0
+
+
+@pytest.mark.slow
+def test_they_run(tmp_path, monkeypatch, capsys):
+    sections = ["step_time", "structure", "memory", "scaling", "import_time", "accuracy"]
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--quick", "--only", *sections])
+    before = (report.RESULTS / "latest.json").read_bytes()
+    benchmarks.main()
+    text = capsys.readouterr().out
+    assert text.count("\n## ") == len(sections) + 1 + len(benchmarks.APART)
+    assert "nan" not in text
+    assert (report.RESULTS / "latest.json").read_bytes() == before
