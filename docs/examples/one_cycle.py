@@ -143,7 +143,7 @@ for i, found in enumerate(accuracy.values()):
     right.plot(np.mean(found), i, "|", color="black", markersize=22)
 right.set_yticks(range(len(arms)), list(arms))
 right.set_ylim(len(arms) - 0.5, -0.5)
-right.set_xlabel("validation accuracy in %, of each seed and their mean")
+right.set_xlabel("validation accuracy in %: seeds, and mean")
 right.set_title(f"After {STEPS} iterations")
 
 picture = Path("docs", "images", "one_cycle.png").resolve()
