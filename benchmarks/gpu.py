@@ -6,7 +6,6 @@ Run as ``KERAS_BACKEND=jax python -m benchmarks.gpu`` where JAX finds one, it wr
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,6 @@ def measure() -> dict[str, Any]:
     Raises:
         RuntimeError: If JAX finds no GPU.
     """
-    os.environ["KERAS_BACKEND"] = "jax"
     import jax
     import keras
 
@@ -95,19 +93,7 @@ def markdown(result: dict[str, Any] | None) -> str:
 schedule by that with a constant rate, n = {result["n"]} ratios.
 """
     for parameters, found in result["parameters"].items():
-        noise = timing.noise(found["ratios"][CONTROL])
-        rows = [
-            [
-                name,
-                *timing.cells(
-                    ratio,
-                    timing.of_noise(noise)
-                    if name == CONTROL
-                    else timing.verdict(ratio, noise, TARGET),
-                ),
-            ]
-            for name, ratio in found["ratios"].items()
-        ]
+        rows = timing.rows(found["ratios"], CONTROL, TARGET)
         text += f"""
 {int(parameters):,} parameters, {found["microseconds"]:.0f} µs with a constant rate:
 

@@ -10,7 +10,6 @@ report is made.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -50,7 +49,6 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 def measure() -> dict[str, Any]:
     """The kernels of every optimizer and rate, and whether the schedule is in those of weights."""
-    os.environ["KERAS_BACKEND"] = "jax"
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # so that no GPU is looked for
@@ -65,13 +63,6 @@ def measure() -> dict[str, Any]:
         CONSTANT: 1e-3,
         "Keras `CosineDecay`": keras.optimizers.schedules.CosineDecay(6e-3, 10**6),
     } | policies.all_kinds(1e-3, 6e-3)
-    kinds = keras.optimizers
-    optimizers: dict[str, tuple[Any, str]] = {
-        "Adam": (kinds.Adam, "beta_1"),
-        "AdamW": (kinds.AdamW, "beta_1"),
-        "SGD with momentum": (lambda rate: kinds.SGD(rate, momentum=0.9), "momentum"),
-        "Lion": (kinds.Lion, "beta_1"),
-    }
 
     def kernels(optimizer: Any) -> dict[str, Any]:
         variables = [keras.Variable(keras.ops.zeros(SIZE)) for _ in range(ARRAYS)]
@@ -92,7 +83,7 @@ def measure() -> dict[str, Any]:
         return _count(lowered.compile().as_text())
 
     counts: dict[str, Any] = {}
-    for kind, (make, hyperparameter) in optimizers.items():
+    for kind, (make, hyperparameter) in policies.optimizers().items():
         counts[kind] = {name: kernels(make(rate)) for name, rate in rates.items()}
         for name in ("OneCycle", "CosineRestarts by 1.5"):
             both = clr.schedule_hyperparameters(

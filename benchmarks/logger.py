@@ -126,18 +126,9 @@ def _own_time(callback: Any) -> list[float]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The section of the report."""
-    ratios = result["ratios"]
-    noise = timing.noise(ratios[CONTROL])
     rows = [
-        [
-            name,
-            *timing.cells(
-                ratio,
-                timing.of_noise(noise) if name == CONTROL else timing.verdict(ratio, noise, TARGET),
-            ),
-            "" if name == CONTROL else f"{100 * result['shares'][name]:.2f} %",
-        ]
-        for name, ratio in ratios.items()
+        [*row, "" if row[0] == CONTROL else f"{100 * result['shares'][row[0]]:.2f} %"]
+        for row in timing.rows(result["ratios"], CONTROL, TARGET)
     ]
     return f"""
 ## Callbacks

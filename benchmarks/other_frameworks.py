@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -162,11 +161,9 @@ def measure_torch(blocks: int) -> dict[str, Any]:
     base = arm(scheduled=False)
     for warm_up in (base, *arms.values()):
         warm_up()
-    start = time.perf_counter()
     _, ratios = timing.interleaved(base, arms, 2 * blocks)
     return {
         "n": 2 * blocks,
-        "seconds": time.perf_counter() - start,
         "versions": {"torch": torch.__version__},
         "ratios": {name: timing.summary(r) for name, r in ratios.items()},
     }
@@ -190,18 +187,7 @@ def markdown(result: dict[str, Any]) -> str:
 def _told(framework: str, found: dict[str, Any]) -> str:
     if "missing" in found:
         return f"Not measured: {' and '.join(found['missing'])} not installed.\n"
-    ratios = found["ratios"]
-    noise = timing.noise(ratios[CONTROL])
-    rows = [
-        [
-            name,
-            *timing.cells(
-                ratio,
-                timing.of_noise(noise) if name == CONTROL else timing.verdict(ratio, noise, TARGET),
-            ),
-        ]
-        for name, ratio in ratios.items()
-    ]
+    rows = timing.rows(found["ratios"], CONTROL, TARGET)
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     what = {
         "jax": f"`fit` of the MLP with Adam, {STEPS:,} steps, {EXECUTIONS} per execution: the time "

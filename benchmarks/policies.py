@@ -1,8 +1,10 @@
-"""The schedules that are measured, one of each kind."""
+"""The schedules that are measured, one of each kind, and the optimizers that they are put into."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import keras
 
 import clr_schedules as clr
 
@@ -28,4 +30,15 @@ def all_kinds(base_lr: float, max_lr: float) -> dict[str, Any]:
         "CosineRestarts": clr.CosineRestarts(max_lr, 1000),
         "CosineRestarts by 1.5": clr.CosineRestarts(max_lr, 1000, cycle_mult=1.5, peak_mult=0.9),
         "Warmup, Sequence": clr.Warmup(clr.Sequence([max_lr, one_cycle], [10**5]), 1000),
+    }
+
+
+def optimizers() -> dict[str, tuple[Any, str]]:
+    """Optimizers by name: what makes one of a rate, and the hyperparameter that is cycled."""
+    kinds = keras.optimizers
+    return {
+        "Adam": (kinds.Adam, "beta_1"),
+        "AdamW": (kinds.AdamW, "beta_1"),
+        "SGD with momentum": (lambda rate: kinds.SGD(rate, momentum=0.9), "momentum"),
+        "Lion": (kinds.Lion, "beta_1"),
     }

@@ -190,12 +190,10 @@ def _times_of(network: str, cells: Iterable[dict[str, Any]]) -> str:
     """The table of one network."""
     rows = []
     for cell in (cell for cell in cells if cell["network"] == network):
-        noise = timing.noise(cell["ratios"][CONTROL])
-        for name, ratio in cell["ratios"].items():
-            control = name == CONTROL
-            words = timing.of_noise(noise) if control else timing.verdict(ratio, noise, TARGET)
+        for row in timing.rows(cell["ratios"], CONTROL, TARGET):
+            control = row[0] == CONTROL
             setting = [_setting(cell), f"{cell['fit_seconds']:.2f} s"] if control else ["", ""]
-            rows.append([*setting, name, *timing.cells(ratio, words)])
+            rows.append([*setting, *row])
     header = ["compiled with", "`fit`", "range test", "ratio", "95 % interval", "in words"]
     title = f"A network {network}" if "-" in network else "The convolutional network of the digits"
     return f"{title}, {NETWORKS[network][0]:,} steps:\n\n{report.table(header, rows)}\n\n"

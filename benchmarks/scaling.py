@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import clr_schedules as clr
-from benchmarks import report, step_time, timing
+from benchmarks import report, step_time
 
 LENGTHS = tuple(10**n for n in range(8))
 QUICK_LENGTHS = (1, 10**4)
@@ -58,14 +58,10 @@ def _seconds(call: Callable[[], Any]) -> float:
     taken: list[float] = []
     begun = time.perf_counter()
     while not taken or (time.perf_counter() - begun < SECONDS and len(taken) < 1000):
-        taken.append(timing.seconds(call) if len(taken) < 3 else _plain_seconds(call))
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
     return statistics.median(taken)
-
-
-def _plain_seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def _sequence(number: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import clr_schedules as clr
-from benchmarks import report, step_time
+from benchmarks import policies, report, step_time
 
 # The variables of a network, as XLA sees them in an update.
 SHAPES = ((784, 512), (512,), (512, 512), (512,), (512, 10), (10,))
@@ -24,17 +24,6 @@ PHASE = (
     "remainder"  # what a cyclical schedule takes of the step, and nothing else in an update does
 )
 QUICK_RATES = (step_time.CONSTANT, "Triangular", "OneCycle", "CosineRestarts by 1.5")
-
-
-def optimizers() -> dict[str, tuple[Any, str]]:
-    """Optimizers by name: what makes one of a rate, and the hyperparameter that is cycled."""
-    kinds = keras.optimizers
-    return {
-        "Adam": (kinds.Adam, "beta_1"),
-        "AdamW": (kinds.AdamW, "beta_1"),
-        "SGD with momentum": (lambda rate: kinds.SGD(rate, momentum=0.9), "momentum"),
-        "Lion": (kinds.Lion, "beta_1"),
-    }
 
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
@@ -47,7 +36,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     if quick:
         rates = {name: rates[name] for name in QUICK_RATES}
     counts: dict[str, dict[str, dict[str, int]]] = {}
-    for kind, (make, hyperparameter) in optimizers().items():
+    for kind, (make, hyperparameter) in policies.optimizers().items():
         if quick and kind != "Adam":
             continue
         counts[kind] = {name: _instructions(make(rate)) for name, rate in rates.items()}

@@ -137,6 +137,21 @@ def verdict(ratio: dict[str, Any], noise: float, target: float) -> str:
     return f"{direction} by {_percent(abs(ratio['median'] - 1))} (noise ±{_percent(noise)})"
 
 
+def rows(ratios: Mapping[str, dict[str, Any]], control: str, target: float) -> list[list[str]]:
+    """The rows of a table of ratios, one of which is the control that tells the noise."""
+    of_control = noise(ratios[control])
+    return [
+        [
+            name,
+            *cells(
+                ratio,
+                of_noise(of_control) if name == control else verdict(ratio, of_control, target),
+            ),
+        ]
+        for name, ratio in ratios.items()
+    ]
+
+
 def of_noise(noise: float) -> str:
     """The verdict on a control."""
     return f"noise of ±{_percent(noise)}"

@@ -1,7 +1,6 @@
 """What the benchmarks make of numbers; the numbers are theirs."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ if LEGACY or BACKEND != "tensorflow":
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import gpu_kernels, report, step_time, structure, timing
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_the_report_is_what_the_results_say():
@@ -125,7 +122,7 @@ def test_a_constant_rate_has_no_phase():
 
 
 @pytest.mark.slow
-def test_they_run(tmp_path, monkeypatch, capsys):
+def test_they_run(monkeypatch, capsys):
     sections = ["step_time", "structure", "memory", "scaling", "import_time", "accuracy"]
     monkeypatch.setattr("sys.argv", ["benchmarks", "--quick", "--only", *sections])
     before = (report.RESULTS / "latest.json").read_bytes()
