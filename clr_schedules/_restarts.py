@@ -152,7 +152,7 @@ def _guess_cycle(step: Any, plan: _Plan) -> Any:
     """The cycle in which a step is, or the one before it."""
     whole, part = plan.anchor
     # From the anchor, cycles grow in the one direction or the other.
-    grown = _keras.clip((numerics.wide(step - whole) - part) * plan.growth, 0.0, math.inf)
+    grown = _keras.at_least((numerics.wide(step - whole) - part) * plan.growth, 0.0)
     if plan.per_octave < 800:
         cycles, error = _log2(1 + grown) * plan.per_octave, 3e-4 * plan.per_octave + 1e-6
     else:

@@ -379,7 +379,7 @@ class _Moved(Schedule):
         return {}
 
     def _rate(self, step: Any) -> Any:
-        return self.schedule._rate(_keras.clip(step - self.lead, 0, _arguments.MAX_COUNT))
+        return self.schedule._rate(_keras.at_least(step - self.lead, 0))
 
     def _reference(self, iteration: Integers) -> Floats:
         return self.schedule._reference(np.maximum(iteration - self.lead, 0))

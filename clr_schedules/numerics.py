@@ -11,8 +11,10 @@ Call these within ``_keras.wide_types()``.
 from __future__ import annotations
 
 import math
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from clr_schedules import _keras
 
@@ -41,26 +43,31 @@ def phase(step: Any, up: int, down: int) -> tuple[Any, Any]:
     """
     length = up + down
     position = step % length
-    # Each line is above 1 on the other's half, so their minimum is the triangle.
-    triangle = _keras.minimum(wide(position) / up, wide(length - position) / down)
+    # Each line is above its top on the other's half, so their minimum is the triangle.
+    if up == down:
+        triangle = wide(_keras.minimum(position, length - position)) / up
+    else:
+        triangle = _keras.minimum(wide(position) / up, wide(length - position) / down)
     return triangle, step // length
 
 
-def ramp(step: Any, bottom: Fraction, top: Fraction) -> Any:
-    """How far a step is on its way from one point to another, before it or behind it.
+def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
+    """The number of the phase that a step is in.
 
     Args:
-        step: int64 tensor, from 0.
-        bottom: where the ramp is 0, in steps, not always a whole one.
-        top: where the ramp is 1.
+        behind: whether the step is behind each phase but the last, as boolean tensors.
+        numbers: those of all phases, floats or integers.
 
     Returns:
-        The ramp, float64, from 0 to 1; beyond the two points it stays what it is there. It keeps
-        its digits near 0.
+        A tensor, float64 or int64; where all numbers are the same, that number.
     """
-    whole = math.floor(bottom)
-    distance = wide(step - whole) - float(bottom - whole)
-    return _keras.clip(distance / float(top - bottom), 0.0, 1.0)
+    if len(set(numbers)) == 1:
+        return numbers[0]
+    as_tensor, kind = (integer, np.int64) if isinstance(numbers[0], int) else (wide, np.float64)
+    value, *others = (as_tensor(kind(number)) for number in numbers)
+    for is_behind, other in zip(behind, others, strict=True):
+        value = _keras.where(is_behind, other, value)
+    return value
 
 
 def half_cosine(triangle: Any) -> Any:
@@ -78,18 +85,24 @@ def power(base: float, exponent: Any) -> Any:
     return _keras.exp(wide(exponent) * math.log(base))
 
 
-def finite(scale: Any) -> Any:
-    """A scale as a finite factor, so that at an amplitude of 0 even an infinite one gives 0."""
+def factor(scale: Any) -> Any:
+    """A scale as a finite factor from 0 up: at an amplitude of 0 even an infinite one gives 0."""
     if isinstance(scale, (int, float)):
         # A Python number stays one: it would lose digits on its way through a float32 tensor.
-        return scale if math.isnan(scale) else min(max(scale, -1e300), 1e300)
-    return _keras.clip(wide(scale), -1e300, 1e300)
+        return scale if math.isnan(scale) else min(max(scale, 0.0), 1e300)
+    return _keras.clip(wide(scale), 0.0, 1e300)
 
 
-def between(base_lr: float, max_lr: float, amplitude: Any) -> Any:
-    """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both."""
+def between(base_lr: Any, max_lr: float, amplitude: Any) -> Any:
+    """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both.
+
+    Args:
+        base_lr: the rate at an amplitude of 0; a float, or a float64 tensor.
+        max_lr: the rate at 1, and at what is above.
+        amplitude: float64 tensor, from 0.
+    """
     rate = base_lr + (max_lr - base_lr) * amplitude
     # An amplitude of 1 may arrive as 1 - 3 * 2^-53 (compilers turn `x / n` into `x * (1 / n)`), and
-    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so.
-    rate = _keras.where(amplitude > 1 - 2.0**-51, max_lr, rate)
-    return _keras.clip(rate, base_lr, max_lr)
+    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; what is below is so far
+    # below that no rounding puts it above.
+    return _keras.where(amplitude > 1 - 2.0**-51, max_lr, rate)

@@ -78,10 +78,12 @@ class Warmup(Schedule):
 
     def _rate(self, step: Any) -> Any:
         rate = _rate(self.schedule, _since(step, self.warmup_steps))
-        left = numerics.wide(self.warmup_steps - step) / self.warmup_steps
-        done = numerics.wide(step) / self.warmup_steps
-        # A sum of what is not negative loses no digits.
-        return _keras.where(step < self.warmup_steps, self.start_lr * left + rate * done, rate)
+        rising = rate * (numerics.wide(step) / self.warmup_steps)
+        if self.start_lr:
+            # A sum of what is not negative loses no digits.
+            left = numerics.wide(self.warmup_steps - step) / self.warmup_steps
+            rising = self.start_lr * left + rising
+        return _keras.where(step < self.warmup_steps, rising, rate)
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
         rate = _values(self.schedule, np.maximum(iteration - self.warmup_steps, 0))
@@ -218,7 +220,7 @@ def _list(name: str, rule: str, value: Any) -> list[Any]:
 
 def _since(step: Any, boundary: int) -> Any:
     """The steps since a boundary; 0 before it."""
-    return _keras.clip(step - boundary, 0, _arguments.MAX_COUNT)
+    return _keras.at_least(step - boundary, 0)
 
 
 def _rate(part: _Part, step: Any) -> Any:

@@ -279,7 +279,7 @@ class Cyclical(_Cycle):
         if self.scale_fn is None:
             return wave
         x = step if self.scale_mode == "iterations" else cycle + 1
-        return wave * numerics.finite(self._scale(numerics.wide(x)))
+        return wave * numerics.factor(self._scale(numerics.wide(x)))
 
     def _scale(self, x: Any) -> Any:
         """What the scale function returns."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -258,11 +260,20 @@ def _check_cycle(schedule: OneCycle | OneCycleMomentum) -> dict[str, Any]:
 
 
 def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
-    """The values of phases, one after the other; a phase stays what it is at its ends."""
-    value = None
-    for begin, bottom, top, low, high in phases:
-        ramp = numerics.ramp(step, bottom, top)
-        wave = numerics.half_cosine(ramp) if anneal == "cosine" else ramp
-        curve = numerics.between(low, high, wave)
-        value = curve if value is None else _keras.where(step < begin, value, curve)
-    return value
+    """The values of phases, one after the other; the last stays what it is at its end."""
+    begins, bottoms, tops, lows, highs = zip(*phases, strict=True)
+    behind = [step >= begin for begin in begins[1:]]
+
+    def of_phase(numbers: Sequence[float]) -> Any:
+        # There is a single wave, of which the numbers are chosen.
+        return numerics.chosen(behind, numbers)
+
+    whole = [math.floor(bottom) for bottom in bottoms]
+    part = [float(bottom - w) for bottom, w in zip(bottoms, whole, strict=True)]
+    # A factor, since XLA does not like to repeat a division by what is not constant.
+    growth = [float(1 / (top - bottom)) for top, bottom in zip(tops, bottoms, strict=True)]
+    # In integers first: near the bottom of a long phase float64 would have no digits left.
+    distance = numerics.wide(step - of_phase(whole)) - of_phase(part)
+    ramp = _keras.clip(distance * of_phase(growth), 0.0, 1.0)
+    wave = numerics.half_cosine(ramp) if anneal == "cosine" else ramp
+    return numerics.between(of_phase(lows), of_phase(highs), wave)
