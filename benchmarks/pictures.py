@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import accuracy, step_time
+from benchmarks import accuracy, step_time, timing
+from benchmarks.step_time import OURS
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 _BLUE, _VERMILION, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#808080"
@@ -27,16 +28,17 @@ def _draw_step_time(result: dict[str, Any]) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     update = result["update"][-1]["ratios"]
-    names = list(update)
+    names = [timing.CONTROL, *(name for name in update if name not in (timing.CONTROL, OURS))]
+    labels = {timing.CONTROL: "constant, by itself"}
     for i, name in enumerate(names):
         ratio = update[name]
         ours = name in step_time.rates()
         color = _BLUE if ours else _GREY
         left.plot([ratio["low"], ratio["high"]], [i, i], color=color, linewidth=2)
-        left.plot(ratio["median"], i, "o" if ours else "s", color=color)
+        left.plot(ratio["ratio"], i, "o" if ours else "s", color=color)
     left.axvline(1, color="black", linewidth=0.8)
     left.axvline(step_time.TARGET, color="black", linewidth=0.8, linestyle=":")
-    left.set_yticks(range(len(names)), [name.replace("`", "") for name in names])
+    left.set_yticks(range(len(names)), [labels.get(n, n).replace("`", "") for n in names])
     left.invert_yaxis()
     left.set_xlabel("time of an update,\nby that with a constant rate")
     left.set_title("A schedule in the compiled step")
@@ -49,7 +51,7 @@ def _draw_step_time(result: dict[str, Any]) -> None:
     for n, network in enumerate(networks):
         ratios = [found[network]["ratios"][name] for name in bars]
         at = np.arange(len(bars)) + (n - 0.5) * height
-        medians = [ratio["median"] for ratio in ratios]
+        medians = [ratio["ratio"] for ratio in ratios]
         shown = right.barh(at, medians, height * 0.9, color=(_BLUE, _VERMILION)[n], label=network)
         right.bar_label(shown, [f"{median:.1f}" for median in medians], padding=3)
     right.axvline(1, color="black", linewidth=0.8)

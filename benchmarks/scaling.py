@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import clr_schedules as clr
-from benchmarks import report, step_time
+from benchmarks import report, step_time, structure
 
 LENGTHS = tuple(10**n for n in range(8))
 QUICK_LENGTHS = (1, 10**4)
@@ -75,7 +75,7 @@ def _sequence(number: int) -> dict[str, float]:
     seconds = time.perf_counter() - start
     program = compiled.experimental_get_compiler_ir(step)(stage="optimized_hlo")
     return {
-        "instructions": len(re.findall(r"^ *(?:ROOT )?%\S+ = ", program, re.MULTILINE)),
+        "instructions": structure.count_instructions(program),
         "kernels": len(re.findall(r" fusion\(| call\(", program.partition("ENTRY")[2])),
         "seconds": seconds,
         "microseconds": 1e6 * _seconds(lambda: compiled(step).numpy()),

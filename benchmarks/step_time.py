@@ -1,19 +1,20 @@
 """What a schedule adds to the time of a train step.
 
-Three things are timed, with each schedule of this package and its peers against a constant rate:
+Four things are timed, with each schedule of this package and its peers:
 
-- ``model.fit`` of two networks, so small that a schedule could show;
-- the update alone, as a loop that XLA compiles whole;
+- the update alone, as a loop that XLA compiles whole, by that with a constant rate;
+- a schedule alone, compiled by XLA and as a graph of TensorFlow, by an update;
+- ``model.fit`` of two networks, so small that a schedule could show, by a constant rate;
 - what a rate that is right in every step costs, by a schedule or by a callback.
 
-Each arm has its own model and is warmed up; the order of runs is that of ``timing.interleaved``.
+Each model is warmed up; the order of runs is that of ``timing.interleaved``.
 """
 
 from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,7 +24,7 @@ import tensorflow as tf
 import clr_schedules as clr
 from benchmarks import peers, policies, report, timing
 
-CONSTANT, CONTROL, ITSELF = "constant", "constant again", "constant by itself"
+CONSTANT, OURS = "constant", "**all of this package**"
 TEXTBOOK, COSINE_DECAY = "float32 formula", "Keras `CosineDecay`"
 POST, PER_BATCH = "the post's callback", "a scheduler per batch"
 TARGET = 1.01
@@ -35,16 +36,20 @@ NETWORKS = {
 }
 EXECUTIONS = (1, 50, 500)
 SETTINGS = tuple(itertools.product(NETWORKS, (True, False), EXECUTIONS))
-# To compile them all would take longest. Each of these is much like one that stays.
+# All are measured at 50 steps a call. To compile them all would take longest, and each of these is
+# much like one that stays.
 LEFT_OUT = ("Triangular2", "Cyclical, cosine", "CosineRestarts")
 QUICK_NETWORKS = ("MLP",)
-QUICK_ARMS = (CONTROL, "Triangular", "CosineRestarts by 1.5", TEXTBOOK)
+QUICK_ARMS = ("Triangular", "CosineRestarts by 1.5", TEXTBOOK)
 QUICK_SETTINGS = (("MLP", True, 50),)
-# Ratios to take of each arm, and the seconds of a run.
-BLOCKS, QUICK_BLOCKS = 4, 3
-SECONDS = 0.1
-UPDATE_BLOCKS, QUICK_UPDATE_BLOCKS = 15, 5
-UPDATE_SECONDS = 0.05
+# Models with a constant rate, and with each other; ratios to take of each; seconds of a run.
+CONSTANTS, QUICK_CONSTANTS = 6, 4
+BLOCKS, QUICK_BLOCKS = 3, 3
+SECONDS = 0.08
+UPDATE_CONSTANTS, UPDATE_OTHERS = 16, 3
+UPDATE_BLOCKS, QUICK_UPDATE_BLOCKS = 5, 3
+UPDATE_SECONDS = 0.04
+ALONE_BLOCKS, QUICK_ALONE_BLOCKS = 7, 3
 RIGHT_BLOCKS, QUICK_RIGHT_BLOCKS = 5, 3
 RIGHT_STEPS = 500
 
@@ -60,12 +65,6 @@ BOUNDS = (1e-9, 6e-9, policies.STEP_SIZE)
 def rates() -> dict[str, Any]:
     """The schedules of this package."""
     return policies.all_kinds(*BOUNDS[:2])
-
-
-def arms(*, quick: bool = False) -> dict[str, Any]:
-    """The rates to compare with a constant one, by name; when it is to be quick, a few."""
-    all_of_them = {CONTROL: BOUNDS[0]} | rates() | peer_rates()
-    return {n: rate for n, rate in all_of_them.items() if not quick or n in QUICK_ARMS}
 
 
 def peer_rates() -> dict[str, Any]:
@@ -89,33 +88,35 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     """The ratios of every setting and arm.
 
     Args:
-        quick: whether to take few ratios, of two settings.
+        quick: whether to take few ratios, of few arms and one setting.
     """
     # TensorFlow takes the train functions of several models for one that is traced again.
     tf.get_logger().setLevel("ERROR")
-    settings, blocks, update_blocks, right_blocks = (
-        (QUICK_SETTINGS, QUICK_BLOCKS, QUICK_UPDATE_BLOCKS, QUICK_RIGHT_BLOCKS)
+    settings, constants, blocks, update_blocks, alone_blocks, right_blocks = (
+        (
+            QUICK_SETTINGS,
+            QUICK_CONSTANTS,
+            QUICK_BLOCKS,
+            QUICK_UPDATE_BLOCKS,
+            QUICK_ALONE_BLOCKS,
+            QUICK_RIGHT_BLOCKS,
+        )
         if quick
-        else (SETTINGS, BLOCKS, UPDATE_BLOCKS, RIGHT_BLOCKS)
+        else (SETTINGS, CONSTANTS, BLOCKS, UPDATE_BLOCKS, ALONE_BLOCKS, RIGHT_BLOCKS)
     )
-    rates = arms(quick=quick)
-    some = {name: rate for name, rate in rates.items() if name not in LEFT_OUT}
+    arms = {n: rate for n, rate in (rates() | peer_rates()).items() if not quick or n in QUICK_ARMS}
+    some = {name: rate for name, rate in arms.items() if name not in LEFT_OUT}
     return {
-        "n": blocks,
-        "fit": [
-            {"network": network, "jit_compile": jit, "steps_per_execution": executions}
-            | _fits(
-                rates if network == "MLP" or executions == 50 else some,
-                network,
-                jit,
-                executions,
-                blocks,
-            )
-            for network, jit, executions in settings
-        ],
         "update": [
-            {"n": update_blocks, "network": network} | _updates(rates, shapes, update_blocks)
+            {"network": network, "n": update_blocks}
+            | _updates(arms, shapes, QUICK_CONSTANTS if quick else UPDATE_CONSTANTS, update_blocks)
             for network, shapes in UPDATES.items()
+        ],
+        "alone": [_alone(arms, jit_compile, alone_blocks) for jit_compile in (True, False)],
+        "fit": [
+            {"network": network, "jit_compile": jit, "steps_per_execution": executions, "n": blocks}
+            | _fits(arms if executions == 50 else some, network, jit, executions, constants, blocks)
+            for network, jit, executions in settings
         ],
         "right": {"n": right_blocks}
         | {
@@ -125,44 +126,148 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     }
 
 
+_Run = Callable[[int], float]  # takes so many steps, and returns the seconds
+
+
+def _compared(
+    models: Mapping[str, Sequence[_Run]], unit: int, seconds: float, blocks: int
+) -> dict[str, Any]:
+    """The ratios of arms, each of some models that are warmed up, to the constant ones."""
+    clock = models[CONSTANT][0]
+    steps = timing.steps_for(clock, unit, seconds)
+
+    def run(model: _Run) -> Callable[[], float]:
+        return lambda: model(steps)
+
+    others = {(name, i): run(model) for name, arm in models.items() for i, model in enumerate(arm)}
+    del others[CONSTANT, 0]
+    taken, ratios = timing.interleaved(run(clock), others, blocks)
+    found = {name: [1.0] * (name == CONSTANT) for name in models}
+    for (name, _), of_model in ratios.items():
+        found[name].append(statistics.median(of_model))
+    groups = {OURS: [name for name in models if name in rates()]}
+    groups |= {name: [name] for name in models if name != CONSTANT}
+    return {
+        "steps": steps,
+        "constant_microseconds": 1e6 * statistics.median(taken) / steps,
+        "models": {name: len(of_arm) for name, of_arm in found.items()},
+        "ratios": timing.contrasts(found, CONSTANT, groups),
+    }
+
+
+# The update alone ---------------------------------------------------------------------------------
+
+
+def _updates(
+    rates: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], constants: int, blocks: int
+) -> dict[str, Any]:
+    """The microseconds of an update with a constant rate, and the ratios to it."""
+    models = {CONSTANT: [_update(BOUNDS[0], shapes) for _ in range(constants)]}
+    models |= {
+        name: [_update(rate, shapes) for _ in range(UPDATE_OTHERS)] for name, rate in rates.items()
+    }
+    return _compared(models, 100, UPDATE_SECONDS, blocks)
+
+
+def _update(rate: Any, shapes: Sequence[tuple[int, ...]], *, jit_compile: bool = True) -> _Run:
+    """A loop of updates by Adam, warmed up."""
+    variables = [keras.Variable(np.zeros(shape, np.float32)) for shape in shapes]
+    gradients = [tf.fill(shape, 1e-3) for shape in shapes]
+    optimizer = keras.optimizers.Adam(rate)
+    optimizer.build(variables)
+
+    @tf.function(jit_compile=jit_compile)  # type: ignore[untyped-decorator]
+    def loop(steps: Any) -> None:
+        for _ in tf.range(steps):
+            optimizer.apply(gradients, variables)
+
+    def run(steps: int) -> float:
+        count = tf.constant(steps)
+        return timing.seconds(lambda: (loop(count), variables[0].numpy()))
+
+    run(1)
+    return run
+
+
+# A schedule alone ---------------------------------------------------------------------------------
+
+
+def _alone(rates: Mapping[str, Any], jit_compile: bool, blocks: int) -> dict[str, Any]:
+    """The nanoseconds of a step of an empty loop, of one with each rate, and of an update."""
+    shapes = UPDATES["64-32-10"]
+    runs = {"": _rate_loop(None, jit_compile)}
+    runs |= {name: _rate_loop(rate, jit_compile) for name, rate in rates.items()}
+    runs[CONSTANT] = _update(BOUNDS[0], shapes, jit_compile=jit_compile)
+    steps = {name: timing.steps_for(run, 100, UPDATE_SECONDS) for name, run in runs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(blocks):
+        for name, run in runs.items():
+            taken[name].append(1e9 * run(steps[name]) / steps[name])
+    medians = {name: statistics.median(of_run) for name, of_run in taken.items()}
+    empty, update = medians.pop(""), medians.pop(CONSTANT)
+    return {
+        "jit_compile": jit_compile,
+        "n": blocks,
+        "update": update,
+        "schedules": {name: median - empty for name, median in medians.items()},
+        "operations": {name: _operations(rate) for name, rate in rates.items()},
+    }
+
+
+def _operations(schedule: Any) -> int:
+    """How many operations TensorFlow has to start for a rate."""
+    step = tf.TensorSpec((), tf.int64)
+    graph = tf.function(schedule).get_concrete_function(step).graph
+    not_started = ("Const", "Identity", "Placeholder")
+    return sum(operation.type not in not_started for operation in graph.get_operations())
+
+
+def _rate_loop(rate: Any, jit_compile: bool) -> _Run:
+    """A loop that sums up the rates of its steps, or nothing, warmed up."""
+
+    @tf.function(jit_compile=jit_compile)  # type: ignore[untyped-decorator]
+    def loop(steps: Any) -> Any:
+        total = tf.constant(0.0)
+        for step in tf.range(steps):
+            total += 1e-9 if rate is None else rate(step)
+        return total
+
+    def run(steps: int) -> float:
+        count = tf.constant(steps, tf.int64)
+        return timing.seconds(lambda: loop(count).numpy())
+
+    run(1)
+    return run
+
+
 # `fit` --------------------------------------------------------------------------------------------
 
 
 def _fits(
-    rates: dict[str, Any], network: str, jit_compile: bool, executions: int, blocks: int
+    rates: Mapping[str, Any],
+    network: str,
+    jit_compile: bool,
+    executions: int,
+    constants: int,
+    blocks: int,
 ) -> dict[str, Any]:
-    """The microseconds of a step with a constant rate, and every other arm's ratio to it."""
+    """The microseconds of a step with a constant rate, and the ratios to it."""
     # Where an execution has several steps, a callback does not set the rate of all.
     called = dict.fromkeys(callbacks(), BOUNDS[0]) if executions == 1 else {}
-    models = {
-        name: _model(network, rate, jit_compile, executions)
-        for name, rate in ({CONSTANT: BOUNDS[0]} | rates | called).items()
-    }
     data = _data(network)
+    traced: dict[str, list[int]] = {}
 
-    def run(name: str) -> Callable[[], float]:
-        return lambda: _fit(models[name], data, steps, name)
+    def make(name: str, rate: Any) -> _Run:
+        model = _model(network, rate, jit_compile, executions)
+        traced.setdefault(name, model.traced)
+        _fit(model, data, executions, name)
+        model.traced[0] = 0
+        return lambda steps: _fit(model, data, steps, name)
 
-    steps = executions
-    for name in models:
-        run(name)()
-    steps = timing.steps_for(lambda n: _fit(models[CONSTANT], data, n), executions, SECONDS)
-    traced = {name: model.traced[0] for name, model in models.items()}
-    arms = {name: run(name) for name in models if name != CONSTANT}
-    taken, ratios = timing.interleaved(run(CONSTANT), arms, blocks)
-    again = {name: model.traced[0] - traced[name] for name, model in models.items()}
-    return _summary(steps, taken, ratios) | {"traced_again": again}
-
-
-def _summary(steps: int, taken: list[float], ratios: dict[str, list[float]]) -> dict[str, Any]:
-    """What came of runs of so many steps."""
-    return {
-        "steps": steps,
-        "constant_microseconds": 1e6 * statistics.median(taken) / steps,
-        "ratios": {name: timing.summary(found) for name, found in ratios.items()},
-        "ours": timing.pooled([found for name, found in ratios.items() if name in rates()]),
-        "itself": timing.itself(taken),
-    }
+    models = {CONSTANT: [make(CONSTANT, BOUNDS[0]) for _ in range(constants)]}
+    models |= {name: [make(name, rate)] for name, rate in {**rates, **called}.items()}
+    found = _compared(models, executions, SECONDS, blocks)
+    return found | {"traced_again": {name: counter[0] for name, counter in traced.items()}}
 
 
 def _data(network: str) -> Any:
@@ -208,44 +313,6 @@ def _fit(model: Any, data: Any, steps: int, name: str = "") -> float:
     )
 
 
-# The update alone ---------------------------------------------------------------------------------
-
-
-def _updates(
-    rates: dict[str, Any], shapes: Sequence[tuple[int, ...]], blocks: int
-) -> dict[str, Any]:
-    """The microseconds of an update with a constant rate, and the ratios to it."""
-    loops = {name: _update(rate, shapes) for name, rate in ({CONSTANT: BOUNDS[0]} | rates).items()}
-    for loop in loops.values():
-        loop(1)
-    steps = timing.steps_for(loops[CONSTANT], 100, UPDATE_SECONDS)
-
-    def run(name: str) -> Callable[[], float]:
-        return lambda: loops[name](steps)
-
-    arms = {name: run(name) for name in loops if name != CONSTANT}
-    return _summary(steps, *timing.interleaved(run(CONSTANT), arms, blocks))
-
-
-def _update(rate: Any, shapes: Sequence[tuple[int, ...]]) -> Callable[[int], float]:
-    """A loop of updates by Adam, compiled whole: runs so many, and returns the seconds."""
-    variables = [keras.Variable(np.zeros(shape, np.float32)) for shape in shapes]
-    gradients = [tf.fill(shape, 1e-3) for shape in shapes]
-    optimizer = keras.optimizers.Adam(rate)
-    optimizer.build(variables)
-
-    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
-    def loop(steps: Any) -> None:
-        for _ in tf.range(steps):
-            optimizer.apply(gradients, variables)
-
-    def run(steps: int) -> float:
-        count = tf.constant(steps)
-        return timing.seconds(lambda: (loop(count), variables[0].numpy()))
-
-    return run
-
-
 # A rate that is right in every step ---------------------------------------------------------------
 
 
@@ -275,7 +342,7 @@ def _right(network: str, blocks: int) -> dict[str, Any]:
     return {
         "steps": RIGHT_STEPS,
         "schedule_microseconds": 1e6 * statistics.median(taken) / RIGHT_STEPS,
-        "ratios": {name: timing.summary(found) for name, found in ratios.items()},
+        "ratios": {name: timing.mean(found) for name, found in ratios.items()},
     }
 
 
@@ -284,26 +351,37 @@ def _right(network: str, blocks: int) -> dict[str, Any]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as Markdown tables."""
-    right = result["right"]
+    update, right = result["update"][0], result["right"]
+    constants = update["models"][CONSTANT]
+    others = max(n for name, n in update["models"].items() if name != CONSTANT)
     return f"""## Step time
 
-The time with a schedule divided by the time with a constant rate. Each ratio is of two runs to the
-two runs with a constant rate around them; the median, with the 95 % interval of a bootstrap. Two
-controls should be 1, and how far their intervals reach from it is the noise: "{CONTROL}" is a
-second model with the same constant rate, "{ITSELF}" are the runs of the first by those around them.
-The second model differs by more: two models of one kind are not equally fast. "≤ {TARGET}" stands
-only where both an interval and the noise allow it. Of twenty such intervals one misses by chance.
-"All of this package" is the median over its schedules together.
+The time with a schedule divided by the time with a constant rate. Two models that are made alike
+are not equally fast, so there are several with a constant rate, and how far these differ is how far
+a schedule's ratio may be from its true value by chance: the 95 % intervals are Student's, of the
+logarithms, from how the models of an arm differ among themselves. The control, which should be 1,
+is "{timing.CONTROL}": how far its interval reaches from 1 is the noise. "≤ {TARGET}" stands only
+where both an interval and the noise allow it. Of twenty such intervals one misses by chance.
 
 ### The update alone
 
-A loop of updates by Adam, which XLA compiles whole; n = {result["update"][0]["n"]} ratios each.
+A loop of updates by Adam, which XLA compiles whole: {constants} models with a constant rate,
+{others} with each other, {update["n"]} runs of two of each in turn.
 
 {_tables(result["update"], _of_update)}
+### A schedule alone
+
+A loop that does nothing but sum up the rates, less one that sums up a constant, by an update of the
+network 64-32-10 compiled in the same way; medians of {result["alone"][0]["n"]} runs in turn. XLA
+makes a few instructions of a schedule. Without it, TensorFlow starts each operation by itself.
+
+{_alone_table(result["alone"])}
+
 ### `model.fit`
 
-{" and ".join(f"{k} ({v})" for k, v in NETWORKS.items())}, with Adam;
-n = {result["n"]} ratios each, three schedules of the CNN in one of the settings alone. The
+{" and ".join(f"{k} ({v})" for k, v in NETWORKS.items())}, with Adam:
+{result["fit"][0]["models"][CONSTANT]} models with a constant rate, one with each other,
+{result["fit"][0]["n"]} runs of two of each in turn; three schedules at 50 steps a call alone. The
 callbacks set the rate before or after each step. Steps traced again after the first run:
 {_traced_again(result)}.
 
@@ -311,9 +389,10 @@ callbacks set the rate before or after each step. Steps traced again after the f
 ### A rate that is right in every step
 
 The time of a step by that with `Triangular` and `steps_per_execution={RIGHT_STEPS}`, compiled by
-XLA; {right["n"]} ratios of runs of {RIGHT_STEPS} steps. A callback can set the rate of every step
+XLA; the geometric mean of {right["n"]} ratios of runs of {RIGHT_STEPS} steps, with Student's
+95 % interval. A callback can set the rate of every step
 only where an execution is a single step. The target is that a callback takes
-{CALLBACK_TARGET:.0f} times as long.
+{CALLBACK_TARGET:.0f} times as long; the longer a step's own work, the less of it that can be.
 
 {_right_table(right)}
 """
@@ -321,6 +400,32 @@ only where an execution is a single step. The target is that a callback takes
 
 def _of_update(column: dict[str, Any]) -> str:
     return f"{column['network']}, {column['constant_microseconds']:.1f} µs"
+
+
+def _alone_table(ways: list[dict[str, Any]]) -> str:
+    """A column for each way of compilation."""
+    rows = [
+        [
+            name,
+            str(ways[0]["operations"][name]),
+            *(
+                f"{100 * way['schedules'][name] / way['update']:.1f} % ({_short(way, name)})"
+                for way in ways
+            ),
+        ]
+        for name in ways[0]["schedules"]
+    ]
+    header = [
+        f"{'compiled by XLA' if way['jit_compile'] else 'not compiled'}, "
+        f"an update {way['update'] / 1000:.1f} µs"
+        for way in ways
+    ]
+    return report.table(["", "operations", *header], rows)
+
+
+def _short(way: dict[str, Any], name: str) -> str:
+    nanoseconds = way["schedules"][name]
+    return f"{nanoseconds:.0f} ns" if way["jit_compile"] else f"{nanoseconds / 1000:.1f} µs"
 
 
 def _fit_tables(settings: list[dict[str, Any]]) -> str:
@@ -338,32 +443,32 @@ def _of_fit(column: dict[str, Any]) -> str:
 
 
 def _tables(columns: list[dict[str, Any]], title: Callable[[dict[str, Any]], str]) -> str:
-    """A column for each setting: what the schedules together come to, the controls, the arms."""
-    names = list(dict.fromkeys(name for column in columns for name in column["ratios"]))
+    """A column for each setting: what the schedules together come to, the control, the arms."""
+    names = dict.fromkeys(name for column in columns for name in column["ratios"])
+    first = [OURS, timing.CONTROL]
     rows = [
-        ["**all of this package**", *(_cell(column["ours"]) for column in columns)],
-        ["in words", *(words(column) for column in columns)],
-        [ITSELF, *(_cell(column["itself"]) for column in columns)],
-        *([name, *(_cell(column["ratios"].get(name)) for column in columns)] for name in names),
+        [name, *(_cell(column["ratios"].get(name)) for column in columns)]
+        for name in [*first, *(name for name in names if name not in first)]
     ]
+    rows.insert(1, ["in words", *(words(column) for column in columns)])
     header = ["by a constant rate, a step of which takes", *map(title, columns)]
     return report.table(header, rows) + "\n"
 
 
 def words(setting: dict[str, Any]) -> str:
     """What the schedules of this package together come to."""
-    return timing.verdict(setting["ours"], noise(setting), TARGET)
+    return timing.verdict(setting["ratios"][OURS], noise(setting), TARGET)
 
 
 def noise(setting: dict[str, Any]) -> float:
-    """How far both controls reach from 1."""
-    return timing.noise(setting["itself"], setting["ratios"][CONTROL])
+    """How far the control reaches from 1."""
+    return timing.noise(setting["ratios"][timing.CONTROL])
 
 
 def _cell(ratio: dict[str, Any] | None) -> str:
     if ratio is None:
         return ""
-    return f"{ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})"
+    return f"{ratio['ratio']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})"
 
 
 def _traced_again(result: dict[str, Any]) -> str:

@@ -59,7 +59,13 @@ def _instructions(optimizer: Any) -> dict[str, int]:
     compiled = tf.function(update, jit_compile=True)
     program = compiled.experimental_get_compiler_ir(*gradients)(stage="optimized_hlo")
     # An instruction reads `%name = f32[512]{0} fusion(%argument, ...)`.
-    return {name: len(re.findall(rf" {name}\(", program)) for name in (*INSTRUCTIONS, PHASE)}
+    found = {name: len(re.findall(rf" {name}\(", program)) for name in (*INSTRUCTIONS, PHASE)}
+    return found | {"all": count_instructions(program)}
+
+
+def count_instructions(program: str) -> int:
+    """How many instructions an optimized program has, those within fusions included."""
+    return len(re.findall(r"^ *(?:ROOT )?%\S+ = ", program, re.MULTILINE))
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -77,7 +83,7 @@ def markdown(result: dict[str, Any]) -> str:
         for name, count in of.items()
         if any(count[i] > of[step_time.CONSTANT][i] for i in INSTRUCTIONS[1:])
     ]
-    names = list(dict.fromkeys(name for of in counts.values() for name in of))
+    names = dict.fromkeys(name for of in counts.values() for name in of)
     rows = [
         [name, *(_cell(of[name]) if name in of else "" for of in counts.values())] for name in names
     ]
@@ -85,17 +91,21 @@ def markdown(result: dict[str, Any]) -> str:
 
 Fusions in the program that XLA makes for the CPU of an update of {len(SHAPES)} variables (those of
 a network 784-512-512-10); in brackets the `{PHASE}` instructions, which are the phases of cycles:
-as many as there are in one schedule, so it is computed once, not in the update of every variable.
+as many as there are in one schedule, so it is computed once, not in the update of every variable;
+then all instructions, most of which are within fusions.
 
 {report.table(["learning rate", *counts], rows)}
 
-Another number of fusions than with a constant rate: {", ".join(more) or "none"}. Loops, branches
-or calls that a constant rate has not: {", ".join(control) or "none"}.
+Another number of fusions than with a constant rate: {", ".join(more) or "none"}. It is the
+schedule's own, which computes a number: Adam has one that computes its corrected rate, of which a
+schedule becomes a part; for the others XLA makes one where it does not like to repeat the schedule
+in the update of every variable. Loops, branches or calls that a constant rate has not:
+{", ".join(control) or "none"}.
 """
 
 
 def _cell(count: dict[str, int]) -> str:
-    return f"{count['fusion']} ({count[PHASE]})"
+    return f"{count['fusion']} ({count[PHASE]}), {count['all']}"
 
 
 if __name__ == "__main__":

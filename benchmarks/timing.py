@@ -4,6 +4,10 @@ The machine may be shared, so a time alone says nothing. Every result is a ratio
 next to each other in one process: ``base, arm, arm, base, arm, arm, base, ...``. What drifts slowly
 cancels, what comes in bursts hits few of the ratios, and of these the median is taken. A second
 base is an arm like any other: how far the interval of its ratio reaches from 1 is the noise.
+
+Two models that are made alike are not equally fast: their programs and numbers lie elsewhere in
+memory. Where that is more than what is looked for, an arm is several models, and what counts is how
+these differ from several models of the base (``contrasts``).
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import scipy.stats
 
 SEED = 0
+CONTROL = "half of the constant ones by the other half"
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -32,9 +38,12 @@ def seconds(call: Callable[[], Any]) -> float:
         gc.enable()
 
 
+_Name = TypeVar("_Name")
+
+
 def interleaved(
-    base: Callable[[], float], arms: Mapping[str, Callable[[], float]], blocks: int
-) -> tuple[list[float], dict[str, list[float]]]:
+    base: Callable[[], float], arms: Mapping[_Name, Callable[[], float]], blocks: int
+) -> tuple[list[float], dict[_Name, list[float]]]:
     """The seconds of the base, and the ratios to it of arms that run in turn with it.
 
     Args:
@@ -90,51 +99,81 @@ def summary(ratios: Sequence[float]) -> dict[str, Any]:
     medians = np.median(random.choice(ratios, (10_000, len(ratios))), axis=1)
     low, high = np.percentile(medians, [2.5, 97.5])
     return {
-        "median": statistics.median(ratios),
+        "ratio": statistics.median(ratios),
         "low": float(low),
         "high": float(high),
         "all": [round(ratio, 5) for ratio in ratios],
     }
 
 
-def pooled(arms: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """The median over several arms, whose ratios of a block share the same base.
+def mean(ratios: Sequence[float]) -> dict[str, Any]:
+    """The geometric mean with Student's 95 % interval, for few ratios."""
+    logs = np.log(ratios)
+    reach = float(scipy.stats.t.ppf(0.975, len(logs) - 1) * scipy.stats.sem(logs))
+    center = float(np.mean(logs))
+    found = {"ratio": center, "low": center - reach, "high": center + reach}
+    return {end: math.exp(log) for end, log in found.items()} | {
+        "all": [round(ratio, 5) for ratio in ratios]
+    }
 
-    So it is blocks that are resampled, of all arms at once: their ratios are not independent.
+
+def contrasts(
+    models: Mapping[str, Sequence[float]], base: str, groups: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Any]]:
+    """The ratios of groups of models to those of the base, by the geometric means of both.
+
+    The intervals are Student's, of the logarithms: how far models of one arm differ among
+    themselves, over all arms, is how far those of a group may differ from the base by chance.
+
+    Args:
+        models: the seconds of each model, in any unit, by the arm that it is of.
+        base: the name of the arm that all are compared with.
+        groups: names of arms that are taken together, by the name of the group.
+
+    Returns:
+        The ratios of the groups, and that of a control: half of the models of the base by the
+        other half.
     """
-    ratios = np.array(arms)
-    blocks = ratios.shape[1]
-    random = np.random.default_rng(SEED)
-    chosen = random.integers(0, blocks, (2000, blocks))
-    medians = [np.median(ratios[:, which]) for which in chosen]
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
+    logs = {name: np.log(seconds) for name, seconds in models.items()}
+    bases = logs.pop(base)
+    half = len(bases) // 2
+    first, second = bases[:half], bases[half:]
+    others = list(logs.values())
+    return {CONTROL: _contrast(second, first, [first, second, *others])} | {
+        name: _contrast(np.concatenate([logs[arm] for arm in arms]), bases, [bases, *others])
+        for name, arms in groups.items()
+    }
 
 
-def itself(taken: Sequence[float]) -> dict[str, Any]:
-    """The ratios of the base to itself: of two runs to those before and after them."""
-    t = np.array(taken)
-    return summary(np.sqrt(t[1:-2] * t[2:-1] / (t[:-3] * t[3:])).tolist())
+def _contrast(group: Any, by: Any, samples: Sequence[Any]) -> dict[str, Any]:
+    """The ratio of two groups, given by logarithms; its interval by how far samples spread."""
+    squares = sum(float(np.sum((sample - sample.mean()) ** 2)) for sample in samples)
+    freedom = sum(len(sample) - 1 for sample in samples)
+    quantile = float(scipy.stats.t.ppf(0.975, freedom)) * math.sqrt(squares / freedom)
+    center = float(np.mean(group) - np.mean(by))
+    reach = quantile * math.sqrt(1 / len(group) + 1 / len(by))
+    found = {"ratio": center, "low": center - reach, "high": center + reach}
+    return {end: math.exp(log) for end, log in found.items()} | {"n": len(group)}
 
 
-def noise(*controls: dict[str, Any]) -> float:
-    """How far the intervals of controls, whose ratios should be 1, reach from it."""
-    return float(max(abs(control[end] - 1) for control in controls for end in ("low", "high")))
+def noise(control: dict[str, Any]) -> float:
+    """How far the interval of a control, whose ratio should be 1, reaches from it."""
+    return float(max(abs(control[end] - 1) for end in ("low", "high")))
 
 
 def cells(ratio: dict[str, Any], in_words: str) -> list[str]:
-    """The columns of a ratio in a table: its median, its interval, and what that says."""
-    return [f"{ratio['median']:.3f}", f"{ratio['low']:.3f} to {ratio['high']:.3f}", in_words]
+    """The columns of a ratio in a table: itself, its interval, and what that says."""
+    return [f"{ratio['ratio']:.3f}", f"{ratio['low']:.3f} to {ratio['high']:.3f}", in_words]
 
 
 def verdict(ratio: dict[str, Any], noise: float, target: float) -> str:
     """What the interval says, and no more."""
     if ratio["high"] <= target and noise <= target - 1:
         return f"≤ {target}"
-    if ratio["low"] <= 1 <= ratio["high"] or abs(ratio["median"] - 1) <= noise:
+    if ratio["low"] <= 1 <= ratio["high"] or abs(ratio["ratio"] - 1) <= noise:
         return f"not distinguishable from {of_noise(noise)}"
     direction = "slower" if ratio["low"] > 1 else "faster"
-    return f"{direction} by {_percent(abs(ratio['median'] - 1))} (noise ±{_percent(noise)})"
+    return f"{direction} by {_percent(abs(ratio['ratio'] - 1))} (noise ±{_percent(noise)})"
 
 
 def rows(ratios: Mapping[str, dict[str, Any]], control: str, target: float) -> list[list[str]]:

@@ -211,9 +211,11 @@ class AddonsCyclical(Schedule):
         # A half-cycle is `half` n-ths of an iteration. `2 * half` iterations, which are n whole
         # cycles, are taken off first, so that nothing overflows.
         half, n = self._half_cycle().as_integer_ratio()
-        triangle, cycle = numerics.phase(step % (2 * half) * n, half, half)
-        cycle = cycle + step // (2 * half) * n
-        amplitude = self._scaling()._scaled(triangle, cycle, step)
+        position = step % (2 * half) * n
+        amplitude = numerics.triangle(position, half, half)
+        if self.scale_fn is not None:
+            cycle = position // (2 * half) + step // (2 * half) * n
+            amplitude = amplitude * self._scaling()._factor(step, cycle)
         # As in `numerics.between`, but the amplitude may well be above 1.
         top = (amplitude > 1 - 2.0**-51) & (amplitude < 1 + 2.0**-51)
         return _keras.where(top, self.maximal_learning_rate, self._between(amplitude))

@@ -29,8 +29,8 @@ def wide(x: Any) -> Any:
     return _keras.cast(x, "float64")
 
 
-def phase(step: Any, up: int, down: int) -> tuple[Any, Any]:
-    """Where in its cycle a step is.
+def triangle(step: Any, up: int, down: int) -> Any:
+    """The triangle wave at a step.
 
     Args:
         step: int64 tensor, from 0.
@@ -38,17 +38,15 @@ def phase(step: Any, up: int, down: int) -> tuple[Any, Any]:
         down: steps of the falling half-cycle.
 
     Returns:
-        The triangle wave, float64: ``position / up`` from 0 to 1, then ``(length - position) /
-        down`` back to 0; and the number of finished cycles, int64.
+        With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
+        ``(up + down - position) / down`` back to 0; float64.
     """
     length = up + down
     position = step % length
     # Each line is above its top on the other's half, so their minimum is the triangle.
     if up == down:
-        triangle = wide(_keras.minimum(position, length - position)) / up
-    else:
-        triangle = _keras.minimum(wide(position) / up, wide(length - position) / down)
-    return triangle, step // length
+        return wide(_keras.minimum(position, length - position)) / up
+    return _keras.minimum(wide(position) / up, wide(length - position) / down)
 
 
 def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
@@ -64,7 +62,8 @@ def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
     if len(set(numbers)) == 1:
         return numbers[0]
     as_tensor, kind = (integer, np.int64) if isinstance(numbers[0], int) else (wide, np.float64)
-    value, *others = (as_tensor(kind(number)) for number in numbers)
+    # As arrays, since even a float64 of NumPy would lose digits as a Python number does.
+    value, *others = (as_tensor(np.array(number, kind)) for number in numbers)
     for is_behind, other in zip(behind, others, strict=True):
         value = _keras.where(is_behind, other, value)
     return value
@@ -85,12 +84,12 @@ def power(base: float, exponent: Any) -> Any:
     return _keras.exp(wide(exponent) * math.log(base))
 
 
-def factor(scale: Any) -> Any:
-    """A scale as a finite factor from 0 up: at an amplitude of 0 even an infinite one gives 0."""
+def finite(scale: Any) -> Any:
+    """A scale as a finite factor, so that at an amplitude of 0 even an infinite one gives 0."""
     if isinstance(scale, (int, float)):
         # A Python number stays one: it would lose digits on its way through a float32 tensor.
-        return scale if math.isnan(scale) else min(max(scale, 0.0), 1e300)
-    return _keras.clip(wide(scale), 0.0, 1e300)
+        return scale if math.isnan(scale) else min(max(scale, -1e300), 1e300)
+    return _keras.clip(wide(scale), -1e300, 1e300)
 
 
 def between(base_lr: Any, max_lr: float, amplitude: Any) -> Any:

@@ -42,18 +42,25 @@ class _Cycle(Schedule):
         }
 
     def _rate(self, step: Any) -> Any:
-        down = self.step_size if self.step_size_down is None else self.step_size_down
-        triangle, cycle = numerics.phase(step, self.step_size, down)
-        amplitude = self._scaled(self._wave(triangle), cycle, step)
+        triangle = numerics.triangle(step, self.step_size, self._down)
+        amplitude = self._scaled(self._wave(triangle), step)
         return numerics.between(self.base_lr, self.max_lr, amplitude)
+
+    @property
+    def _down(self) -> int:
+        return self.step_size if self.step_size_down is None else self.step_size_down
 
     def _wave(self, triangle: Any) -> Any:
         """The shape of a half-cycle, float64 from 0 to 1."""
         return triangle
 
-    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
-        """The wave times the policy's scale; ``cycle`` counts from 0."""
+    def _scaled(self, wave: Any, step: Any) -> Any:
+        """The wave times the policy's scale."""
         return wave
+
+    def _cycle(self, step: Any) -> Any:
+        """The number of finished cycles."""
+        return step // (self.step_size + self._down)
 
     def _bounds_and_steps(self) -> tuple[float, float, int, int | None]:
         return self.base_lr, self.max_lr, self.step_size, self.step_size_down
@@ -151,8 +158,8 @@ class Triangular2(_Cycle):
 
     name: str | None = None
 
-    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
-        return wave * numerics.power(0.5, cycle)
+    def _scaled(self, wave: Any, step: Any) -> Any:
+        return wave * numerics.power(0.5, self._cycle(step))
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
         return reference.triangular2(iteration, *self._bounds_and_steps())
@@ -201,7 +208,7 @@ class ExpRange(_Cycle):
     def _check(self) -> dict[str, Any]:
         return super()._check() | {"gamma": _arguments.factor("gamma", self.gamma, most=1)}
 
-    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
+    def _scaled(self, wave: Any, step: Any) -> Any:
         return wave * numerics.power(self.gamma, step)
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
@@ -275,11 +282,15 @@ class Cyclical(_Cycle):
     def _wave(self, triangle: Any) -> Any:
         return numerics.half_cosine(triangle) if self.wave == "cosine" else triangle
 
-    def _scaled(self, wave: Any, cycle: Any, step: Any) -> Any:
+    def _scaled(self, wave: Any, step: Any) -> Any:
         if self.scale_fn is None:
             return wave
+        return _keras.at_least(wave * self._factor(step, self._cycle(step)), 0.0)
+
+    def _factor(self, step: Any, cycle: Any) -> Any:
+        """The scale as a finite factor; ``cycle`` counts from 0."""
         x = step if self.scale_mode == "iterations" else cycle + 1
-        return wave * numerics.factor(self._scale(numerics.wide(x)))
+        return numerics.finite(self._scale(numerics.wide(x)))
 
     def _scale(self, x: Any) -> Any:
         """What the scale function returns."""
