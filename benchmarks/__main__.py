@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 import time
 from typing import Any
@@ -24,6 +23,7 @@ from benchmarks import (
     step_time,
     structure,
     suggestions,
+    timing,
 )
 
 SECTIONS: dict[str, Any] = {
@@ -40,6 +40,8 @@ SECTIONS: dict[str, Any] = {
 }
 # Measured when asked for, since it takes long; its results stay.
 BY_REQUEST = ("suggestions",)
+# Most of their time goes into starting processes.
+NOT_QUICK = ("import_time", "other_frameworks")
 # Measured where there is what they need, and kept in files of their own.
 APART: dict[str, Any] = {"gpu_kernels": gpu_kernels, "gpu": gpu}
 
@@ -58,16 +60,16 @@ def main() -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="in two to three minutes, from few runs; prints, writes nothing",
+        help="in some two minutes, from few runs; prints, writes nothing",
     )
     args = parser.parse_args()
     names = args.only
     if names is None:
-        names = [name for name in SECTIONS if name not in BY_REQUEST]
+        left_out = (*BY_REQUEST, *(NOT_QUICK if args.quick else ()))
+        names = [name for name in SECTIONS if name not in left_out]
     results = {} if args.quick else report.read() or {}
     for name in names:
-        gc.collect()
-        gc.freeze()  # what the section before has left is not to be gone through between runs
+        timing.tidy()
         start = time.perf_counter()
         results[name] = SECTIONS[name].measure(quick=args.quick)
         results[name] |= {

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import report
 
 PACKAGE, CONTROL = "clr_schedules", "an_empty_module"
-RUNS, QUICK_RUNS = 7, 1
+RUNS, QUICK_RUNS = 5, 1
 TARGET_MS = 15.0
 
 _TIME = """

@@ -148,7 +148,7 @@ def measure_torch(blocks: int) -> dict[str, Any]:
         )
 
         def steps() -> None:
-            for _ in range(200):
+            for _ in range(100):
                 optimizer.zero_grad()
                 torch.nn.functional.cross_entropy(model(x), y).backward()
                 optimizer.step()

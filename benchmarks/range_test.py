@@ -4,7 +4,7 @@ The time is that of ``lr_range_test`` by that of ``model.fit`` over the same ste
 model, so that both trace and compile. They run in turn, in one process, ``fit, test, other test,
 fit, other test, test, fit, ...``, so that each test stands between two runs of ``fit`` and what
 drifts slowly cancels: a ratio is the time of a test by the geometric mean of these two. That of a
-``fit`` by those before and after it is the noise.
+``fit`` by the one before it is the noise.
 """
 
 from __future__ import annotations
@@ -119,10 +119,7 @@ def _times(network: str, jit_compile: bool, executions: int, rounds: int) -> dic
         fits.append(fit())
         for name, took in seconds.items():
             ratios[name].append(took / math.sqrt(math.prod(fits[-2:])))
-    again = [
-        fits[i] / math.sqrt(fits[i - 1] * fits[i + 1])  # as far apart as two rounds
-        for i in range(1, rounds)
-    ]
+    again = [fits[i + 1] / fits[i] for i in range(rounds)]
     return {
         "steps": steps,
         "fit_seconds": statistics.median(fits),
@@ -175,8 +172,8 @@ def markdown(result: dict[str, Any]) -> str:
 `lr_range_test` divided by `model.fit` over the same steps, batches of 32, with Adam and an
 accuracy, each on a fresh model, tracing and compiling included. Each ratio is of one test to the
 two runs of `fit` around it; the geometric mean of n = {result["n"]} ratios, with Student's 95 %
-interval. "{CONTROL}" is the ratio of a `fit` to those before and after it: how far its interval
-reaches from 1 is the noise. The test runs "{DEFAULT}", and with the model's `steps_per_execution`
+interval. "{CONTROL}" is the ratio of a `fit` to the one before it: how far its interval reaches
+from 1 is the noise. The test runs "{DEFAULT}", and with the model's `steps_per_execution`
 given to it: "{LIKE_FIT}". "A callback" is a range test as the known Keras finders have it
 (`peers.Finder`), which needs single steps. The ratio is to be at most {TARGET}. {verdict};
 {reach} of the intervals reach above that.

@@ -18,7 +18,7 @@ LENGTHS = tuple(10**n for n in range(8))
 QUICK_LENGTHS = (1, 10**4)
 PARTS, QUICK_PARTS = (1, 2, 5, 10, 20, 50, 100), (1, 10)
 VALUES, QUICK_VALUES = 10**7, 10**5
-SECONDS = 0.2
+SECONDS = 0.1
 
 
 def measure(*, quick: bool = False) -> dict[str, Any]:

@@ -38,19 +38,20 @@ EXECUTIONS = (1, 50, 500)
 SETTINGS = tuple(itertools.product(NETWORKS, (True, False), EXECUTIONS))
 # All are measured at 50 steps a call. To compile them all would take longest, and each of these is
 # much like one that stays.
-LEFT_OUT = ("Triangular2", "Cyclical, cosine", "CosineRestarts")
+LEFT_OUT = ("Triangular2", "ExpRange", "Cyclical, cosine", "CosineRestarts")
 QUICK_NETWORKS = ("MLP",)
 QUICK_ARMS = ("Triangular", "CosineRestarts by 1.5", TEXTBOOK)
 QUICK_SETTINGS = (("MLP", True, 50),)
+QUICK_UPDATES = ("64-32-10",)
 # Models with a constant rate, and with each other; ratios to take of each; seconds of a run.
 CONSTANTS, QUICK_CONSTANTS = 6, 4
-BLOCKS, QUICK_BLOCKS = 3, 3
+BLOCKS, QUICK_BLOCKS = 2, 2
 SECONDS = 0.08
-UPDATE_CONSTANTS, UPDATE_OTHERS = 16, 3
+UPDATE_CONSTANTS, UPDATE_OTHERS = 14, 2
 UPDATE_BLOCKS, QUICK_UPDATE_BLOCKS = 5, 3
 UPDATE_SECONDS = 0.04
-ALONE_BLOCKS, QUICK_ALONE_BLOCKS = 7, 3
-RIGHT_BLOCKS, QUICK_RIGHT_BLOCKS = 5, 3
+ALONE_BLOCKS, QUICK_ALONE_BLOCKS = 7, 2
+RIGHT_BLOCKS, QUICK_RIGHT_BLOCKS = 5, 2
 RIGHT_STEPS = 500
 
 # The variables of two networks: the MLP's, and those of a small network for MNIST.
@@ -92,25 +93,23 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     """
     # TensorFlow takes the train functions of several models for one that is traced again.
     tf.get_logger().setLevel("ERROR")
-    settings, constants, blocks, update_blocks, alone_blocks, right_blocks = (
-        (
-            QUICK_SETTINGS,
-            QUICK_CONSTANTS,
-            QUICK_BLOCKS,
-            QUICK_UPDATE_BLOCKS,
-            QUICK_ALONE_BLOCKS,
-            QUICK_RIGHT_BLOCKS,
-        )
+    settings, constants, blocks, alone_blocks, right_blocks = (
+        (QUICK_SETTINGS, QUICK_CONSTANTS, QUICK_BLOCKS, QUICK_ALONE_BLOCKS, QUICK_RIGHT_BLOCKS)
         if quick
-        else (SETTINGS, CONSTANTS, BLOCKS, UPDATE_BLOCKS, ALONE_BLOCKS, RIGHT_BLOCKS)
+        else (SETTINGS, CONSTANTS, BLOCKS, ALONE_BLOCKS, RIGHT_BLOCKS)
+    )
+    updates, sizes, update_blocks = (
+        (QUICK_UPDATES, (QUICK_CONSTANTS, 1), QUICK_UPDATE_BLOCKS)
+        if quick
+        else (UPDATES, (UPDATE_CONSTANTS, UPDATE_OTHERS), UPDATE_BLOCKS)
     )
     arms = {n: rate for n, rate in (rates() | peer_rates()).items() if not quick or n in QUICK_ARMS}
     some = {name: rate for name, rate in arms.items() if name not in LEFT_OUT}
     return {
         "update": [
             {"network": network, "n": update_blocks}
-            | _updates(arms, shapes, QUICK_CONSTANTS if quick else UPDATE_CONSTANTS, update_blocks)
-            for network, shapes in UPDATES.items()
+            | _updates(arms, UPDATES[network], *sizes, update_blocks)
+            for network in updates
         ],
         "alone": [_alone(arms, jit_compile, alone_blocks) for jit_compile in (True, False)],
         "fit": [
@@ -147,6 +146,7 @@ def _compared(
         found[name].append(statistics.median(of_model))
     groups = {OURS: [name for name in models if name in rates()]}
     groups |= {name: [name] for name in models if name != CONSTANT}
+    timing.tidy()
     return {
         "steps": steps,
         "constant_microseconds": 1e6 * statistics.median(taken) / steps,
@@ -159,13 +159,15 @@ def _compared(
 
 
 def _updates(
-    rates: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], constants: int, blocks: int
+    rates: Mapping[str, Any],
+    shapes: Sequence[tuple[int, ...]],
+    constants: int,
+    others: int,
+    blocks: int,
 ) -> dict[str, Any]:
     """The microseconds of an update with a constant rate, and the ratios to it."""
     models = {CONSTANT: [_update(BOUNDS[0], shapes) for _ in range(constants)]}
-    models |= {
-        name: [_update(rate, shapes) for _ in range(UPDATE_OTHERS)] for name, rate in rates.items()
-    }
+    models |= {name: [_update(rate, shapes) for _ in range(others)] for name, rate in rates.items()}
     return _compared(models, 100, UPDATE_SECONDS, blocks)
 
 
@@ -223,13 +225,17 @@ def _operations(schedule: Any) -> int:
 
 
 def _rate_loop(rate: Any, jit_compile: bool) -> _Run:
-    """A loop that sums up the rates of its steps, or nothing, warmed up."""
+    """A loop that sums up the rates of its steps, or the steps themselves, warmed up.
+
+    Each step waits for the rate before it, as an update waits for its rate.
+    """
 
     @tf.function(jit_compile=jit_compile)  # type: ignore[untyped-decorator]
     def loop(steps: Any) -> Any:
         total = tf.constant(0.0)
         for step in tf.range(steps):
-            total += 1e-9 if rate is None else rate(step)
+            step += tf.cast(total, tf.int64)
+            total += 1e-18 * tf.cast(step, tf.float32) if rate is None else rate(step)
         return total
 
     def run(steps: int) -> float:
@@ -360,8 +366,9 @@ The time with a schedule divided by the time with a constant rate. Two models th
 are not equally fast, so there are several with a constant rate, and how far these differ is how far
 a schedule's ratio may be from its true value by chance: the 95 % intervals are Student's, of the
 logarithms, from how the models of an arm differ among themselves. The control, which should be 1,
-is "{timing.CONTROL}": how far its interval reaches from 1 is the noise. "≤ {TARGET}" stands only
-where both an interval and the noise allow it. Of twenty such intervals one misses by chance.
+is "{timing.CONTROL}": how far its interval reaches from 1 is the noise that so few models have.
+"≤ {TARGET}" stands only where an interval ends there, and that of the control has 1 in it. Of
+twenty such intervals one misses by chance.
 
 ### The update alone
 
@@ -371,9 +378,10 @@ A loop of updates by Adam, which XLA compiles whole: {constants} models with a c
 {_tables(result["update"], _of_update)}
 ### A schedule alone
 
-A loop that does nothing but sum up the rates, less one that sums up a constant, by an update of the
-network 64-32-10 compiled in the same way; medians of {result["alone"][0]["n"]} runs in turn. XLA
-makes a few instructions of a schedule. Without it, TensorFlow starts each operation by itself.
+A loop of nothing but rates, each of which waits for the one before, less one in which the step
+takes the place of the rate, by an update of the network 64-32-10 compiled in the same way; medians
+of {result["alone"][0]["n"]} runs in turn. XLA makes a few instructions of a schedule. Without it,
+TensorFlow starts each operation by itself.
 
 {_alone_table(result["alone"])}
 
@@ -381,8 +389,8 @@ makes a few instructions of a schedule. Without it, TensorFlow starts each opera
 
 {" and ".join(f"{k} ({v})" for k, v in NETWORKS.items())}, with Adam:
 {result["fit"][0]["models"][CONSTANT]} models with a constant rate, one with each other,
-{result["fit"][0]["n"]} runs of two of each in turn; three schedules at 50 steps a call alone. The
-callbacks set the rate before or after each step. Steps traced again after the first run:
+{result["fit"][0]["n"]} runs of two of each in turn; {len(LEFT_OUT)} schedules at 50 steps a call
+alone. The callbacks set the rate before or after each step. Steps traced again after the first run:
 {_traced_again(result)}.
 
 {_fit_tables(result["fit"])}
@@ -457,12 +465,7 @@ def _tables(columns: list[dict[str, Any]], title: Callable[[dict[str, Any]], str
 
 def words(setting: dict[str, Any]) -> str:
     """What the schedules of this package together come to."""
-    return timing.verdict(setting["ratios"][OURS], noise(setting), TARGET)
-
-
-def noise(setting: dict[str, Any]) -> float:
-    """How far the control reaches from 1."""
-    return timing.noise(setting["ratios"][timing.CONTROL])
+    return timing.verdict_of_models(setting["ratios"], OURS, TARGET)
 
 
 def _cell(ratio: dict[str, Any] | None) -> str:

@@ -26,9 +26,17 @@ SEED = 0
 CONTROL = "half of the constant ones by the other half"
 
 
+def tidy() -> None:
+    """Collects what is left of models that are not needed any more."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 def seconds(call: Callable[[], Any]) -> float:
     """The seconds that a call takes, without collections of garbage in between."""
     gc.collect()
+    gc.freeze()  # what is there by now would take longer to go through than a run takes
     gc.disable()
     try:
         start = time.perf_counter()
@@ -53,8 +61,6 @@ def interleaved(
             them, by their geometric means. The arms of each block run in another order.
     """
     names, ratios = list(arms), {name: list[float]() for name in arms}
-    gc.collect()
-    gc.freeze()  # what is there by now would take longer to go through than a run takes
     taken = [base()]
     for block in range(blocks):
         for i in range(len(names)):
@@ -62,7 +68,6 @@ def interleaved(
             pair = [arms[name]() for _ in range(2)]
             taken.append(base())
             ratios[name].append(math.sqrt(math.prod(pair) / math.prod(taken[-2:])))
-    gc.unfreeze()
     return taken, ratios
 
 
@@ -76,7 +81,7 @@ def steps_for(seconds: Callable[[int], float], unit: int, target: float) -> int:
     """
     steps = unit
     while (taken := min(seconds(steps) for _ in range(3))) < target / 2:
-        steps *= 2
+        steps *= math.ceil(min(100, target / taken))
     return math.ceil(steps * target / taken / unit) * unit
 
 
@@ -170,6 +175,18 @@ def verdict(ratio: dict[str, Any], noise: float, target: float) -> str:
     """What the interval says, and no more."""
     if ratio["high"] <= target and noise <= target - 1:
         return f"≤ {target}"
+    return _as_far_as_seen(ratio, noise)
+
+
+def verdict_of_models(ratios: Mapping[str, dict[str, Any]], name: str, target: float) -> str:
+    """What the interval of a ratio of ``contrasts`` says, which has the models' noise in it."""
+    ratio, control = ratios[name], ratios[CONTROL]
+    if ratio["high"] <= target and control["low"] <= 1 <= control["high"]:
+        return f"≤ {target}"
+    return _as_far_as_seen(ratio, noise(control))
+
+
+def _as_far_as_seen(ratio: dict[str, Any], noise: float) -> str:
     if ratio["low"] <= 1 <= ratio["high"] or abs(ratio["ratio"] - 1) <= noise:
         return f"not distinguishable from {of_noise(noise)}"
     direction = "slower" if ratio["low"] > 1 else "faster"

@@ -113,6 +113,22 @@ def test_no_more_is_said_than_the_interval_does(low, ratio, high, noise, words):
     assert timing.verdict(found, noise, 1.01) == words
 
 
+@pytest.mark.parametrize(
+    ("ratio", "control", "words"),
+    [
+        ((0.992, 1.0, 1.008), (0.985, 1.0, 1.015), "≤ 1.01"),
+        ((0.992, 1.0, 1.012), (0.985, 1.0, 1.015), "not distinguishable from noise of ±1.5 %"),
+        ((0.992, 1.0, 1.008), (1.001, 1.01, 1.02), "not distinguishable from noise of ±2.0 %"),
+        ((1.02, 1.03, 1.04), (0.985, 1.0, 1.015), "slower by 3.0 % (noise ±1.5 %)"),
+    ],
+)
+def test_of_models_no_more_is_said_than_the_intervals_do(ratio, control, words):
+    keys = ("low", "ratio", "high")
+    ratios = {"a": dict(zip(keys, ratio, strict=True))}
+    ratios[timing.CONTROL] = dict(zip(keys, control, strict=True))
+    assert timing.verdict_of_models(ratios, "a", 1.01) == words
+
+
 def test_kernels_are_told_apart():
     program = """HloModule step
 
