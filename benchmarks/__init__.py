@@ -1,9 +1,9 @@
 """Measurements of every claim about speed, size and accuracy, beside what else there is.
 
-``make bench`` runs them all, in some twenty minutes on two cores, and writes
+``make bench`` runs them all, in some fifteen minutes on two cores, and writes
 ``results/latest.json``, the report ``results/latest.md`` from it, and pictures into
 ``docs/images``; ``python -m benchmarks --only`` measures some again and keeps the others.
-``make bench-quick`` takes two to three minutes and writes nothing. Two measurements need a machine
+``make bench-quick`` takes some two minutes and writes nothing. Two measurements need a machine
 or an environment of their own, and have files of their own: ``gpu`` and ``gpu_kernels``.
 
 A benchmark is a module with ``measure(quick=False)``, which returns plain numbers for the JSON

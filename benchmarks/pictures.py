@@ -25,6 +25,7 @@ def draw(results: dict[str, Any]) -> None:
 def _draw_step_time(result: dict[str, Any]) -> None:
     """The ratios of the update alone, and the time of a rate that is right in every step."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     update = result["update"][-1]["ratios"]
@@ -40,6 +41,7 @@ def _draw_step_time(result: dict[str, Any]) -> None:
     left.axvline(step_time.TARGET, color="black", linewidth=0.8, linestyle=":")
     left.set_yticks(range(len(names)), [labels.get(n, n).replace("`", "") for n in names])
     left.invert_yaxis()
+    left.xaxis.set_major_locator(MaxNLocator(5))
     left.set_xlabel("time of an update,\nby that with a constant rate")
     left.set_title("A schedule in the compiled step")
 

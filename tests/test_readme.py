@@ -1,5 +1,6 @@
 """What the README shows is run."""
 
+import json
 import re
 from pathlib import Path
 
@@ -65,3 +66,29 @@ def test_the_table_of_errors_is_the_benchmark_s():
     rows = re.findall(r"^\| 10\^.*|^\| 2\^.*|^\| steps below.*", README, re.MULTILINE)
     assert len(rows) == 7
     assert set(rows) <= set(results.read_text().splitlines())
+
+
+def test_what_it_says_of_speed_is_the_benchmark_s():
+    results = Path(__file__).parent.with_name("benchmarks") / "results" / "latest.json"
+    measured = json.loads(results.read_text())["step_time"]
+    compiled, graph = measured["alone"]
+    others = ("Keras `CosineDecay`", "float32 formula")
+    alone = sorted(ns for name, ns in compiled["schedules"].items() if name not in others)
+    started = sorted(ns / 1000 for name, ns in graph["schedules"].items() if name not in others)
+    update = measured["update"][1]["ratios"]["**all of this package**"]
+    callbacks = ("the post's callback", "a scheduler per batch")
+    slower = [
+        min(measured["right"][network]["ratios"][name]["ratio"] for name in callbacks)
+        for network in ("MLP", "CNN")
+    ]
+    said = " ".join(README.split())
+    for quote in (
+        f"takes {alone[0]:.0f} to {alone[-1]:.0f} ns",
+        f"{update['ratio']:.3f} of that with a constant rate, "
+        f"with a 95 % interval of {update['low']:.3f} to {update['high']:.3f}",
+        f"which takes {started[0]:.0f} to {started[-1]:.0f} µs a step on the CPU "
+        f"(Keras's `CosineDecay`: {graph['schedules'][others[0]] / 1000:.0f})",
+        f"{slower[0]:.0f} times as long per step of a small network as a schedule with 500 steps a "
+        f"call, {slower[1]:.0f} times with convolutions",
+    ):
+        assert quote in said
