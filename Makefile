@@ -6,7 +6,7 @@
 #   make lint    ruff and mypy
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make images  draw the pictures of the README and the docs again
-#   make bench   every measurement that README and docs cite, in some fifteen minutes;
+#   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
 #                make bench WITH=torch measures PyTorch's scheduler too
 #   make bench-quick        most of it in some two minutes, from few runs; prints, writes nothing
 #   make bench-gpu-kernels  count the kernels of a step on a GPU, without one

@@ -1,6 +1,6 @@
 """Measurements of every claim about speed, size and accuracy, beside what else there is.
 
-``make bench`` runs them all, in some fifteen minutes on two cores, and writes
+``make bench`` runs them all, in fifteen to twenty minutes on two cores, and writes
 ``results/latest.json``, the report ``results/latest.md`` from it, and pictures into
 ``docs/images``; ``python -m benchmarks --only`` measures some again and keeps the others.
 ``make bench-quick`` takes some two minutes and writes nothing. Two measurements need a machine

@@ -30,7 +30,7 @@ def _draw_step_time(result: dict[str, Any]) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     update = result["update"][-1]["ratios"]
     names = [timing.CONTROL, *(name for name in update if name not in (timing.CONTROL, OURS))]
-    labels = {timing.CONTROL: "constant, by itself"}
+    labels = {timing.CONTROL: "constant, half by half"}
     for i, name in enumerate(names):
         ratio = update[name]
         ours = name in step_time.rates()

@@ -13,6 +13,7 @@ Each model is warmed up; the order of runs is that of ``timing.interleaved``.
 from __future__ import annotations
 
 import itertools
+import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ SECONDS = 0.08
 UPDATE_CONSTANTS, UPDATE_OTHERS = 14, 2
 UPDATE_BLOCKS, QUICK_UPDATE_BLOCKS = 5, 3
 UPDATE_SECONDS = 0.04
+ALONE_UPDATES = 5
 ALONE_BLOCKS, QUICK_ALONE_BLOCKS = 7, 2
 RIGHT_BLOCKS, QUICK_RIGHT_BLOCKS = 5, 2
 RIGHT_STEPS = 500
@@ -129,28 +131,34 @@ _Run = Callable[[int], float]  # takes so many steps, and returns the seconds
 
 
 def _compared(
-    models: Mapping[str, Sequence[_Run]], unit: int, seconds: float, blocks: int
+    make: Callable[[str], _Run], counts: Mapping[str, int], unit: int, seconds: float, blocks: int
 ) -> dict[str, Any]:
-    """The ratios of arms, each of some models that are warmed up, to the constant ones."""
-    clock = models[CONSTANT][0]
+    """The ratios of arms, each of so many models, to the constant one.
+
+    The models are made and run in a random order, since an earlier one may lie better in memory.
+    One more with a constant rate is the clock that all are held against.
+    """
+    clock = make(CONSTANT)
+    order = [name for name, count in counts.items() for _ in range(count)]
+    random.Random(timing.SEED).shuffle(order)
+    models = [make(name) for name in order]
     steps = timing.steps_for(clock, unit, seconds)
 
     def run(model: _Run) -> Callable[[], float]:
         return lambda: model(steps)
 
-    others = {(name, i): run(model) for name, arm in models.items() for i, model in enumerate(arm)}
-    del others[CONSTANT, 0]
-    taken, ratios = timing.interleaved(run(clock), others, blocks)
-    found = {name: [1.0] * (name == CONSTANT) for name in models}
-    for (name, _), of_model in ratios.items():
-        found[name].append(statistics.median(of_model))
-    groups = {OURS: [name for name in models if name in rates()]}
-    groups |= {name: [name] for name in models if name != CONSTANT}
+    arms = {i: run(model) for i, model in enumerate(models)}
+    taken, ratios = timing.interleaved(run(clock), arms, blocks)
+    found: dict[str, list[float]] = {name: [] for name in counts}
+    for i, name in enumerate(order):
+        found[name].append(round(statistics.median(ratios[i]), 5))
+    groups = {OURS: [name for name in counts if name in rates()]}
+    groups |= {name: [name] for name in counts if name != CONSTANT}
     timing.tidy()
     return {
         "steps": steps,
         "constant_microseconds": 1e6 * statistics.median(taken) / steps,
-        "models": {name: len(of_arm) for name, of_arm in found.items()},
+        "models": found,
         "ratios": timing.contrasts(found, CONSTANT, groups),
     }
 
@@ -166,9 +174,13 @@ def _updates(
     blocks: int,
 ) -> dict[str, Any]:
     """The microseconds of an update with a constant rate, and the ratios to it."""
-    models = {CONSTANT: [_update(BOUNDS[0], shapes) for _ in range(constants)]}
-    models |= {name: [_update(rate, shapes) for _ in range(others)] for name, rate in rates.items()}
-    return _compared(models, 100, UPDATE_SECONDS, blocks)
+    rates = {CONSTANT: BOUNDS[0], **rates}
+    counts = dict.fromkeys(rates, others) | {CONSTANT: constants}
+
+    def make(name: str) -> _Run:
+        return _update(rates[name], shapes)
+
+    return _compared(make, counts, 100, UPDATE_SECONDS, blocks)
 
 
 def _update(rate: Any, shapes: Sequence[tuple[int, ...]], *, jit_compile: bool = True) -> _Run:
@@ -197,14 +209,15 @@ def _update(rate: Any, shapes: Sequence[tuple[int, ...]], *, jit_compile: bool =
 def _alone(rates: Mapping[str, Any], jit_compile: bool, blocks: int) -> dict[str, Any]:
     """The nanoseconds of a step of an empty loop, of one with each rate, and of an update."""
     shapes = UPDATES["64-32-10"]
-    runs = {"": _rate_loop(None, jit_compile)}
-    runs |= {name: _rate_loop(rate, jit_compile) for name, rate in rates.items()}
-    runs[CONSTANT] = _update(BOUNDS[0], shapes, jit_compile=jit_compile)
-    steps = {name: timing.steps_for(run, 100, UPDATE_SECONDS) for name, run in runs.items()}
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    runs = [("", _rate_loop(None, jit_compile))]
+    runs += [(name, _rate_loop(rate, jit_compile)) for name, rate in rates.items()]
+    updates = [_update(BOUNDS[0], shapes, jit_compile=jit_compile) for _ in range(ALONE_UPDATES)]
+    runs += [(CONSTANT, update) for update in updates]
+    steps = [timing.steps_for(run, 100, UPDATE_SECONDS) for _, run in runs]
+    taken: dict[str, list[float]] = {name: [] for name, _ in runs}
     for _ in range(blocks):
-        for name, run in runs.items():
-            taken[name].append(1e9 * run(steps[name]) / steps[name])
+        for (name, run), count in zip(runs, steps, strict=True):
+            taken[name].append(1e9 * run(count) / count)
     medians = {name: statistics.median(of_run) for name, of_run in taken.items()}
     empty, update = medians.pop(""), medians.pop(CONSTANT)
     return {
@@ -263,16 +276,17 @@ def _fits(
     data = _data(network)
     traced: dict[str, list[int]] = {}
 
-    def make(name: str, rate: Any) -> _Run:
-        model = _model(network, rate, jit_compile, executions)
+    rates = {CONSTANT: BOUNDS[0], **rates, **called}
+
+    def make(name: str) -> _Run:
+        model = _model(network, rates[name], jit_compile, executions)
         traced.setdefault(name, model.traced)
         _fit(model, data, executions, name)
         model.traced[0] = 0
         return lambda steps: _fit(model, data, steps, name)
 
-    models = {CONSTANT: [make(CONSTANT, BOUNDS[0]) for _ in range(constants)]}
-    models |= {name: [make(name, rate)] for name, rate in {**rates, **called}.items()}
-    found = _compared(models, executions, SECONDS, blocks)
+    counts = dict.fromkeys(rates, 1) | {CONSTANT: constants}
+    found = _compared(make, counts, executions, SECONDS, blocks)
     return found | {"traced_again": {name: counter[0] for name, counter in traced.items()}}
 
 
@@ -358,17 +372,17 @@ def _right(network: str, blocks: int) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     """The result as Markdown tables."""
     update, right = result["update"][0], result["right"]
-    constants = update["models"][CONSTANT]
-    others = max(n for name, n in update["models"].items() if name != CONSTANT)
+    constants = len(update["models"][CONSTANT])
+    others = max(len(of) for name, of in update["models"].items() if name != CONSTANT)
     return f"""## Step time
 
 The time with a schedule divided by the time with a constant rate. Two models that are made alike
 are not equally fast, so there are several with a constant rate, and how far these differ is how far
 a schedule's ratio may be from its true value by chance: the 95 % intervals are Student's, of the
 logarithms, from how the models of an arm differ among themselves. The control, which should be 1,
-is "{timing.CONTROL}": how far its interval reaches from 1 is the noise that so few models have.
-"≤ {TARGET}" stands only where an interval ends there, and that of the control has 1 in it. Of
-twenty such intervals one misses by chance.
+is "{timing.CONTROL}". "≤ {TARGET}" stands only where an interval ends
+there; where it has 1 in it and reaches further, it is noise. Of twenty such intervals one misses by
+chance.
 
 ### The update alone
 
@@ -379,16 +393,16 @@ A loop of updates by Adam, which XLA compiles whole: {constants} models with a c
 ### A schedule alone
 
 A loop of nothing but rates, each of which waits for the one before, less one in which the step
-takes the place of the rate, by an update of the network 64-32-10 compiled in the same way; medians
-of {result["alone"][0]["n"]} runs in turn. XLA makes a few instructions of a schedule. Without it,
-TensorFlow starts each operation by itself.
+takes the place of the rate, by an update of the network 64-32-10 compiled in the same way (by
+{ALONE_UPDATES} models); medians of {result["alone"][0]["n"]} runs in turn. XLA makes a few
+instructions of a schedule. Without it, TensorFlow starts each operation by itself.
 
 {_alone_table(result["alone"])}
 
 ### `model.fit`
 
 {" and ".join(f"{k} ({v})" for k, v in NETWORKS.items())}, with Adam:
-{result["fit"][0]["models"][CONSTANT]} models with a constant rate, one with each other,
+{len(result["fit"][0]["models"][CONSTANT])} models with a constant rate, one with each other,
 {result["fit"][0]["n"]} runs of two of each in turn; {len(LEFT_OUT)} schedules at 50 steps a call
 alone. The callbacks set the rate before or after each step. Steps traced again after the first run:
 {_traced_again(result)}.
@@ -399,8 +413,9 @@ alone. The callbacks set the rate before or after each step. Steps traced again 
 The time of a step by that with `Triangular` and `steps_per_execution={RIGHT_STEPS}`, compiled by
 XLA; the geometric mean of {right["n"]} ratios of runs of {RIGHT_STEPS} steps, with Student's
 95 % interval. A callback can set the rate of every step
-only where an execution is a single step. The target is that a callback takes
-{CALLBACK_TARGET:.0f} times as long; the longer a step's own work, the less of it that can be.
+only where an execution is a single step: most of the ratio is that. The target is that a callback
+takes {CALLBACK_TARGET:.0f} times as long; the longer a step's own work, the less of it that can be.
+There is one model of each kind: how far two differ, some percent, is not in these intervals.
 
 {_right_table(right)}
 """

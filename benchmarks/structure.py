@@ -91,16 +91,19 @@ def markdown(result: dict[str, Any]) -> str:
 
 Fusions in the program that XLA makes for the CPU of an update of {len(SHAPES)} variables (those of
 a network 784-512-512-10); in brackets the `{PHASE}` instructions, which are the phases of cycles:
-as many as there are in one schedule, so it is computed once, not in the update of every variable;
-then all instructions, most of which are within fusions.
+as many as there are in one schedule, so the phase is computed once, not in the update of every
+variable; then all instructions, most of which are within fusions.
 
 {report.table(["learning rate", *counts], rows)}
 
-Another number of fusions than with a constant rate: {", ".join(more) or "none"}. It is the
-schedule's own, which computes a number: Adam has one that computes its corrected rate, of which a
-schedule becomes a part; for the others XLA makes one where it does not like to repeat the schedule
-in the update of every variable. Loops, branches or calls that a constant rate has not:
-{", ".join(control) or "none"}.
+Another number of fusions than with a constant rate: {", ".join(more) or "none"}.
+
+Those are fusions of a single number. Adam has one anyway, for its corrected rate, of which the
+whole schedule becomes a part. For the others XLA repeats what it deems cheap, which may be all of
+the schedule, in front of the update of every variable (hence the instructions), and gives fusions
+of their own to a phase and to a power, which it does not repeat.
+
+Loops, branches or calls that a constant rate has not: {", ".join(control) or "none"}.
 """
 
 

@@ -1,9 +1,9 @@
 """What the benchmarks of time share: the clock, the order of runs, and what ratios are worth.
 
-The machine may be shared, so a time alone says nothing. Every result is a ratio of runs that stand
-next to each other in one process: ``base, arm, arm, base, arm, arm, base, ...``. What drifts slowly
-cancels, what comes in bursts hits few of the ratios, and of these the median is taken. A second
-base is an arm like any other: how far the interval of its ratio reaches from 1 is the noise.
+The machine may be shared, so a time alone says little. What is compared are ratios of runs that
+stand next to each other in one process: ``base, arm, arm, base, arm, arm, base, ...``. What drifts
+slowly cancels, what comes in bursts hits few of the ratios, and of many the median is taken. A
+second base is an arm like any other: how far the interval of its ratio reaches from 1 is the noise.
 
 Two models that are made alike are not equally fast: their programs and numbers lie elsewhere in
 memory. Where that is more than what is looked for, an arm is several models, and what counts is how
@@ -181,16 +181,24 @@ def verdict(ratio: dict[str, Any], noise: float, target: float) -> str:
 def verdict_of_models(ratios: Mapping[str, dict[str, Any]], name: str, target: float) -> str:
     """What the interval of a ratio of ``contrasts`` says, which has the models' noise in it."""
     ratio, control = ratios[name], ratios[CONTROL]
-    if ratio["high"] <= target and control["low"] <= 1 <= control["high"]:
+    if not control["low"] <= 1 <= control["high"]:
+        return "not to be told, since the control is not 1"
+    if ratio["high"] <= target:
         return f"≤ {target}"
-    return _as_far_as_seen(ratio, noise(control))
+    if ratio["low"] <= 1 <= ratio["high"]:
+        return f"not distinguishable from {of_noise(noise(ratio))}"
+    return _differs(ratio)
 
 
 def _as_far_as_seen(ratio: dict[str, Any], noise: float) -> str:
     if ratio["low"] <= 1 <= ratio["high"] or abs(ratio["ratio"] - 1) <= noise:
         return f"not distinguishable from {of_noise(noise)}"
-    direction = "slower" if ratio["low"] > 1 else "faster"
-    return f"{direction} by {_percent(abs(ratio['ratio'] - 1))} (noise ±{_percent(noise)})"
+    return f"{_differs(ratio)} (noise ±{_percent(noise)})"
+
+
+def _differs(ratio: dict[str, Any]) -> str:
+    direction = "slower" if ratio["ratio"] > 1 else "faster"
+    return f"{direction} by {_percent(abs(ratio['ratio'] - 1))}"
 
 
 def rows(ratios: Mapping[str, dict[str, Any]], control: str, target: float) -> list[list[str]]:

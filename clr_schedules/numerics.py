@@ -92,12 +92,12 @@ def finite(scale: Any) -> Any:
     return _keras.clip(wide(scale), -1e300, 1e300)
 
 
-def between(base_lr: Any, max_lr: float, amplitude: Any) -> Any:
+def between(base_lr: Any, max_lr: Any, amplitude: Any) -> Any:
     """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both.
 
     Args:
         base_lr: the rate at an amplitude of 0; a float, or a float64 tensor.
-        max_lr: the rate at 1, and at what is above.
+        max_lr: the rate at 1, and at what is above; likewise.
         amplitude: float64 tensor, from 0.
     """
     rate = base_lr + (max_lr - base_lr) * amplitude

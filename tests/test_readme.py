@@ -10,6 +10,7 @@ from keras_under_test import keras
 
 import clr_schedules as clr
 
+OURS = "**all of this package**"
 README = Path(__file__).parent.with_name("README.md").read_text()
 
 
@@ -75,7 +76,10 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
     others = ("Keras `CosineDecay`", "float32 formula")
     alone = sorted(ns for name, ns in compiled["schedules"].items() if name not in others)
     started = sorted(ns / 1000 for name, ns in graph["schedules"].items() if name not in others)
-    update = measured["update"][1]["ratios"]["**all of this package**"]
+    small, large = (
+        "{ratio:.3f} # {low:.3f} to {high:.3f})".format(**update["ratios"][OURS])
+        for update in measured["update"]
+    )
     callbacks = ("the post's callback", "a scheduler per batch")
     slower = [
         min(measured["right"][network]["ratios"][name]["ratio"] for name in callbacks)
@@ -83,12 +87,12 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
     ]
     said = " ".join(README.split())
     for quote in (
-        f"takes {alone[0]:.0f} to {alone[-1]:.0f} ns",
-        f"{update['ratio']:.3f} of that with a constant rate, "
-        f"with a 95 % interval of {update['low']:.3f} to {update['high']:.3f}",
+        f"takes {alone[0]:.0f} to {alone[-1]:.0f} ns.",
+        large.replace("#", "of the time that it takes with a constant rate (95 % interval"),
+        small.replace("# ", "("),
         f"which takes {started[0]:.0f} to {started[-1]:.0f} µs a step on the CPU "
         f"(Keras's `CosineDecay`: {graph['schedules'][others[0]] / 1000:.0f})",
-        f"{slower[0]:.0f} times as long per step of a small network as a schedule with 500 steps a "
-        f"call, {slower[1]:.0f} times with convolutions",
+        f"then takes {slower[0]:.0f} times as long as with a schedule and 500 steps a call, "
+        f"one with convolutions {slower[1]:.0f} times",
     ):
         assert quote in said
