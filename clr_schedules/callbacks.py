@@ -161,7 +161,8 @@ class LearningRateLogger(_StepLog):
 
     Args:
         log_dir: The folder to write the rate of every step to, as the scalar ``learning_rate``.
-            Default: none. Written by TensorFlow; where the backend is another, by TensorBoard.
+            Default: none. Written by TensorFlow; where the backend is another, by TensorBoard; of
+            several workers, by the chief alone.
 
     Attributes:
         history: A dict of lists with an entry for every step: ``"iteration"``, counted from 0
@@ -216,7 +217,9 @@ class LearningRateLogger(_StepLog):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the optimizer, and opens a file in ``log_dir``."""
         super().on_train_begin(logs)
-        if self._log_dir is not None and self._writer is None:
+        if self._log_dir is None or self._writer is not None:
+            return
+        if self._engine.is_chief(self.model):
             self._writer = self._engine.scalar_writer(self._log_dir)
 
 

@@ -107,7 +107,8 @@ def lr_range_test(
         TypeError, ValueError: If an argument is of the wrong kind or out of range; if the model is
             not compiled, has no optimizer or several, or one whose rate cannot be set; if its
             `train_step` returns no loss; if the length of the data is unknown and ``num_steps`` is
-            not given; if there are no data. What the model or the data raise passes through.
+            not given; if there are no data; if several workers train the model, in which case all
+            of them raise at once and none waits. What the model or the data raise passes through.
 
     Source:
         Leslie N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2015,
@@ -133,6 +134,7 @@ def lr_range_test(
     if steps_per_execution is not None:
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
     engine = _engines.engine()
+    _check_alone(engine, model)
     compiled = engine.steps_per_execution(model)
     sweep = Sweep(
         rates,
@@ -374,6 +376,16 @@ class Suggestion:
             why = "; ".join(f"{name} is None: {self.reasons.get(name, '')}" for name in missing)
             raise ValueError(f"The range test shows no bounds for a cycle. {why}")
         return kind(base_lr=self.base_lr, max_lr=self.max_lr, step_size=step_size, **kwargs)
+
+
+def _check_alone(engine: _engines.Engine, model: Any) -> None:
+    """Raises where other processes would have to take the same steps at the same time."""
+    if engine.is_shared(model):
+        raise ValueError(
+            "A range test needs the model to itself: run it in a process that trains alone, with "
+            "batches as large as those of all workers together, and give all of them the bounds "
+            f"that it finds. Received: model={model.name!r}, which several processes train"
+        )
 
 
 def _optimizers(model: Any) -> list[Any]:

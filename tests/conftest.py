@@ -33,6 +33,7 @@ def figures():
 
 # Helpers, imported by name: collecting them would import them a second time.
 collect_ignore = [
+    "distributed_training.py",
     "exact.py",
     "keras_under_test.py",
     "model_zoo.py",

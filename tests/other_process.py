@@ -1,23 +1,61 @@
-"""Runs code in a new Python, which can import the suite's helpers and knows nothing else."""
+"""Runs code in new Pythons, which can import the suite's helpers and know nothing else."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+
+def start(code, environment=None, **arguments):
+    """Starts a process that runs the code with these (JSON) variables set."""
+    preamble = f"import json\nglobals().update(json.loads({json.dumps(arguments)!r}))\n"
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, "-c", preamble + code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def run(code, **arguments):
     """Runs the code with these (JSON) variables set; returns what it printed last, as JSON."""
-    preamble = f"import json\nglobals().update(json.loads({json.dumps(arguments)!r}))\n"
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-c", preamble + code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    (found,) = results([start(code, **arguments)])
+    return found
+
+
+def results(processes, timeout=600):
+    """What each of these printed last, as JSON, once all have ended; none goes on after that."""
+    # One that is not read from may stand still, and the others with it.
+    with ThreadPoolExecutor(len(processes)) as pool:
+        try:
+            outputs = list(pool.map(lambda p: p.communicate(timeout=timeout), processes))
+        finally:
+            stop(processes)
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+
+
+def stop(processes):
+    """Kills those that still run."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.communicate()
+
+
+def free_ports(count):
+    """Ports that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

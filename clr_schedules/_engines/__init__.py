@@ -31,6 +31,14 @@ class Engine(abc.ABC):
     counter = "int32"
 
     @abc.abstractmethod
+    def is_shared(self, model: Any) -> bool:
+        """Whether other processes train the model together with this one."""
+
+    @abc.abstractmethod
+    def is_chief(self, model: Any) -> bool:
+        """Whether this process is the one of them that writes files."""
+
+    @abc.abstractmethod
     def train_function(self, model: Any, sweep: Sweep) -> Callable[..., Any]:
         """A function in the place of ``model.train_function``, called by `fit` in its way.
 

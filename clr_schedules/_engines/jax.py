@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 class Engine(_engines.Engine):
     """Trains on JAX."""
 
+    def is_shared(self, model: Any) -> bool:
+        """Whether ``jax.distributed`` knows of other processes."""
+        return bool(jax.process_count() > 1)
+
+    def is_chief(self, model: Any) -> bool:
+        """Whether this process is its first."""
+        return bool(jax.process_index() == 0)
+
     def native_variables(self, model: Any) -> Iterator[Any]:
         """None: JAX has no variables."""
         return iter(())

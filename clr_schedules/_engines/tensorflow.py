@@ -29,6 +29,21 @@ class Engine(_engines.Engine):
     autograph = False
     counter = "int64"
 
+    def is_shared(self, model: Any) -> bool:
+        """Whether the strategy has other workers, or servers and a coordinator, which this is."""
+        strategy = model.distribute_strategy
+        if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+            return True
+        return len(_workers(strategy)) > 1
+
+    def is_chief(self, model: Any) -> bool:
+        """Whether this process is a coordinator, the chief, or the first worker where is none."""
+        strategy = model.distribute_strategy
+        if len(workers := _workers(strategy)) < 2:
+            return True
+        resolver = strategy.cluster_resolver
+        return (resolver.task_type, resolver.task_id) == workers[0]
+
     def native_variables(self, model: Any) -> Iterator[tf.Variable]:
         """Every variable that TensorFlow's own tracking reaches from the model."""
         for thing in tf.train.TrackableView(model).descendants():
@@ -107,6 +122,16 @@ class Engine(_engines.Engine):
             return sweep.last
 
         return function
+
+
+def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
+    """The tasks that take each step together, the chief first; none where it is one process."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return []
+    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+    return [
+        (kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, ())))
+    ]
 
 
 class ScalarWriter(_engines.ScalarWriter):

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 class Engine(_engines.Engine):
     """Trains on PyTorch."""
 
+    def is_shared(self, model: Any) -> bool:
+        """Whether ``torch.distributed`` knows of other processes."""
+        return _distributed() and bool(torch.distributed.get_world_size() > 1)
+
+    def is_chief(self, model: Any) -> bool:
+        """Whether this process is its first."""
+        return not _distributed() or bool(torch.distributed.get_rank() == 0)
+
     def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
         """Nothing: Keras on PyTorch takes one step a call."""
 
@@ -79,3 +87,7 @@ class Engine(_engines.Engine):
 
         sweep.flush = flush
         return function
+
+
+def _distributed() -> bool:
+    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())

@@ -1,0 +1,78 @@
+"""What several workers run together. Imports neither Keras nor TensorFlow itself."""
+
+import json
+import os
+
+import numpy as np
+
+
+def join_cluster(kind, index, **addresses):
+    """Tells TensorFlow of a cluster on this machine, by the ports of each kind of task."""
+    cluster = {of: [f"localhost:{port}" for port in ports] for of, ports in addresses.items()}
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": cluster, "task": {"type": kind, "index": index}}
+    )
+
+
+def serve(kind, index):
+    """Runs what a coordinator sends, until the process is killed."""
+    import tensorflow as tf
+
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    tf.distribute.Server(resolver.cluster_spec(), job_name=kind, task_index=index).join()
+
+
+def data(steps, batch_size):
+    """Batches of ones, as a dataset that can be shared out among workers."""
+    import tensorflow as tf
+
+    ones = np.ones((steps * batch_size, 1), np.float32)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    dataset = tf.data.Dataset.from_tensor_slices((ones, ones)).batch(batch_size)
+    return dataset.with_options(options)
+
+
+def weights_after_each_step(strategy, keras, optimizer, steps):
+    """What the one weight of each of this process's replicas is after every step.
+
+    The loop is one's own, in its gradient is 1 on all replicas together, and the optimizer is made
+    within the strategy's scope.
+    """
+    import tensorflow as tf
+
+    with strategy.scope():
+        layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+        layer.build((None, 1))
+        optimizer = optimizer()
+        optimizer.build(layer.trainable_variables)
+    (variable,) = layer.trainable_variables
+    if not isinstance(variable, tf.Variable):  # that of Keras 3 has one
+        variable = variable.value
+
+    @tf.function
+    def step():
+        def on_replica():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(layer(tf.ones((1, 1)))) / strategy.num_replicas_in_sync
+            gradients = tape.gradient(loss, layer.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, layer.trainable_variables, strict=True))
+
+        strategy.run(on_replica)
+
+    found = []
+    for _ in range(steps):
+        step()
+        replicas = strategy.experimental_local_results(variable)
+        found.append([np.asarray(replica).item() for replica in replicas])
+    return found
+
+
+def error_of_range_test(clr, model):
+    """What a range test says at once, before it trains."""
+    ones = np.ones((8, 1), np.float32)
+    try:
+        clr.lr_range_test(model, ones, ones, num_steps=100, verbose=0)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,226 @@
+"""The same rate on every replica at every step, on each way to distribute that a Keras has."""
+
+import numpy as np
+import pytest
+from keras_under_test import BACKEND, LEGACY, needs_tensorflow
+from other_process import free_ports, results, run, start, stop
+from weight_model import descend
+
+import clr_schedules as clr
+
+pytestmark = pytest.mark.slow
+
+POLICY = clr.Triangular2(1e-3, 6e-2, 3, 5)
+STEPS = 40
+RATES = POLICY.values(range(STEPS)).astype(np.float32)
+# What the weight is after every step, if its gradient is 1 and it is in one process.
+ALONE = [descend(RATES[: i + 1]).item() for i in range(STEPS)]
+
+IMPORTS = """
+import numpy as np
+import clr_schedules as clr
+from clr_schedules import Triangular2
+from keras_under_test import keras
+from weight_model import weight, weight_model
+from distributed_training import *
+optimizer = lambda: keras.optimizers.SGD(eval(policy))
+"""
+SAID = "needs the model to itself"
+
+
+def test_what_a_single_process_does():
+    """The measure of all the others, by a training in this one."""
+    from keras_under_test import keras
+    from weight_model import fit, weight, weight_model
+
+    model = weight_model(keras.optimizers.SGD(POLICY))
+    fit(model, STEPS)
+    assert weight(model) == ALONE[-1]
+
+
+@needs_tensorflow
+def test_two_replicas_in_a_process():
+    code = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+print(json.dumps(weights_after_each_step(strategy, keras, optimizer, steps)))
+"""
+    found = run(IMPORTS + code, policy=repr(POLICY), steps=STEPS)
+    assert found == [[weight] * 2 for weight in ALONE]
+
+
+WORKER = (
+    """
+from distributed_training import join_cluster
+join_cluster("worker", index, worker=ports)
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+"""
+    + IMPORTS
+)
+
+
+def two_workers(code, **arguments):
+    ports = free_ports(2)
+    return results(
+        [
+            start(WORKER + code, index=index, ports=ports, policy=repr(POLICY), **arguments)
+            for index in range(2)
+        ],
+        timeout=120,
+    )
+
+
+@needs_tensorflow
+def test_two_workers_with_a_loop_of_their_own():
+    code = "print(json.dumps(weights_after_each_step(strategy, keras, optimizer, steps)))"
+    for found in two_workers(code, steps=STEPS):
+        assert found == [[weight] for weight in ALONE]
+
+
+FIT = """
+with strategy.scope():
+    model = weight_model(make())
+logger = clr.LearningRateLogger(log_dir=f"{folder}/{index}")
+try:
+    model.fit(data(steps, 2), verbose=0, callbacks=[logger] * with_logger)
+    error = None
+except Exception as caught:
+    error = str(caught)
+print(json.dumps([error, weight(model), logger.history["learning_rate"] if with_logger else None,
+                  error_of_range_test(clr, model)]))
+"""
+
+
+@pytest.mark.skipif(not LEGACY, reason="the `fit` of Keras 3 does not know several workers")
+def test_two_workers_with_fit(tmp_path):
+    code = "make = optimizer" + FIT
+    for found in two_workers(code, steps=STEPS, folder=str(tmp_path), with_logger=True):
+        error, weight, logged, said = found
+        assert error is None
+        assert weight == ALONE[-1]
+        assert logged == RATES.tolist()
+        assert SAID in said
+    written = [path.parent.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert written == ["0"]  # by the chief alone
+
+
+@needs_tensorflow
+@pytest.mark.skipif(LEGACY, reason="about the `fit` of Keras 3")
+@pytest.mark.parametrize("rate", ["0.25", repr(POLICY)], ids=["without us", "with us"])
+def test_with_two_workers_the_fit_of_keras_3_fails_by_itself(rate, tmp_path):
+    code = f"make = lambda: keras.optimizers.SGD({rate})" + FIT
+    for found in two_workers(code, steps=STEPS, folder=str(tmp_path), with_logger=False):
+        error, _, _, said = found
+        assert "PerReplica" in error
+        assert SAID in said
+
+
+@pytest.mark.skipif(not LEGACY, reason="the `fit` of Keras 3 does not know parameter servers")
+def test_parameter_servers_with_fit(tmp_path):
+    """Two workers, which do not wait for each other: a step is what the server counts as one."""
+    coordinator, *workers, server = free_ports(4)
+    join = "join_cluster(kind, index, chief=[coordinator], worker=workers, ps=[server])\n"
+    cluster = {"coordinator": coordinator, "workers": workers, "server": server}
+    served = [
+        start(
+            f"from distributed_training import *\n{join}serve(kind, index)",
+            kind=kind,
+            index=index,
+            **cluster,
+        )
+        for kind, index in [("worker", 0), ("worker", 1), ("ps", 0)]
+    ]
+    code = (
+        f"from distributed_training import *\n{join}"
+        """
+import os
+import tensorflow as tf
+resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+strategy = tf.distribute.ParameterServerStrategy(resolver)
+"""
+        + IMPORTS
+        + """
+with strategy.scope():
+    model = weight_model(optimizer())
+logger = clr.LearningRateLogger()
+model.fit(data(steps, 1).repeat(), epochs=2, steps_per_epoch=steps // 2, verbose=0,
+          callbacks=[logger])
+print(json.dumps([weight(model), logger.history["learning_rate"], error_of_range_test(clr, model)]),
+      flush=True)
+os._exit(0)  # the coordinator would go on asking after its servers
+"""
+    )
+    try:
+        ((weight, logged, said),) = results(
+            [start(code, kind="chief", index=0, policy=repr(POLICY), steps=STEPS, **cluster)],
+            timeout=120,
+        )
+    finally:
+        stop(served)
+    # Two workers may subtract in another order than one.
+    assert weight == pytest.approx(ALONE[-1], rel=1e-6)
+    assert logged == RATES.tolist()
+    assert SAID in said
+
+
+NOTE = """
+found = []
+class Note(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        shards = self.model.trainable_variables[0].value.addressable_shards
+        found.append([np.asarray(shard.data).item() for shard in shards])
+logger = clr.LearningRateLogger(log_dir=f"{folder}/{index}")
+model = weight_model(optimizer())
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+def test_four_devices_of_jax(tmp_path):
+    code = (
+        'import os\nos.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"\n'
+        + IMPORTS
+        + "keras.distribution.set_distribution(keras.distribution.DataParallel())\n"
+        + NOTE
+        + """
+ones = np.ones((4 * steps, 1), np.float32)
+model.fit(ones, ones, batch_size=4, verbose=0, callbacks=[Note(), logger])
+print(json.dumps([found, logger.history["learning_rate"]]))
+"""
+    )
+    found, logged = run(code, policy=repr(POLICY), steps=STEPS, folder=str(tmp_path), index=0)
+    assert found == [[weight] * 4 for weight in ALONE]
+    assert logged == RATES.tolist()
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+def test_two_processes_of_jax(tmp_path):
+    code = (
+        """
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{port}", 2, index)
+"""
+        + IMPORTS
+        + """
+keras.distribution.set_distribution(keras.distribution.DataParallel(
+    devices=keras.distribution.list_devices(), auto_shard_dataset=False))
+"""
+        + NOTE
+        + """
+ones = np.ones((2 * steps, 1), np.float32)
+model.fit(ones, ones, batch_size=2, verbose=0, callbacks=[Note(), logger])
+print(json.dumps([found, logger.history["learning_rate"], error_of_range_test(clr, model)]))
+"""
+    )
+    (port,) = free_ports(1)
+    arguments = {"policy": repr(POLICY), "steps": STEPS, "folder": str(tmp_path), "port": port}
+    processes = [start(code, index=index, **arguments) for index in range(2)]
+    for found, logged, said in results(processes, timeout=120):
+        assert found == [[weight] for weight in ALONE]
+        assert logged == RATES.tolist()
+        assert SAID in said
+    written = [path.parent.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert written == ["0"]
