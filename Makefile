@@ -4,6 +4,8 @@
 #   make test    the test suite
 #   make slow    the tests that take minutes
 #   make lint    ruff and mypy
+#   make matrix  the test suite on every Keras and engine, and a table of what passed;
+#                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make images  draw the pictures of the README and the docs again
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
@@ -20,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo test slow lint wheel images bench bench-quick bench-gpu-kernels clean
+.PHONY: demo test slow lint matrix wheel images bench bench-quick bench-gpu-kernels clean
 
 # One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
 $(VENVS)/%/stamp: $(METADATA)
@@ -38,6 +40,9 @@ WHEEL := $(VENVS)/wheel
 BENCH := $(VENVS)/cpu+bench
 GPU_KERNELS := $(VENVS)/gpu-kernels
 WITH :=
+MATRIX := newest legacy oldest jax torch
+# Which PyTorch the matrix takes; on Linux, the newest brings gigabytes for GPUs with it.
+TORCH := torch
 
 demo: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/digits.py
@@ -58,6 +63,25 @@ lint: $(LINT)/stamp
 	$(LINT)/bin/ruff check
 	$(LINT)/bin/ruff format --check
 	$(LINT)/bin/mypy
+
+# What each environment of the matrix has, beside the package and what the suite needs.
+REQUIREMENTS_newest := --editable .[cpu,test]
+REQUIREMENTS_legacy := --editable .[cpu,test]
+REQUIREMENTS_oldest := --editable .[cpu,test] "tensorflow-cpu==2.18.*" "keras==3.6.0"
+REQUIREMENTS_jax := --editable .[test] jax keras
+REQUIREMENTS_torch := --editable .[test] $(TORCH) keras
+# `tf_keras` asks for the wheel of TensorFlow that is named so, which is there under another name.
+ALONE_legacy := tf_keras
+
+$(VENVS)/matrix-%/stamp: $(METADATA)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	PYTHONWARNINGS=ignore $(@D)/bin/python -m pip install --quiet $(REQUIREMENTS_$*)
+	$(if $(ALONE_$*),$(@D)/bin/python -m pip install --quiet --no-deps $(ALONE_$*))
+	touch $@
+
+matrix: $(MATRIX:%=$(VENVS)/matrix-%/stamp)
+	$(PYTHON) tests/matrix.py $(MATRIX)
 
 # The suite again, against what a user installs, from a folder where the package is not.
 wheel: $(METADATA)

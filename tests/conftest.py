@@ -18,6 +18,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("few", settings.get_profile("default"), max_examples=10)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -36,6 +37,7 @@ collect_ignore = [
     "distributed_training.py",
     "exact.py",
     "keras_under_test.py",
+    "matrix.py",
     "model_zoo.py",
     "other_process.py",
     "small_training.py",
