@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -253,11 +254,13 @@ class RangeTestResult:
         """
         content = {
             "class": type(self).__name__,
+            "version": _VERSION,
             **{
                 field.name: _to_json(getattr(self, field.name))
                 for field in dataclasses.fields(self)
             },
         }
+        content["sha256"] = _digest(content)
         _write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     @classmethod
@@ -271,15 +274,24 @@ class RangeTestResult:
             The result, equal to the saved one bit for bit.
 
         Raises:
-            ValueError: If the file is something else.
+            ValueError: If the file is something else, damaged, changed by hand, or of a version
+                that this package does not read.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("class") != cls.__name__:
-                raise ValueError("of another class")
+            digest = content.pop("sha256", None)
+            if content.get("class") != cls.__name__:
+                raise ValueError("it is of another class")
+            if content.get("version") != _VERSION:
+                raise ValueError(
+                    f"it has version {content.get('version')!r}, and this package reads {_VERSION}"
+                )
+            if digest != _digest(content):
+                raise ValueError("it has changed since it was written")
+            del content["class"], content["version"]
             result = cls(**{name: _from_json(value) for name, value in content.items()})
             result._check()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Argument `path` must be a file that `{cls.__name__}.save` wrote. "
                 f"Received: path={str(path)!r}, which is not: {error}"
@@ -573,6 +585,14 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
         validation_losses=validation.pop("loss", np.empty(0)),
         validation_metrics=validation,
     )
+
+
+_VERSION = 1  # of the files
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """What tells whether a file is as it was written."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _to_json(value: Any) -> Any:

@@ -2,9 +2,11 @@
 
 import contextlib
 import copy
+import errno
 import io
 import json
 import math
+import os
 import pickle
 import re
 import stat
@@ -12,6 +14,7 @@ from fractions import Fraction
 
 import model_zoo
 import numpy as np
+import other_process
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -280,10 +283,89 @@ def test_other_files_are_refused(tmp_path, content):
 )  # fmt: skip
 def test_columns_of_different_lengths_are_refused(result, tmp_path, name, value):
     path = tmp_path / "test.json"
-    result.save(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    clr.RangeTestResult(**vars(result) | {name: value}).save(path)
     with pytest.raises(ValueError, match=r"`path` must be a file that"):
         clr.RangeTestResult.load(path)
+
+
+def test_a_truncated_file_is_refused(result, tmp_path):
+    path = tmp_path / "test.json"
+    result.save(path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 37):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"`path` must be a file that") as error:
+            clr.RangeTestResult.load(path)
+        assert str(path) in str(error.value)
+
+
+def test_a_flipped_bit_is_noticed(result, tmp_path):
+    path = tmp_path / "test.json"
+    result.save(path)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    random = np.random.default_rng(0)
+    loaded = 0
+    for _ in range(1000):
+        damaged = whole.copy()
+        damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
+        path.write_bytes(damaged.tobytes())
+        try:
+            found = clr.RangeTestResult.load(path)
+        except ValueError as error:
+            said = str(error)
+        else:
+            equal(found, result)  # an "e" of an exponent has become an "E"
+            loaded += 1
+            continue
+        assert "`path` must be a file that `RangeTestResult.save` wrote" in said
+    assert loaded < 50
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "it has version 2, and this package reads 1"),
+        ({"version": None}, "it has version None"),
+        ({"stop_reason": "other"}, "it has changed since it was written"),
+        ({"sha256": None}, "it has changed since it was written"),
+        ({"class": "Suggestion"}, "it is of another class"),
+    ],
+)
+def test_another_version_and_a_change_by_hand_are_named(result, tmp_path, change, said):
+    path = tmp_path / "test.json"
+    result.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=said):
+        clr.RangeTestResult.load(path)
+
+
+def test_a_file_of_brackets_is_refused(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"`path` must be a file that"):
+        clr.RangeTestResult.load(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits for a process")
+def test_a_disk_that_is_full_leaves_the_old_file(result, tmp_path):
+    """By the limit of a process on the size of its files: not everyone may mount a small disk."""
+    path = tmp_path / "test.json"
+    path.write_text("precious")
+    code = """
+import resource, signal
+import clr_schedules as clr
+import numpy as np
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+column = np.linspace(0, 1, 40)
+try:
+    clr.RangeTestResult(column, column, column, {}, "").save(path)
+except OSError as error:
+    print(json.dumps(error.errno))
+"""
+    assert other_process.run(code, path=str(path)) == errno.EFBIG
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_is_written_through(result, tmp_path):
