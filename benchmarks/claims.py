@@ -79,7 +79,7 @@ def _step_time(result: dict[str, Any]) -> list[list[str]]:
         [
             f"An update takes at most {step_time.TARGET} of that with a constant rate: "
             f"{update['network']}",
-            *_of_models(update["ratios"]),
+            *_of_models(update),
             "Step time, the update alone",
         ]
         for update in result["update"]
@@ -100,7 +100,7 @@ def _step_time(result: dict[str, Any]) -> list[list[str]]:
             f"A step of `fit` takes at most {step_time.TARGET} of that with a constant rate: "
             f"{setting['network']}, `jit_compile={setting['jit_compile']}`, "
             f"`steps_per_execution={setting['steps_per_execution']}`",
-            *_of_models(setting["ratios"]),
+            *_of_models(setting),
             "Step time, `model.fit`",
         ]
         for setting in result["fit"]
@@ -130,9 +130,8 @@ def _ratio(ratio: dict[str, Any], words: str) -> list[str]:
     ]
 
 
-def _of_models(ratios: dict[str, dict[str, Any]]) -> list[str]:
-    words = timing.verdict_of_models(ratios, step_time.OURS, step_time.TARGET)
-    return _ratio(ratios[step_time.OURS], words)
+def _of_models(setting: dict[str, Any]) -> list[str]:
+    return _ratio(setting["ratios"][step_time.OURS], step_time.words(setting))
 
 
 def _structure(result: dict[str, Any]) -> list[str]:

@@ -14,6 +14,15 @@ def join_cluster(kind, index, **addresses):
     )
 
 
+def two_replicas():
+    """A strategy of two devices, for a process that has used none yet."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 def serve(kind, index):
     """Runs what a coordinator sends, until the process is killed."""
     import tensorflow as tf
@@ -36,7 +45,7 @@ def data(steps, batch_size):
 def weights_after_each_step(strategy, keras, optimizer, steps):
     """What the one weight of each of this process's replicas is after every step.
 
-    The loop is one's own, in its gradient is 1 on all replicas together, and the optimizer is made
+    The loop is one's own; the gradients of all replicas together are 1; the optimizer is made
     within the strategy's scope.
     """
     import tensorflow as tf

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-def start(code, environment=None, **arguments):
+def start(code, **arguments):
     """Starts a process that runs the code with these (JSON) variables set."""
     preamble = f"import json\nglobals().update(json.loads({json.dumps(arguments)!r}))\n"
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-c", preamble + code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | (environment or {}),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -777,15 +777,15 @@ def test_copies_have_what_was_logged(make, rate, duplicate, broken):
 def test_both_know_the_rate_of_all_replicas():
     """Two replicas, in another process since this one has its devices already."""
     code = """
-import numpy as np, tensorflow as tf
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+import numpy as np
+from distributed_training import two_replicas
+strategy = two_replicas()
 import clr_schedules as clr
 from keras_under_test import keras
 from weight_model import weight, weight_model
 
 def make(rate):
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with strategy.scope():
         return weight_model(keras.optimizers.SGD(rate))
 
 def fit(model, steps, **arguments):

@@ -40,13 +40,7 @@ def test_what_a_single_process_does():
 
 @needs_tensorflow
 def test_two_replicas_in_a_process():
-    code = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-print(json.dumps(weights_after_each_step(strategy, keras, optimizer, steps)))
-"""
+    code = "print(json.dumps(weights_after_each_step(two_replicas(), keras, optimizer, steps)))"
     found = run(IMPORTS + code, policy=repr(POLICY), steps=STEPS)
     assert found == [[weight] * 2 for weight in ALONE]
 

@@ -281,11 +281,9 @@ def test_mirrored_variables():
     import other_process
 
     code = """
-import numpy as np, tensorflow as tf
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+from distributed_training import two_replicas
+strategy = two_replicas()
 import clr_schedules as clr, model_zoo
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 def make():
     with strategy.scope():
