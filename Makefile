@@ -3,6 +3,7 @@
 #   make demo    a range test on real data, then cycles between its bounds against constant rates
 #   make test    the test suite
 #   make slow    the tests that take minutes
+#   make long    more of the same, such as twenty killed trainings where make slow kills five
 #   make lint    ruff and mypy
 #   make matrix  the test suite on every Keras and engine, and a table of what passed;
 #                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch
@@ -22,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo test slow lint matrix wheel images bench bench-quick bench-gpu-kernels clean
+.PHONY: demo test slow long lint matrix wheel images bench bench-quick bench-gpu-kernels clean
 
 # One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
 $(VENVS)/%/stamp: $(METADATA)
@@ -57,7 +58,10 @@ test: $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m "not slow"
 
 slow: $(TEST)/stamp
-	$(TEST)/bin/python -m pytest -n 2 -m slow
+	$(TEST)/bin/python -m pytest -n 2 -m "slow and not long"
+
+long: $(TEST)/stamp
+	$(TEST)/bin/python -m pytest -n 2 -m long
 
 lint: $(LINT)/stamp
 	$(LINT)/bin/ruff check

@@ -233,7 +233,9 @@ class CyclicalLR(_StepLog):
     is compiled anew.
 
     New code is better off with the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``,
-    which also goes on where a saved model stopped: a new callback begins a new cycle.
+    which also goes on where a saved model stopped: a new callback begins a new cycle. To go on with
+    a training that was killed, put it before Keras's ``BackupAndRestore`` in the list of callbacks:
+    the backup then finds the optimizer that it has saved, and cycles and weights go on exactly.
 
     A training that an exception ended leaves the schedule in the optimizer; the next one with a
     `CyclicalLR` takes it out, or a call of ``on_train_end()``.

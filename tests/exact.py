@@ -137,6 +137,68 @@ def one_cycle_momentum(
     return high - (high - low) * t
 
 
+def of(schedule, step):
+    """The rate of any schedule of the package, or a constant one, as an mpmath number."""
+    if isinstance(schedule, float):
+        return mpmath.mpf(schedule)
+    kind = type(schedule).__name__
+    arguments = {k: v for k, v in vars(schedule).items() if k != "name"}
+    if kind == "OneCycle":
+        return one_cycle(step, **arguments)
+    if kind == "OneCycleMomentum":
+        return one_cycle_momentum(step, **arguments)
+    if kind == "CosineRestarts":
+        if schedule.cycle_mult == schedule.peak_mult == 1:  # too many cycles to walk through
+            step %= schedule.first_cycle_steps
+        return cosine_restarts(step, **arguments)
+    if kind == "Warmup":
+        if step >= schedule.warmup_steps:
+            return of(schedule.schedule, step - schedule.warmup_steps)
+        t = mpmath.mpf(step) / schedule.warmup_steps
+        return (1 - t) * mpmath.mpf(schedule.start_lr) + t * of(schedule.schedule, 0)
+    if kind == "Sequence":
+        part = sum(step >= boundary for boundary in schedule.boundaries)
+        return of(schedule.schedules[part], step - [0, *schedule.boundaries][part])
+    up, down = schedule.step_size, schedule.step_size_down or schedule.step_size
+    cycle = step // (up + down)
+    scale = 1
+    if kind == "Triangular2":
+        scale = mpmath.mpf(0.5) ** cycle
+    elif kind == "ExpRange":
+        scale = mpmath.mpf(schedule.gamma) ** step
+    elif kind == "Cyclical" and schedule.scale_fn is not None:
+        x = cycle + 1 if schedule.scale_mode == "cycle" else step
+        scale = schedule.scale_fn(mpmath.mpf(x))
+    wave = getattr(schedule, "wave", "linear")
+    return rate(step, schedule.base_lr, schedule.max_lr, up, down, wave=wave, scale=scale)
+
+
+# Of each format, the bits of its digits and the exponent of its smallest normal number.
+FORMATS = {
+    "float64": (53, -1022),
+    "float32": (24, -126),
+    "bfloat16": (8, -126),
+    "float16": (11, -14),
+}
+
+
+def worst_ulp(got, truth, dtype):
+    """How far the numbers of an array are, at most, from mpmath numbers, in units of a format.
+
+    As in `ulps`, where the truth is below float32's smallest normal number all down to zero is right
+    in the formats of that range.
+    """
+    digits, least = FORMATS[dtype]
+    worst = 0.0
+    for x, true in zip(np.asarray(got, np.float64).tolist(), truth, strict=True):
+        if least <= -126 and true < SMALLEST_NORMAL and 0 <= x <= SMALLEST_NORMAL:
+            continue
+        exponent = max(int(mpmath.floor(mpmath.log(true, 2))) if true else least, least)
+        off = abs(x - true) / mpmath.mpf(2) ** (exponent - digits + 1)
+        worst = max(worst, float(off))
+    return worst
+
+
 def ulps(got, truth, dtype=np.float32):
     """How far an array is from the truth, in units of the last place of ``dtype``.
 

@@ -9,7 +9,11 @@ import math
 import os
 import pickle
 import re
+import shlex
+import shutil
 import stat
+import subprocess
+import sys
 from fractions import Fraction
 
 import model_zoo
@@ -366,6 +370,43 @@ except OSError as error:
     assert other_process.run(code, path=str(path)) == errno.EFBIG
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_small_disk_that_is_full_leaves_the_old_file(tmp_path):
+    """On a disk in memory, in a process that sees it alone."""
+    if shutil.which("unshare") is None or shutil.which("mount") is None:
+        pytest.skip("needs Linux's namespaces")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)]
+    alone = ["unshare", "--mount", "--map-root-user"]
+    if subprocess.run([*alone, *mount], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a disk")
+    code = """
+import errno, os, sys
+import clr_schedules as clr
+import numpy as np
+column = np.linspace(0, 1, 40)
+result = clr.RangeTestResult(column, column, column, {}, "")
+os.chdir(sys.argv[1])
+result.save("test.json")
+with open("test.json", "rb") as file: before = file.read()
+try:
+    with open("filler", "wb", buffering=0) as filler:
+        while True: filler.write(bytes(512))
+except OSError:
+    pass
+try:
+    result.save("test.json")
+except OSError as error:
+    assert error.errno == errno.ENOSPC, error
+else:
+    raise AssertionError("there was room")
+with open("test.json", "rb") as file: assert file.read() == before
+assert sorted(os.listdir()) == ["filler", "test.json"], os.listdir()
+"""
+    python = [sys.executable, "-c", code, str(tmp_path)]
+    both = f"{shlex.join(mount)} && exec {shlex.join(python)}"
+    found = subprocess.run([*alone, "sh", "-c", both], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
 
 
 def test_a_link_is_written_through(result, tmp_path):

@@ -4,21 +4,12 @@ import keras_under_test
 import numpy as np
 import other_process
 import pytest
-import strategies
 from keras_under_test import LEGACY, keras, needs_tensorflow
+from one_of_each import SCHEDULES
 from small_training import BATCH, STEPS, batches, make, state, train
 
 import clr_schedules as clr
 
-SCHEDULES = [
-    clr.Triangular(1e-3, 6e-2, 7),
-    clr.Triangular2(1e-3, 6e-2, 3, 5),
-    clr.ExpRange(1e-3, 6e-2, 7, gamma=0.99),
-    clr.Cyclical(1e-3, 6e-2, 4, wave="cosine", scale_fn=strategies.harmonic, name="mine"),
-    clr.OneCycle(6e-2, 2 * STEPS - 1, three_phase=True),
-    clr.CosineRestarts(6e-2, 7, 1.5, 0.9, 1e-3),
-    clr.Warmup(clr.Sequence([6e-2, clr.Triangular(1e-3, 6e-2, 7)], [20]), 10),
-]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 
 IMPORTS = f"""

@@ -1,0 +1,124 @@
+"""Trainings that are killed, again and again, end as if nothing had happened, to the last bit."""
+
+import inspect
+import json
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import resumable_training
+from keras_under_test import BACKEND, LEGACY, keras
+from resumable_training import DOUBLE
+from small_training import STEPS, batches, make, state
+
+TESTS = Path(__file__).parents[1]
+SCRIPT = TESTS / "resumable_training.py"
+KILLS = 2
+# Of twenty trainings, one of each kind is enough for every day: a kill takes seconds.
+WAYS = {"backup": 8, "checkpoint": 4, "tensorflow": 4, "callback": 2, "hyperparameters": 2}
+RUNS = [
+    pytest.param(way, seed, marks=[pytest.mark.slow, *([pytest.mark.long] if seed else [])])
+    for way, count in WAYS.items()
+    for seed in range(count)
+]
+
+
+def begin(way, folder):
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), way, str(folder)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def end(process, folder):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return json.loads((folder / "state.json").read_text())
+
+
+def newest_write(folder):
+    """When a file of the backups was written to last."""
+    times = [path.stat().st_mtime_ns for path in folder.rglob("*") if path.parent != folder]
+    return max(times, default=0)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """How a training ends that nobody kills, by its way; each is run once."""
+    found = {}
+
+    def state(way):
+        if way not in found:
+            folder = tmp_path_factory.mktemp("whole") / way
+            found[way] = end(begin(way, folder), folder)
+        return found[way]
+
+    return state
+
+
+@pytest.mark.parametrize(("way", "seed"), RUNS)
+def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_path):
+    if way == "hyperparameters" and LEGACY:
+        pytest.skip("the hyperparameters of Keras 3")
+    if way == "tensorflow" and BACKEND != "tensorflow":
+        pytest.skip("TensorFlow's own checkpoints")
+    folder, moments = tmp_path / way, random.Random(seed)
+    log, kills = folder / "log", 0
+    for kill in range(KILLS):
+        process = begin(way, folder)
+        taken = log.read_text() if log.exists() else ""
+        # From the first new step on, at any moment; or just when a backup is being written.
+        while process.poll() is None and (log.read_text() if log.exists() else "") == taken:
+            time.sleep(0.001)
+        before, deadline = newest_write(folder), time.monotonic() + moments.uniform(0.0, 0.25)
+        while process.poll() is None and time.monotonic() < deadline:
+            if (seed + kill) % 2 and newest_write(folder) != before:
+                time.sleep(moments.uniform(0.0, 0.01))
+                break
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -9
+    assert kills, "the training was over before it could be killed"
+    assert end(begin(way, folder), folder) == undisturbed(way)
+
+
+def test_the_docs_mend_a_backup_as_these_trainings_do():
+    page = TESTS.parent / "docs" / "resuming.md"
+    source = inspect.getsource(resumable_training.mend_backup)
+    assert source in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(LEGACY, reason="the page is about the files of Keras 3")
+@pytest.mark.skipif(not DOUBLE, reason="this Keras keeps no second pair of files")
+def test_the_docs_go_on_with_a_training(tmp_path):
+    """What the page has readers write, with an epoch's end for a kill."""
+    page = (TESTS.parent / "docs" / "resuming.md").read_text(encoding="utf-8")
+    plain, mend, backup = re.findall("```python\n(.*?)```", page, re.DOTALL)
+    plain = plain.replace("500, 50", f"{STEPS}, EPOCHS")
+    x, y = map(np.concatenate, zip(*batches(), strict=True))
+
+    def train(code, folder, epochs):
+        given = {"make_model": lambda: make(keras, resumable_training.CYCLE), "EPOCHS": epochs}
+        folder.mkdir(exist_ok=True)
+        fit = "batch_size=16, shuffle=False, verbose=0, epochs"
+        code = code.replace("epochs=epochs", f"{fit}=epochs")
+        given |= {"x": x, "y": y, "folder": folder, "STEPS": STEPS}
+        exec(code, given)
+        return given["model"]
+
+    expected = make(keras, resumable_training.CYCLE)
+    for _ in range(3):
+        expected.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    train(plain, tmp_path / "plain", 2)
+    assert state(train(plain, tmp_path / "plain", 3)) == state(expected)
+    kept = backup.replace("double_checkpoint", "delete_checkpoint=False, double_checkpoint")
+    names = "import keras, numpy as np\nsteps_per_epoch, epochs = STEPS, EPOCHS\n"
+    train(names + mend + kept, tmp_path / "backup", 2)
+    latest = tmp_path / "backup" / "latest.weights.h5"
+    latest.write_bytes(latest.read_bytes()[:1000])  # as a kill may leave it
+    assert state(train(names + mend + kept, tmp_path / "backup", 3)) == state(expected)

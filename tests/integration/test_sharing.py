@@ -1,0 +1,74 @@
+"""One schedule in several hands: threads, copies, pickles, other processes."""
+
+import copy
+import multiprocessing
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from keras_under_test import BACKEND, keras
+from one_of_each import SCHEDULES
+from small_training import make, state, train
+
+schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+STEPS = np.arange(500)
+
+
+@schedules
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))]
+)
+def test_a_copy_is_the_same_schedule(schedule, duplicate):
+    twin = duplicate(schedule)
+    assert twin == schedule
+    assert repr(twin) == repr(schedule)
+    assert hash(twin) == hash(schedule)
+    np.testing.assert_array_equal(twin.values(STEPS), schedule.values(STEPS))
+    assert float(np.asarray(twin(123))) == float(np.asarray(schedule(123)))
+
+
+def values(schedule):
+    return schedule.values(STEPS)
+
+
+@pytest.mark.slow
+def test_spawned_processes_get_it():
+    """As data loaders and searches for hyperparameters hand it on."""
+    known = [s for s in SCHEDULES if getattr(s, "scale_fn", None) is None]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        for schedule, found in zip(known, pool.map(values, known), strict=True):
+            np.testing.assert_array_equal(found, schedule.values(STEPS))
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's `fit` in threads is PyTorch's matter")
+def test_two_threads_train_two_models_with_one_schedule():
+    schedule = SCHEDULES[0]
+    expected = state(train(train(make(keras, schedule))))
+    models = [make(keras, schedule) for _ in range(2)]
+    threads = [threading.Thread(target=lambda m=model: train(train(m))) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [state(model) for model in models] == [expected] * 2
+
+
+def test_many_threads_ask_it_at_once():
+    schedule = SCHEDULES[-1]
+    expected = schedule.values(STEPS)
+    found, barrier = [], threading.Barrier(8)
+
+    def ask():
+        barrier.wait()
+        found.append((schedule.values(STEPS), np.asarray(schedule(STEPS))))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    for values_, rates in found:
+        np.testing.assert_array_equal(values_, expected)
+        np.testing.assert_array_equal(rates, found[0][1])

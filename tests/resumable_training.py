@@ -1,0 +1,168 @@
+"""A training that may be killed at any moment, and goes on where its last whole backup left it.
+
+Run as ``python resumable_training.py WAY FOLDER``. Each step notes its number in ``FOLDER/log``,
+and ``FOLDER/state.json`` tells how it ended. There is a backup at the end of every epoch, which
+takes longer than the epoch: a kill often hits it.
+"""
+
+import inspect
+import json
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from keras_under_test import LEGACY, keras
+from small_training import BATCH, STEPS, batches, make, state
+
+import clr_schedules as clr
+
+EPOCHS = 10
+CYCLE = clr.Triangular2(1e-3, 6e-2, 7)
+ONE_CYCLE = clr.OneCycle(6e-2, EPOCHS * STEPS)
+RATES = {
+    "backup": clr.Sequence([CYCLE, clr.ExpRange(0, 0.1, 9, gamma=0.99)], [90]),
+    "checkpoint": clr.CosineRestarts(6e-2, 7, 1.1, 0.95, 1e-3),
+    "tensorflow": clr.Warmup(clr.OneCycle(6e-2, EPOCHS * STEPS - 30), 30),
+    "callback": 0.01,
+    "hyperparameters": ONE_CYCLE,
+}
+# Whether the backup keeps the pair of files before; that of `tf_keras` is one checkpoint.
+DOUBLE = "double_checkpoint" in inspect.signature(keras.callbacks.BackupAndRestore).parameters
+
+
+def main(way, folder):
+    """Begins the training, or goes on with it."""
+    {"checkpoint": from_checkpoints, "tensorflow": own_loop}.get(way, with_backup)(way, folder)
+
+
+def new_model(way):
+    model = make(keras, RATES[way])
+    if way == "hyperparameters":
+        optimizer = keras.optimizers.Adam(ONE_CYCLE)
+        optimizer = clr.schedule_hyperparameters(optimizer, beta_1=ONE_CYCLE.momentum())
+        model.compile(optimizer, loss="binary_crossentropy")
+    return model
+
+
+def note(folder, model):
+    """What was taken so far, for the one who kills."""
+    (folder / "log").write_text(str(int(np.asarray(model.optimizer.iterations))))
+
+
+class Note(keras.callbacks.Callback):
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_batch_end(self, batch, logs=None):
+        note(self.folder, self.model)
+
+
+def fit(model, folder, callbacks, epoch=0):
+    x, y = map(np.concatenate, zip(*batches(), strict=True))
+    model.fit(
+        x,
+        y,
+        batch_size=BATCH,
+        shuffle=False,
+        epochs=EPOCHS,
+        initial_epoch=epoch,
+        verbose=0,
+        callbacks=[*callbacks, Note(folder)],
+    )
+    return model
+
+
+def finish(model, folder, **more):
+    beside = folder / "state.new"
+    beside.write_text(json.dumps(state(model) | more))
+    beside.rename(folder / "state.json")
+
+
+# As docs/resuming.md tells its readers to do it.
+def mend_backup(folder, model, steps_per_epoch):
+    """Makes what a kill has left of a backup whole; `model` is one to throw away."""
+    if not folder.exists():
+        return
+    model.optimizer.build(model.trainable_variables)
+    latest = folder / "latest.weights.h5"
+    for path in (latest, folder / "latest.weights.h5.bkp"):
+        try:
+            latest.write_bytes(path.read_bytes())
+            model.load_weights(latest)
+        except (OSError, KeyError, ValueError):
+            continue
+        # Weights and epoch are two files; the weights know how many steps they have behind them.
+        epoch = int(np.asarray(model.optimizer.iterations)) // steps_per_epoch
+        metadata = {"epoch": epoch, "batch": 0}
+        (folder / "training_metadata.json").write_text(json.dumps(metadata))
+        return
+    # It was killed in its first backup, or this is another model's: training begins anew.
+    folder.rename(f"{folder}-unreadable-{time.time_ns()}")
+
+
+def with_backup(way, folder):
+    """Keras's own backup, which goes on by itself."""
+    model = new_model(way)
+    if not LEGACY:
+        # With the callback, what is saved is an optimizer that follows a schedule.
+        mend_backup(
+            folder / "backup", make(keras, CYCLE) if way == "callback" else new_model(way), STEPS
+        )
+    both = {"double_checkpoint": True} if DOUBLE else {}
+    backup = keras.callbacks.BackupAndRestore(str(folder / "backup"), **both)
+    # The callback is first, so that the backup finds the optimizer that it has saved.
+    callbacks = [clr.CyclicalLR(1e-3, 6e-2, 7, "triangular2")] if way == "callback" else []
+    logger = clr.LearningRateLogger()
+    fit(model, folder, [*callbacks, backup, logger])
+    finish(model, folder, logged=logger.history["learning_rate"][-1])
+
+
+def from_checkpoints(way, folder):
+    """A file of the whole model for each epoch; goes on from the newest that can be read."""
+    model = new_model(way)
+    for path in sorted((folder / "checkpoints").glob("*.keras"), reverse=True):
+        try:
+            model = keras.models.load_model(path)
+            break
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # it was written
+            continue
+    done = int(np.asarray(model.optimizer.iterations)) // STEPS
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    checkpoint = keras.callbacks.ModelCheckpoint(str(folder / "checkpoints" / "{epoch:04d}.keras"))
+    finish(fit(model, folder, [checkpoint], done), folder)
+
+
+def own_loop(way, folder):
+    """A loop of one's own, whose checkpoints TensorFlow writes."""
+    import tensorflow as tf
+
+    model = new_model(way)
+    optimizer = model.optimizer
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.BinaryCrossentropy()
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = loss_of(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoints"), max_to_keep=3)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    data = batches()
+    while (done := int(np.asarray(optimizer.iterations))) < EPOCHS * STEPS:
+        step(*data[done % STEPS])
+        note(folder, model)
+        if (done + 1) % STEPS == 0:
+            manager.save()
+    finish(model, folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

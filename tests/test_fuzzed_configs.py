@@ -1,0 +1,122 @@
+"""Whatever a config holds: a schedule within its bounds, or a ValueError or TypeError; no code."""
+
+import base64
+import marshal
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras_under_test import LEGACY, MAX_STEP, compute, keras
+
+import clr_schedules as clr
+
+SCHEDULES = [
+    clr.Triangular(1e-3, 6e-3, 2000),
+    clr.Triangular2(0.0, 6e-3, 3, 5),
+    clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.9),
+    clr.Cyclical(1e-3, 6e-3, 2000, wave="cosine"),
+    clr.OneCycle(6e-3, 1000, three_phase=True),
+    clr.CosineRestarts(6e-3, 7, 1.5, 0.9, 1e-3),
+    clr.Warmup(clr.Sequence([0.1, clr.Triangular(1e-3, 6e-3, 20)], [10]), 30),
+    clr.OneCycle(6e-3, 1000).momentum(),
+    clr.migrate.AddonsCyclical(1e-3, 6e-3, 2.5),
+]
+STEPS = np.array([0, 1, 2, 17, 1000, 2**31 - 2, 2**53 + 1, 2**62 - 1])
+
+TRAP = "CLR_SCHEDULES_TRAP"
+# What code that should not run would do.
+_CODE = f"__import__('os').environ.__setitem__('{TRAP}', 'sprung')"
+_LAMBDA = base64.b64encode(marshal.dumps(compile(_CODE, "<config>", "eval"))).decode()
+code_like = st.sampled_from(
+    [
+        _CODE,
+        f"eval:{_CODE}",
+        f"lambda x: {_CODE}",
+        "!!python/object/apply:os.system ['false']",
+        {"class_name": "__lambda__", "config": {"value": _LAMBDA, "defaults": None}},
+        {
+            "class_name": "function",
+            "module": "builtins",
+            "config": "eval",
+            "registered_name": "eval",
+        },
+        {"class_name": "Lambda", "module": "keras.layers", "config": {"function": _CODE}},
+        {"class_name": "Popen", "module": "subprocess", "config": {"args": ["false"]}},
+        {"class_name": "putenv", "module": "os", "config": {"args": [TRAP, "sprung"]}},
+    ]
+)
+numbers = (
+    st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.sampled_from([0, -0.0, 1, 2**31, 2**62, 2**63, 2**64, 1e-320, 1e308, 10**400])
+)
+scalars = st.none() | st.booleans() | numbers | st.text(max_size=20) | code_like
+serialized = st.sampled_from([keras.saving.serialize_keras_object(s) for s in SCHEDULES])
+keys = st.text(max_size=8)
+junk = st.recursive(
+    scalars | serialized,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def configs(draw):
+    """The config of a schedule in which some values, and perhaps keys, are anything."""
+    schedule = draw(st.sampled_from(SCHEDULES))
+    config = dict(schedule.get_config())
+    for name in draw(st.lists(st.sampled_from(sorted(config)), max_size=3, unique=True)):
+        config[name] = draw(junk | numbers)
+    for name in draw(st.lists(keys, max_size=1)):
+        config[name] = draw(junk)
+    for name in draw(st.lists(st.sampled_from(sorted(config)), max_size=1)):
+        del config[name]
+    return type(schedule), config
+
+
+def highest(schedule):
+    """What no rate may be above, if the schedule says so."""
+    fields = vars(schedule)
+    return fields.get("max_lr", fields.get("max_momentum", np.inf))
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=20_000)  # none hangs
+@given(configs())
+def test_a_schedule_within_its_bounds_or_an_error_of_its_kind(drawn):
+    cls, config = drawn
+    saved = keras.saving.serialize_keras_object(SCHEDULES[0])
+    saved |= {"class_name": cls.__name__, "registered_name": f"clr_schedules>{cls.__name__}"}
+    saved |= {"module": cls.__module__, "config": config}
+    ways = [lambda: cls.from_config(config), lambda: keras.saving.deserialize_keras_object(saved)]
+    for way in ways:
+        try:
+            schedule = way()
+        except (ValueError, TypeError):
+            continue
+        finally:
+            assert TRAP not in os.environ
+        rates = schedule.values(STEPS)
+        assert np.all(np.isfinite(rates)), schedule
+        if cls is not clr.migrate.AddonsCyclical:  # which takes reversed bounds too
+            assert np.all((rates >= 0.0) & (rates <= highest(schedule))), schedule
+        shown = compute("eager", schedule, STEPS[STEPS < MAX_STEP])
+        assert np.all(np.isfinite(shown)), schedule
+        again = type(schedule).from_config(schedule.get_config())
+        assert again == schedule
+        assert TRAP not in os.environ
+
+
+@pytest.mark.skipif(LEGACY, reason="the safe mode of Keras 3")
+def test_a_lambda_in_a_file_needs_the_consent_of_who_loads_it():
+    config = clr.Cyclical(1e-3, 6e-3, 2000).get_config()
+    with pytest.warns(UserWarning, match="unsafe"):
+        config["scale_fn"] = keras.saving.serialize_keras_object(
+            lambda cycle: os.environ.__setitem__(TRAP, "sprung") or 1.0
+        )
+    with pytest.raises(ValueError, match=r"unsafe|safe_mode"):
+        clr.Cyclical.from_config(config)
+    assert TRAP not in os.environ
