@@ -218,3 +218,43 @@ print(json.dumps([found, logger.history["learning_rate"], error_of_range_test(cl
         assert SAID in said
     written = [path.parent.name for path in tmp_path.rglob("*") if path.is_file()]
     assert written == ["0"]
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="about PyTorch")
+def test_two_processes_of_torch(tmp_path):
+    """A loop of one's own around `DistributedDataParallel`; then a `fit` for the logger."""
+    code = (
+        """
+import torch
+torch.distributed.init_process_group(
+    "gloo", init_method=f"tcp://localhost:{port}", rank=index, world_size=2)
+"""
+        + IMPORTS
+        + """
+model, found = weight_model(optimizer()), []
+model.optimizer.build(model.trainable_variables)
+shared = torch.nn.parallel.DistributedDataParallel(model)
+for _ in range(steps):
+    shared.zero_grad()
+    loss = shared(torch.ones(1, 1)).sum() * 2 * index  # with gradients of 0 and 2
+    loss.backward()
+    model.optimizer.apply([variable.value.grad for variable in model.trainable_variables])
+    found.append(weight(model))
+logger = clr.LearningRateLogger(log_dir=f"{folder}/{index}")
+alone = weight_model(optimizer())
+ones = np.ones((steps, 1), np.float32)
+alone.fit(ones, ones, batch_size=1, verbose=0, callbacks=[logger])
+said = error_of_range_test(clr, alone)
+torch.distributed.destroy_process_group()
+print(json.dumps([found, logger.history["learning_rate"], said]))
+"""
+    )
+    (port,) = free_ports(1)
+    arguments = {"policy": repr(POLICY), "steps": STEPS, "folder": str(tmp_path), "port": port}
+    processes = [start(code, index=index, **arguments) for index in range(2)]
+    for found, logged, said in results(processes, timeout=120):
+        assert found == ALONE
+        assert logged == RATES.tolist()
+        assert SAID in said
+    written = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")}
+    assert written == {"0"}
