@@ -92,7 +92,7 @@ def mend_backup(folder, model, steps_per_epoch):
         try:
             latest.write_bytes(path.read_bytes())
             model.load_weights(latest)
-        except (OSError, KeyError, ValueError):
+        except Exception:  # h5py has errors of many kinds for half a file
             continue
         # Weights and epoch are two files; the weights know how many steps they have behind them.
         epoch = int(np.asarray(model.optimizer.iterations)) // steps_per_epoch
