@@ -3,8 +3,8 @@
 ``make bench`` runs them all, in fifteen to twenty minutes on two cores, and writes
 ``results/latest.json``, the report ``results/latest.md`` from it, and pictures into
 ``docs/images``; ``python -m benchmarks --only`` measures some again and keeps the others.
-``make bench-quick`` takes some two minutes and writes nothing. Two measurements need a machine
-or an environment of their own, and have files of their own: ``gpu`` and ``gpu_kernels``.
+``make bench-quick`` takes some two minutes and writes nothing. Three measurements need a machine
+or environments of their own, and have files of their own: ``engines``, ``gpu`` and ``gpu_kernels``.
 
 A benchmark is a module with ``measure(quick=False)``, which returns plain numbers for the JSON
 file, and ``markdown(result)``, which tells them to a reader.

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import (
     accuracy,
     claims,
+    engines,
     gpu,
     gpu_kernels,
     import_time,
@@ -43,7 +44,7 @@ BY_REQUEST = ("suggestions",)
 # Most of their time goes into starting processes.
 NOT_QUICK = ("import_time", "other_frameworks")
 # Measured where there is what they need, and kept in files of their own.
-APART: dict[str, Any] = {"gpu_kernels": gpu_kernels, "gpu": gpu}
+APART: dict[str, Any] = {"engines": engines, "gpu_kernels": gpu_kernels, "gpu": gpu}
 
 
 def main() -> None:

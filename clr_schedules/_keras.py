@@ -7,7 +7,7 @@ rest of the package may rely on:
 ``LearningRateSchedule``
     the class that the running Keras takes as a ``learning_rate``.
 ``cast(x, dtype), minimum(x, y), at_least(x, low), clip(x, low, high), where(condition, x, y)``,
-``exp, log1p, sin``
+``log1p, sin``
     elementwise operations, true to 64 bits; the operators ``+ - * / // %`` of tensors do the rest.
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
@@ -160,7 +160,6 @@ else:
 
 
 minimum: Callable[[Any, Any], Any] = _framework.minimum
-exp: Callable[[Any], Any] = _framework.exp
 log1p: Callable[[Any], Any] = _framework.math.log1p if BACKEND == "tensorflow" else _framework.log1p
 sin: Callable[[Any], Any] = _framework.sin
 at_least: Callable[[Any, float], Any] = (

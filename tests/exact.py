@@ -182,21 +182,28 @@ FORMATS = {
 }
 
 
-def worst_ulp(got, truth, dtype):
-    """How far the numbers of an array are, at most, from mpmath numbers, in units of a format.
+def in_two_floats(numbers):
+    """The mpmath numbers as float64, and what these leave of them."""
+    first = [float(x) for x in numbers]
+    rest = [float(x - y) for x, y in zip(numbers, first, strict=True)]
+    return np.array(first), np.array(rest)
 
-    As in `ulps`, where the truth is below float32's smallest normal number all down to zero is right
-    in the formats of that range.
+
+def worst_ulp(got, truth, dtype):
+    """How far an array is from the truth (`in_two_floats`), at most, in units of a format.
+
+    As in `ulps`: below the smallest normal number of a format that has float32's range or more, all
+    from zero to that number counts as right.
     """
     digits, least = FORMATS[dtype]
-    worst = 0.0
-    for x, true in zip(np.asarray(got, np.float64).tolist(), truth, strict=True):
-        if least <= -126 and true < SMALLEST_NORMAL and 0 <= x <= SMALLEST_NORMAL:
-            continue
-        exponent = max(int(mpmath.floor(mpmath.log(true, 2))) if true else least, least)
-        off = abs(x - true) / mpmath.mpf(2) ** (exponent - digits + 1)
-        worst = max(worst, float(off))
-    return worst
+    first, rest = truth
+    exponent = np.maximum(np.frexp(first)[1] - 1, least)
+    got = np.asarray(got, np.float64)
+    # Scaled first, since differences of float64's smallest numbers are none.
+    off = np.ldexp(got - first, digits - 1 - exponent) - np.ldexp(rest, digits - 1 - exponent)
+    smallest = 2.0**least
+    flushed = (least <= -126) & (first < smallest) & (got >= 0) & (got <= smallest)
+    return np.where(flushed, 0.0, np.abs(off)).max()
 
 
 def ulps(got, truth, dtype=np.float32):

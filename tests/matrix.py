@@ -11,6 +11,7 @@ import ast
 import collections
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -67,7 +68,7 @@ def main() -> int:
     for name in args.names:
         print(f"== {name}: {TITLES[name]}", flush=True)
         found[name] = run(
-            name, args.venvs / f"matrix-{name}" / "bin" / "python", args.pytest.split()
+            name, args.venvs / f"matrix-{name}" / "bin" / "python", shlex.split(args.pytest)
         )
     text = table(found)
     (BUILD / "table.md").write_text(text, encoding="utf-8")
