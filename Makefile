@@ -12,6 +12,8 @@
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
 #                make bench WITH=torch measures PyTorch's scheduler too
 #   make bench-quick        most of it in some two minutes, from few runs; prints, writes nothing
+#   make cifar10  the blog post's comparison on CIFAR-10, in hours, going on where it stopped;
+#                 make cifar10 DATA=FOLDER with images of one's own, CIFAR10="--epochs 150 …" for more
 #   make bench-gpu-kernels  count the kernels of a step on a GPU, without one
 
 PYTHON ?= python3
@@ -23,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo test slow long lint matrix wheel images bench bench-quick bench-gpu-kernels clean
+.PHONY: demo test slow long lint matrix wheel images bench bench-quick bench-gpu-kernels cifar10 clean
 
 # One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
 $(VENVS)/%/stamp: $(METADATA)
@@ -103,6 +105,12 @@ wheel: $(METADATA)
 bench bench-quick: $(BENCH)/stamp
 	$(if $(WITH),$(BENCH)/bin/python -m pip install --quiet $(WITH))
 	$(BENCH)/bin/python -m benchmarks $(if $(filter bench-quick,$@),--quick)
+
+DATA := keras
+CIFAR10 := --epochs 30 --budget 1/3 --seeds 0-2
+cifar10: $(BENCH)/stamp
+	$(BENCH)/bin/python -m benchmarks.cifar10 --data $(DATA) \
+		--jobs $$(getconf _NPROCESSORS_ONLN) $(CIFAR10)
 
 # XLA compiles for an NVIDIA GPU with this plugin and ptxas; neither GPU nor driver are needed, nor
 # most of what the plugin would have to run there.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import gpu_kernels, import_time, logger, range_test, report, step_time, timing
+from benchmarks import gpu, gpu_kernels, import_time, logger, range_test, report, step_time, timing
 
 HOLDS, SHORT = "yes", "**no**"
 
@@ -25,6 +25,8 @@ def markdown(results: dict[str, Any], apart: dict[str, Any]) -> str:
         rows.append(_structure(results["structure"]))
     if apart.get("gpu_kernels"):
         rows.append(_kernels(apart["gpu_kernels"]))
+    if apart.get("gpu"):
+        rows += _gpu(apart["gpu"])
     if "range_test" in results:
         rows.append(_range_test(results["range_test"]))
     if "logger" in results:
@@ -168,6 +170,25 @@ def _kernels(result: dict[str, Any]) -> list[str]:
         SHORT if beyond or inside else HOLDS,
         "Kernels on a GPU",
     ]
+
+
+def _gpu(result: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for parameters, found in result["parameters"].items():
+        ratios = {name: r for name, r in found["ratios"].items() if name != gpu.CONTROL}
+        least, most = (of(r["ratio"] for r in ratios.values()) for of in (min, max))
+        above = [name for name, r in ratios.items() if r["low"] > gpu.TARGET]
+        rows.append(
+            [
+                f"An update takes at most {gpu.TARGET} of that with a constant rate: "
+                f"{result['device']}, {int(parameters):,} parameters, "
+                f"{found['microseconds']:.0f} µs",
+                f"{least:.3f} to {most:.3f}",
+                f"{len(above)} of {len(ratios)} are slower" if above else HOLDS,
+                "Step time on a GPU",
+            ]
+        )
+    return rows
 
 
 def _range_test(result: dict[str, Any]) -> list[str]:

@@ -36,7 +36,7 @@ def environment() -> dict[str, Any]:
     return {
         "date": now(),
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu(),
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
         },
@@ -91,7 +91,7 @@ def _put(path: Path, content: str) -> None:
     beside.replace(path)
 
 
-def _cpu() -> str:
+def cpu() -> str:
     """The model of the processor, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

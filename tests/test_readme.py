@@ -85,8 +85,19 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
         min(measured["right"][network]["ratios"][name]["ratio"] for name in callbacks)
         for network in ("MLP", "CNN")
     ]
+    on_gpu = json.loads((results.parent / "gpu.json").read_text())["parameters"]
+    tiny, *others_on_gpu = (
+        {name: r["ratio"] for name, r in found["ratios"].items() if name != "constant again"}
+        for found in on_gpu.values()
+    )
+    growing = tiny.pop("CosineRestarts by 1.5")
+    ratios = [ratio for found in others_on_gpu for ratio in found.values()]
     said = " ".join(README.split())
     for quote in (
+        f"take {min(ratios):.3f} to {max(ratios):.3f} of the time with a constant rate; of "
+        f"100,000, which are done in {on_gpu['100000']['microseconds']:.0f} µs, "
+        f"{min(tiny.values()):.3f} to {max(tiny.values()):.3f}, "
+        f"and {growing:.3f} with restarts that grow by a fraction",
         f"takes {alone[0]:.0f} to {alone[-1]:.0f} ns.",
         large.replace("#", "of the time that it takes with a constant rate (95 % interval"),
         small.replace("# ", "("),
