@@ -32,12 +32,12 @@ def restarts(step: Any, first_cycle_steps: int, cycle_mult: float) -> tuple[Any,
         cycle_mult: the factor; where cycles shrink, none takes less than a step.
 
     Returns:
-        What is left of the cycle, float64, from 1 at its start down to 0; and the number of
-        finished cycles, int64.
+        What is left of the cycle, float64, as an angle: from a right one at its start down to 0;
+        and the number of finished cycles, int64.
     """
     if cycle_mult == 1:
-        left = numerics.wide(first_cycle_steps - step % first_cycle_steps) / first_cycle_steps
-        return left, step // first_cycle_steps
+        left = numerics.wide(first_cycle_steps - step % first_cycle_steps)
+        return left * float(numerics.RIGHT_ANGLE / first_cycle_steps), step // first_cycle_steps
     plan = _plan_restarts(first_cycle_steps, cycle_mult)
     *coarse, fine = plan.levels
     cycle = _guess_cycle(step, plan)
@@ -70,7 +70,7 @@ def restarts(step: Any, first_cycle_steps: int, cycle_mult: float) -> tuple[Any,
         beyond = step - plan.constant
         left = _keras.where(beyond >= 0, plan.left, left)
         cycle = _keras.where(beyond >= 0, plan.cycles + beyond, cycle)
-    return _keras.clip(left, 0.0, 1.0), cycle
+    return _keras.clip(left, 0.0, float(numerics.RIGHT_ANGLE)), cycle
 
 
 _GROUPS = 1024  # cycles, or groups of them, that are looked up at once
@@ -78,7 +78,10 @@ _MANY = 4096  # cycles that are still looked up without groups
 
 
 class _Level(NamedTuple):
-    """Groups of cycles: where they start and, in parts, by what their steps are scaled."""
+    """Groups of cycles: where they start and, in parts, by what their steps are scaled.
+
+    In the finest, to angles.
+    """
 
     cycles: int
     whole: Any
@@ -101,7 +104,7 @@ class _Plan(NamedTuple):
     constant: int
     """The first step of those that are a cycle each."""
     left: float
-    """What is left of these cycles, at each of their steps."""
+    """What is left of these cycles, at each of their steps, as an angle."""
 
 
 @functools.lru_cache
@@ -118,7 +121,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
         parts = [float(start - whole) for start, whole in zip(starts, wholes, strict=True)]
         lengths = [reference.restart_length(n * cycles, *arguments) for n in range(groups + 1)]
         scales = (
-            np.array([[float(1 / length)] for length in lengths])
+            np.array([[float(numerics.RIGHT_ANGLE / length)] for length in lengths])
             if cycles == 1
             else np.array([_digits(first_cycle_steps / length) for length in lengths])
         )
@@ -144,7 +147,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
         float((Fraction(cycle_mult) - 1) / length),
         per_octave,
         min(math.ceil(end), 2**62),
-        float(end - math.floor(end)) or 1.0,
+        float((end - math.floor(end) or 1) * numerics.RIGHT_ANGLE),
     )
 
 

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from clr_schedules import _keras
+
+# Half of pi, to 36 digits. The angles of cosines are multiples of steps, and are taken as such: a
+# rounding less counts, since the square of a sine doubles what its angle is off by.
+RIGHT_ANGLE = Fraction("1.57079632679489661923132169163975144")
 
 
 def integer(step: Any) -> Any:
@@ -29,24 +34,29 @@ def wide(x: Any) -> Any:
     return _keras.cast(x, "float64")
 
 
-def triangle(step: Any, up: int, down: int) -> Any:
+def triangle(step: Any, up: int, down: int, top: Fraction = Fraction(1)) -> Any:
     """The triangle wave at a step.
 
     Args:
         step: int64 tensor, from 0.
         up: steps of the rising half-cycle.
         down: steps of the falling half-cycle.
+        top: its height.
 
     Returns:
         With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
-        ``(up + down - position) / down`` back to 0; float64.
+        ``(up + down - position) / down`` back to 0, times ``top``; float64.
     """
     length = up + down
     position = step % length
+
+    def line(steps: Any, of: int) -> Any:
+        return wide(steps) / of if top == 1 else wide(steps) * float(top / of)
+
     # Each line is above its top on the other's half, so their minimum is the triangle.
     if up == down:
-        return wide(_keras.minimum(position, length - position)) / up
-    return _keras.minimum(wide(position) / up, wide(length - position) / down)
+        return line(_keras.minimum(position, length - position), up)
+    return _keras.minimum(line(position, up), line(length - position, down))
 
 
 def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
@@ -69,9 +79,12 @@ def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
     return value
 
 
-def half_cosine(triangle: Any) -> Any:
-    """``(1 - cos(pi * t)) / 2``, as ``sin(pi * t / 2) ** 2``, which keeps its digits near 0."""
-    s = _keras.sin(triangle * (math.pi / 2))
+def half_cosine(angle: Any) -> Any:
+    """``(1 - cos(2 * angle)) / 2``, from 0 to 1 at a right angle.
+
+    As the square of the sine, which keeps its digits near 0.
+    """
+    s = _keras.sin(angle)
     return s * s
 
 

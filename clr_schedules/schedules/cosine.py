@@ -84,8 +84,8 @@ class CosineRestarts(Schedule):
         }
 
     def _rate(self, step: Any) -> Any:
-        left, cycle = _restarts.restarts(step, self.first_cycle_steps, self.cycle_mult)
-        amplitude = numerics.half_cosine(left)
+        angle, cycle = _restarts.restarts(step, self.first_cycle_steps, self.cycle_mult)
+        amplitude = numerics.half_cosine(angle)
         if self.peak_mult != 1:
             amplitude = amplitude * numerics.power(self.peak_mult, cycle)
         return numerics.between(self.min_lr, self.max_lr, amplitude)

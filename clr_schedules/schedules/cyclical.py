@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments, _keras, numerics, reference
@@ -42,13 +43,18 @@ class _Cycle(Schedule):
         }
 
     def _rate(self, step: Any) -> Any:
-        triangle = numerics.triangle(step, self.step_size, self._down)
+        triangle = numerics.triangle(step, self.step_size, self._down, self._top)
         amplitude = self._scaled(self._wave(triangle), step)
         return numerics.between(self.base_lr, self.max_lr, amplitude)
 
     @property
     def _down(self) -> int:
         return self.step_size if self.step_size_down is None else self.step_size_down
+
+    @property
+    def _top(self) -> Fraction:
+        """The height of the triangle that a wave is made of."""
+        return Fraction(1)
 
     def _wave(self, triangle: Any) -> Any:
         """The shape of a half-cycle, float64 from 0 to 1."""
@@ -278,6 +284,10 @@ class Cyclical(_Cycle):
             "wave": _arguments.choice("wave", self.wave, _WAVES),
             "scale_mode": _arguments.choice("scale_mode", self.scale_mode, _SCALE_MODES),
         }
+
+    @property
+    def _top(self) -> Fraction:
+        return numerics.RIGHT_ANGLE if self.wave == "cosine" else super()._top
 
     def _wave(self, triangle: Any) -> Any:
         return numerics.half_cosine(triangle) if self.wave == "cosine" else triangle

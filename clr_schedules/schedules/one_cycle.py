@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -271,9 +272,10 @@ def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
     whole = [math.floor(bottom) for bottom in bottoms]
     part = [float(bottom - w) for bottom, w in zip(bottoms, whole, strict=True)]
     # A factor, since XLA does not like to repeat a division by what is not constant.
-    growth = [float(1 / (top - bottom)) for top, bottom in zip(tops, bottoms, strict=True)]
+    height = numerics.RIGHT_ANGLE if anneal == "cosine" else Fraction(1)
+    growth = [float(height / (top - bottom)) for top, bottom in zip(tops, bottoms, strict=True)]
     # In integers first: near the bottom of a long phase float64 would have no digits left.
     distance = numerics.wide(step - of_phase(whole)) - of_phase(part)
-    ramp = _keras.clip(distance * of_phase(growth), 0.0, 1.0)
+    ramp = _keras.clip(distance * of_phase(growth), 0.0, float(height))
     wave = numerics.half_cosine(ramp) if anneal == "cosine" else ramp
     return numerics.between(of_phase(lows), of_phase(highs), wave)
