@@ -44,6 +44,8 @@ BENCH := $(VENVS)/cpu+bench
 GPU_KERNELS := $(VENVS)/gpu-kernels
 WITH :=
 MATRIX := newest legacy oldest jax torch
+# What each of them runs.
+MATRIX_TESTS := -n 2 -q
 # Which PyTorch the matrix takes; on Linux, the newest brings gigabytes for GPUs with it.
 TORCH := torch
 
@@ -87,9 +89,10 @@ $(VENVS)/matrix-%/stamp: $(METADATA)
 	touch $@
 
 matrix: $(MATRIX:%=$(VENVS)/matrix-%/stamp)
-	$(PYTHON) tests/matrix.py $(MATRIX)
+	$(PYTHON) tests/matrix.py $(MATRIX) --pytest='$(MATRIX_TESTS)'
 
-# The suite again, against what a user installs, from a folder where the package is not.
+# What a user installs, from a folder where the package is not: that nothing is missing, what is
+# saved and loaded, and the README. The code is what `make test` tests.
 wheel: $(METADATA)
 	rm -rf dist build
 	$(PYTHON) -m venv --clear $(WHEEL)
@@ -100,7 +103,9 @@ wheel: $(METADATA)
 	cp -r tests benchmarks *.md CITATION.cff pyproject.toml build/elsewhere
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -c \
 		"import clr_schedules as clr; assert 'site-packages' in clr.__file__, clr.__file__"
-	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" tests README.md
+	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" \
+		tests/test_package.py tests/test_readme.py tests/test_golden.py \
+		tests/integration/test_training.py tests/integration/test_saving.py README.md
 
 bench bench-quick: $(BENCH)/stamp
 	$(if $(WITH),$(BENCH)/bin/python -m pip install --quiet $(WITH))

@@ -107,3 +107,22 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
         f"one with convolutions {slower[1]:.0f} times",
     ):
         assert quote in said
+
+
+def test_what_it_says_of_cifar10_is_the_report_s():
+    results = Path(__file__).parent.with_name("benchmarks") / "results" / "cifar10" / "report.md"
+    section = results.read_text(encoding="utf-8").partition("150 epochs, budget 1/3\n")[2]
+    differences = {
+        tuple(arm.replace("`", "") for arm in (arm, base)): (float(points), float(low), float(high))
+        for arm, base, points, low, high in re.findall(
+            r"^\| (`.*?) \| (`.*?) \| 5 \| (\S+) \| (\S+) to (\S+) \|", section, re.MULTILINE
+        )
+    }
+    early = "constant, first 50 epochs"
+    better, low, high = differences["triangular", "constant"]
+    said = " ".join(README.split())
+    assert f"by {better:.2f} points (95 % interval {low:.2f} to {high:.2f}), as the post" in said
+    _, low, high = differences["triangular", early]
+    assert low < 0 < high
+    one = [differences["one_cycle", base][0] for base in ("constant", early)]
+    assert f"better than either, by {one[0]:.2f} and by {one[1]:.2f} points" in said

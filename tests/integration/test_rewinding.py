@@ -64,8 +64,21 @@ def history(model):
         return model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0).history
 
 
-@kinds
-@pytest.mark.parametrize("end", [succeed, diverge, data_fail], ids=lambda end: end.__name__)
+ENDS = [succeed, diverge, data_fail]
+# Each kind and each end every day, and all of both where there is time.
+CASES = [
+    pytest.param(
+        kind,
+        end,
+        id=f"{end.__name__}-{kind.__name__}",
+        marks=[] if i % len(ENDS) == j else pytest.mark.slow,
+    )
+    for i, kind in enumerate(model_zoo.ALL)
+    for j, end in enumerate(ENDS)
+]
+
+
+@pytest.mark.parametrize(("kind", "end"), CASES)
 def test_rewinds(kind, end):
     twin = model_zoo.make(kind)
     if end is data_fail and BACKEND != "tensorflow":
@@ -95,7 +108,7 @@ def test_nothing_at_all_differs_once_it_was_trained(kind):
     model = model_zoo.make(kind)
     history(model)
     before = whole_state.capture(model)
-    for end in (succeed, diverge, data_fail):
+    for end in ENDS:
         end(model)
         assert whole_state.differences(before, whole_state.capture(model)) == []
 
