@@ -7,6 +7,8 @@
 #   make lint    ruff and mypy
 #   make matrix  the test suite on every Keras and engine, and a table of what passed;
 #                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch
+#   make mutation  whether the tests notice when the code of the schedules is wrong: an hour; it goes
+#                on where it stopped, and `rm -r mutants` begins anew
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make images  draw the pictures of the README and the docs again
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
@@ -25,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo test slow long lint matrix wheel images bench bench-quick bench-gpu-kernels cifar10 clean
+.PHONY: demo test slow long lint matrix mutation wheel images bench bench-quick bench-gpu-kernels cifar10 clean
 
 # One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
 $(VENVS)/%/stamp: $(METADATA)
@@ -45,7 +47,7 @@ GPU_KERNELS := $(VENVS)/gpu-kernels
 WITH :=
 MATRIX := newest legacy oldest jax torch
 # What each of them runs.
-MATRIX_TESTS := -n 2 -q
+MATRIX_TESTS := -n 2 -q -m "not long"
 # Which PyTorch the matrix takes; on Linux, the newest brings gigabytes for GPUs with it.
 TORCH := torch
 
@@ -78,6 +80,7 @@ REQUIREMENTS_legacy := --editable .[cpu,test]
 REQUIREMENTS_oldest := --editable .[cpu,test] "tensorflow-cpu==2.18.*" "keras==3.6.0"
 REQUIREMENTS_jax := --editable .[test] jax keras
 REQUIREMENTS_torch := --editable .[test] $(TORCH) keras
+REQUIREMENTS_mutation := --editable .[test,mutation] $(TORCH) keras
 # `tf_keras` asks for the wheel of TensorFlow that is named so, which is there under another name.
 ALONE_legacy := tf_keras
 
@@ -90,6 +93,10 @@ $(VENVS)/matrix-%/stamp: $(METADATA)
 
 matrix: $(MATRIX:%=$(VENVS)/matrix-%/stamp)
 	$(PYTHON) tests/matrix.py $(MATRIX) --pytest='$(MATRIX_TESTS)'
+
+# On PyTorch, which survives that each mutant is tested in a fork of one warm process.
+mutation: $(VENVS)/matrix-mutation/stamp
+	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENVS)/matrix-mutation/bin/python tests/mutation.py $(MUTANTS)
 
 # What a user installs, from a folder where the package is not: that nothing is missing, what is
 # saved and loaded, and the README. The code is what `make test` tests.

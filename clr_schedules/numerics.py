@@ -93,7 +93,8 @@ def power(base: float, exponent: Any) -> Any:
 
     The framework's power of float64: a base rounded to float32 is another base (0.99994 ** 1e5
     would be off by 2e-3), and ``exp(exponent * log(base))`` loses the digits of float64 that the
-    product has before its point.
+    product has before its point. (So does Eigen's power of a vector of steps, in TensorFlow without
+    XLA; that of a scalar, which a step takes, does not.)
     """
     return base ** wide(exponent)
 

@@ -39,6 +39,7 @@ collect_ignore = [
     "keras_under_test.py",
     "matrix.py",
     "model_zoo.py",
+    "mutation.py",
     "one_of_each.py",
     "other_process.py",
     "resumable_training.py",

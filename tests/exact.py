@@ -197,7 +197,7 @@ def worst_ulp(got, truth, dtype):
     """
     digits, least = FORMATS[dtype]
     first, rest = truth
-    exponent = np.maximum(np.frexp(first)[1] - 1, least)
+    exponent = np.where(first == 0, least, np.maximum(np.frexp(first)[1] - 1, least))
     got = np.asarray(got, np.float64)
     # Scaled first, since differences of float64's smallest numbers are none.
     off = np.ldexp(got - first, digits - 1 - exponent) - np.ldexp(rest, digits - 1 - exponent)
@@ -215,6 +215,7 @@ def ulps(got, truth, dtype=np.float32):
     got, truth = np.asarray(got, np.float64), np.asarray(truth, np.float64)
     info = np.finfo(dtype)
     exponent = np.maximum(np.frexp(truth)[1] - 1, info.minexp)
+    exponent = np.where(truth == 0, info.minexp, exponent)
     distance = np.abs(got - truth) / np.ldexp(1.0, exponent - info.nmant)
     flushed = (truth < SMALLEST_NORMAL) & (got >= 0) & (got <= SMALLEST_NORMAL)
     return np.where(flushed, 0.0, distance)

@@ -23,11 +23,11 @@ BUILD = ROOT / "build" / "matrix"
 
 # The variables that tell Keras which it is to be.
 ENVIRONMENTS: dict[str, dict[str, str]] = {
-    "newest": {},
-    "legacy": {"TF_USE_LEGACY_KERAS": "1"},
-    "oldest": {},
-    "jax": {"KERAS_BACKEND": "jax"},
-    "torch": {"KERAS_BACKEND": "torch"},
+    "newest": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
+    "legacy": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1"},
+    "oldest": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
+    "jax": {"KERAS_BACKEND": "jax", "TF_USE_LEGACY_KERAS": "0"},
+    "torch": {"KERAS_BACKEND": "torch", "TF_USE_LEGACY_KERAS": "0"},
 }
 TITLES = {
     "newest": "Keras 3 on TensorFlow",
@@ -70,10 +70,10 @@ def main() -> int:
         found[name] = run(
             name, args.venvs / f"matrix-{name}" / "bin" / "python", shlex.split(args.pytest)
         )
-    text = table(found)
-    (BUILD / "table.md").write_text(text, encoding="utf-8")
+        text = table(found)  # after each, so that nothing is lost
+        (BUILD / "table.md").write_text(text, encoding="utf-8")
     print(text, end="")
-    return int(any(result["failed"] or not result["passed"] for result in found.values()))
+    return int(any(result["code"] or not result["passed"] for result in found.values()))
 
 
 def run(name: str, python: Path, arguments: list[str]) -> dict:
@@ -85,14 +85,14 @@ def run(name: str, python: Path, arguments: list[str]) -> dict:
     report = BUILD / f"{name}.xml"
     report.unlink(missing_ok=True)
     start = time.monotonic()
-    subprocess.run(
+    ended = subprocess.run(
         [python, "-m", "pytest", f"--junitxml={report}", *arguments],
         cwd=ROOT,
         env=environment,
         check=False,
     )
     return (
-        {"versions": json.loads(versions.stdout)}
+        {"versions": json.loads(versions.stdout), "code": ended.returncode}
         | counts(report)
         | {"minutes": (time.monotonic() - start) / 60}
     )

@@ -1,12 +1,13 @@
 """A training that may be killed at any moment, and goes on where its last whole backup left it.
 
 Run as ``python resumable_training.py WAY FOLDER``. Each step notes its number in ``FOLDER/log``,
-and ``FOLDER/state.json`` tells how it ended. There is a backup at the end of every epoch, which
-takes longer than the epoch: a kill often hits it.
+each process where it began in ``FOLDER/begins``, and ``FOLDER/state.json`` tells how it ended.
+A backup at the end of every epoch takes longer than the epoch does: a kill often hits it.
 """
 
 import inspect
 import json
+import shutil
 import sys
 import time
 import zipfile
@@ -51,10 +52,19 @@ def note(folder, model):
     (folder / "log").write_text(str(int(np.asarray(model.optimizer.iterations))))
 
 
+def note_begin(folder, model):
+    """Where this process goes on."""
+    with (folder / "begins").open("a") as file:
+        print(int(np.asarray(model.optimizer.iterations)), file=file)
+
+
 class Note(keras.callbacks.Callback):
     def __init__(self, folder):
         super().__init__()
         self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        note_begin(self.folder, self.model)
 
     def on_train_batch_end(self, batch, logs=None):
         note(self.folder, self.model)
@@ -84,23 +94,27 @@ def finish(model, folder, **more):
 # As docs/resuming.md tells its readers to do it.
 def mend_backup(folder, model, steps_per_epoch):
     """Makes what a kill has left of a backup whole; `model` is one to throw away."""
-    if not folder.exists():
-        return
     model.optimizer.build(model.trainable_variables)
-    latest = folder / "latest.weights.h5"
-    for path in (latest, folder / "latest.weights.h5.bkp"):
+    latest, copy = folder / "latest.weights.h5", folder / "copy.weights.h5"
+    found = [path for path in (latest, folder / "latest.weights.h5.bkp") if path.exists()]
+    for path in found:
+        shutil.copy(path, copy)
         try:
-            latest.write_bytes(path.read_bytes())
-            model.load_weights(latest)
+            model.load_weights(copy)
         except Exception:  # h5py has errors of many kinds for half a file
             continue
         # Weights and epoch are two files; the weights know how many steps they have behind them.
-        epoch = int(np.asarray(model.optimizer.iterations)) // steps_per_epoch
-        metadata = {"epoch": epoch, "batch": 0}
+        steps = int(np.asarray(model.optimizer.iterations))
+        if steps == 0 or steps % steps_per_epoch:
+            raise ValueError(f"{path} is of no whole number of epochs: it has {steps} steps")
+        copy.replace(latest)
+        metadata = {"epoch": steps // steps_per_epoch, "batch": 0}
         (folder / "training_metadata.json").write_text(json.dumps(metadata))
         return
-    # It was killed in its first backup, or this is another model's: training begins anew.
-    folder.rename(f"{folder}-unreadable-{time.time_ns()}")
+    if len(found) > 1:
+        raise ValueError(f"Of {folder}, no file can be read: they are of another model")
+    if found:  # it was killed in its first backup; training begins anew
+        folder.rename(f"{folder}-unreadable-{time.time_ns()}")
 
 
 def with_backup(way, folder):
@@ -121,18 +135,16 @@ def with_backup(way, folder):
 
 
 def from_checkpoints(way, folder):
-    """A file of the whole model for each epoch; goes on from the newest that can be read."""
-    model = new_model(way)
-    for path in sorted((folder / "checkpoints").glob("*.keras"), reverse=True):
-        try:
-            model = keras.models.load_model(path)
+    """A file of the whole model for each epoch; goes on from the newest that is whole."""
+    folder = folder / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    model, done = new_model(way), 0
+    for path in sorted(folder.glob("*.keras"), reverse=True):
+        if zipfile.is_zipfile(path):  # or it was being written
+            model, done = keras.models.load_model(path), int(path.stem)
             break
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # it was written
-            continue
-    done = int(np.asarray(model.optimizer.iterations)) // STEPS
-    (folder / "checkpoints").mkdir(exist_ok=True)
-    checkpoint = keras.callbacks.ModelCheckpoint(str(folder / "checkpoints" / "{epoch:04d}.keras"))
-    finish(fit(model, folder, [checkpoint], done), folder)
+    checkpoint = keras.callbacks.ModelCheckpoint(str(folder / "{epoch:04d}.keras"))
+    finish(fit(model, folder.parent, [checkpoint], done), folder.parent)
 
 
 def own_loop(way, folder):
@@ -155,6 +167,7 @@ def own_loop(way, folder):
     manager = tf.train.CheckpointManager(checkpoint, str(folder / "checkpoints"), max_to_keep=3)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    note_begin(folder, model)
     data = batches()
     while (done := int(np.asarray(optimizer.iterations))) < EPOCHS * STEPS:
         step(*data[done % STEPS])

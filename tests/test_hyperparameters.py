@@ -432,22 +432,90 @@ def test_bad_arguments_are_named(schedules, error, message):
 
 
 def test_no_optimizer_and_a_built_one_are_refused():
-    with pytest.raises(TypeError, match="`optimizer` must be an optimizer of Keras"):
+    with pytest.raises(TypeError, match=r"`optimizer` must be an optimizer of Keras.*='adam'"):
         clr.schedule_hyperparameters("adam", beta_1=MOMENTUM)
     optimizer = optimizers.Adam(RATE)
     optimizer.build([keras.Variable(np.zeros(3, np.float32))])
-    with pytest.raises(ValueError, match=f"`optimizer` must be .* not been built.*{LISTED}"):
-        clr.schedule_hyperparameters(optimizer, beta_1=MOMENTUM)
+    for each in (optimizer, optimizers.LossScaleOptimizer(optimizer)):
+        with pytest.raises(ValueError, match=f"`optimizer` must be .* not been built.*{LISTED}"):
+            clr.schedule_hyperparameters(each, beta_1=MOMENTUM)
+
+
+def test_the_inner_optimizer_of_the_given_one_stays():
+    optimizer = make("LossScaleOptimizer", {})
+    inner = optimizer.inner_optimizer
+    assert clr.schedule_hyperparameters(optimizer, momentum=MOMENTUM).inner_optimizer is not inner
+    assert optimizer.inner_optimizer is inner
+
+
+def test_a_first_step_builds_the_optimizer():
+    optimizer = clr.schedule_hyperparameters(make("SGD", {}, 0.5), momentum=MOMENTUM)
+    variable = keras.Variable(np.ones(2, np.float32))
+    optimizer.apply([keras.ops.ones(2)], [variable])
+    assert keras.ops.convert_to_numpy(variable).tolist() == [0.5, 0.5]
 
 
 def test_a_question_that_has_no_answer_in_a_compiled_step_is_refused():
     from clr_schedules.hyperparameters import _Tensor
 
-    if keras_under_test.BACKEND == "torch":
-        pytest.skip("they are floats there")
     value = _Tensor(keras.ops.convert_to_tensor(0.5))
     assert value != 0
     assert value > 0
-    for compare in (operator.gt, operator.ge, operator.lt, operator.le):
-        with pytest.raises(TypeError, match=r"no truth value of its own.*hyperparameter .* 0\.9"):
+    questions = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+    for sign, compare in questions.items():
+        with pytest.raises(TypeError, match=rf"no truth value .*: hyperparameter {sign} 0\.9"):
             compare(value, 0.9)
+
+
+OPERATIONS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.__name__)
+def test_what_follows_a_schedule_calculates_in_float64(operation):
+    """Each result is what Python makes of the numbers, rounded once."""
+    from clr_schedules import _keras, numerics
+    from clr_schedules.hyperparameters import _Tensor
+
+    x, y = 0.999, 0.3
+    with _keras.wide_types():
+        a, b = (_Tensor(numerics.wide(np.array(number))) for number in (x, y))
+    for got in (operation(a, y), operation(x, b), operation(a, b)):
+        assert isinstance(got, _Tensor)
+        assert np.asarray(got._rounded()) == np.float32(operation(x, y))
+    assert np.asarray((-a)._rounded()) == np.float32(-x)
+    # With what is no number of Python, in its type.
+    variable = keras.Variable(np.float32(y), trainable=False)
+    for other in (variable, keras.ops.convert_to_tensor(variable)):
+        got = operation(a, other)
+        np.testing.assert_allclose(np.asarray(got), operation(x, y), rtol=1e-6)
+        assert keras.backend.standardize_dtype(got.dtype) == "float32"
+        if keras_under_test.BACKEND != "torch":  # where it is a float to all others
+            np.testing.assert_allclose(np.asarray(operation(other, a)), operation(y, x), rtol=1e-6)
+
+
+def test_a_float_that_follows_a_schedule_is_0_to_no_question_but_a_float_otherwise():
+    from clr_schedules.hyperparameters import _Float
+
+    zero, half = _Float(0.0), _Float(0.5)
+    assert zero
+    assert zero != 0
+    assert zero > 0
+    assert half == 0.5
+    assert not operator.ne(half, 0.5)
+    assert half != 0.25
+    assert half > 0.25
+    assert not half > 0.5
+    assert not half > 0.75
+    assert hash(half) == hash(0.5)
+
+
+@needs_tensorflow
+def test_it_is_of_the_type_that_tensorflow_asks_for():
+    import tensorflow as tf
+
+    from clr_schedules.hyperparameters import _Tensor
+
+    value = _Tensor(tf.constant(0.3, "float64"))
+    assert float(tf.convert_to_tensor(value, "float64")) == 0.3
+    assert tf.convert_to_tensor(value, "float16").dtype == "float16"
+    assert tf.convert_to_tensor(value).dtype == "float32"

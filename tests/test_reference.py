@@ -1,6 +1,7 @@
 """The reference, held against exact rational arithmetic."""
 
 import math
+import re
 from fractions import Fraction
 
 import exact
@@ -167,7 +168,8 @@ def test_largest_iteration():
     ],
 )
 def test_bad_iterations_are_refused_by_name(iteration, error):
-    with pytest.raises(error, match=r"`iteration` must be an integer from 0.*Received: iteration="):
+    received = re.escape(f"Received: iteration={iteration!r}")
+    with pytest.raises(error, match=r"`iteration` must be an integer from 0.*" + received):
         reference.as_iterations(iteration)
 
 
@@ -241,3 +243,43 @@ def test_sequence():
     steps = np.arange(6).reshape(2, 3)
     rates = [steps * 1.0, steps * 10.0, steps * 100.0]
     assert reference.sequence(steps, rates, [2, 5]).tolist() == [[0, 1, 20], [30, 40, 500]]
+
+
+def test_rates_that_are_given_become_float64():
+    for rates in ([1, 2], np.array([1, 2], np.float32)):
+        for got in (reference.warmup([0, 1], rates, 1), reference.sequence([0, 1], [rates], [])):
+            assert got.dtype == np.float64
+
+
+def test_the_top_is_the_maximum_even_where_the_sum_is_not():
+    low, high = 2.0**-53, 1 + 2.0**-24 + 2.0**-52
+    assert low + (high - low) < high
+    assert reference.triangular(4, low, high, 4) == high
+    assert reference.cosine_restarts(0, high, 4, min_lr=low) == high
+    low = 0.3 / 45.27833515223203
+    assert low + (0.3 - low) < 0.3
+    assert reference.one_cycle(24, 0.3, 25, 1.0, div_factor=45.27833515223203) == 0.3
+
+
+@pytest.mark.parametrize(("three_phase", "pct_start"), [(False, 1.0), (True, 0.5)])
+def test_phases_end_with_the_cycle_though_their_length_is_rounded_up(three_phase, pct_start):
+    total_steps = 2**60 - 63
+    assert Fraction(pct_start * total_steps) > Fraction(pct_start) * total_steps
+    phases = reference.one_cycle_phases(1.0, total_steps, pct_start, 25.0, 1e4, three_phase)
+    assert max(max(phase.bottom, phase.top) for phase in phases) == total_steps - 1
+
+
+def test_defaults():
+    steps = np.arange(120)
+    arguments = (0.3, 25.0, 1e4, "cosine", False)
+    expected = reference.one_cycle(steps, 0.5, 100, *arguments)
+    np.testing.assert_array_equal(reference.one_cycle(steps, 0.5, 100), expected)
+    expected = reference.one_cycle_momentum(steps, 100, 0.95, 0.85, 0.3, "cosine", False)
+    np.testing.assert_array_equal(reference.one_cycle_momentum(steps, 100), expected)
+    expected = reference.cosine_restarts(steps, 0.5, 7, 1.0, 1.0, 0.0)
+    np.testing.assert_array_equal(reference.cosine_restarts(steps, 0.5, 7), expected)
+    expected = reference.cyclical(steps, 0.1, 0.5, 7, 7, "linear", None, "cycle")
+    np.testing.assert_array_equal(reference.cyclical(steps, 0.1, 0.5, 7), expected)
+    ones = np.ones(120)
+    expected = reference.warmup(steps, ones, 7, 0.0)
+    np.testing.assert_array_equal(reference.warmup(steps, ones, 7), expected)

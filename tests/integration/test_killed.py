@@ -1,5 +1,6 @@
 """Trainings that are killed, again and again, end as if nothing had happened, to the last bit."""
 
+import contextlib
 import inspect
 import json
 import random
@@ -36,15 +37,29 @@ def begin(way, folder):
 
 
 def end(process, folder):
-    _, errors = process.communicate(timeout=300)
+    try:
+        _, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
     assert process.returncode == 0, errors
     return json.loads((folder / "state.json").read_text())
 
 
 def newest_write(folder):
     """When a file of the backups was written to last."""
-    times = [path.stat().st_mtime_ns for path in folder.rglob("*") if path.parent != folder]
-    return max(times, default=0)
+    times = [0]
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # it is renamed meanwhile
+            if path.parent != folder:
+                times.append(path.stat().st_mtime_ns)
+    return max(times)
+
+
+def steps_taken(folder):
+    """The steps behind the training, as far as it has told."""
+    with contextlib.suppress(FileNotFoundError, ValueError):  # it is written meanwhile
+        return int((folder / "log").read_text())
+    return 0
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +83,12 @@ def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_
     if way == "tensorflow" and BACKEND != "tensorflow":
         pytest.skip("TensorFlow's own checkpoints")
     folder, moments = tmp_path / way, random.Random(seed)
-    log, kills = folder / "log", 0
+    log, kills, behind = folder / "log", 0, [0]
     for kill in range(KILLS):
+        log.unlink(missing_ok=True)
         process = begin(way, folder)
-        taken = log.read_text() if log.exists() else ""
-        # From the first new step on, at any moment; or just when a backup is being written.
-        while process.poll() is None and (log.read_text() if log.exists() else "") == taken:
+        # From the first step on, at any moment; or just when a backup is being written.
+        while process.poll() is None and not steps_taken(folder):
             time.sleep(0.001)
         before, deadline = newest_write(folder), time.monotonic() + moments.uniform(0.0, 0.25)
         while process.poll() is None and time.monotonic() < deadline:
@@ -81,10 +96,18 @@ def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_
                 time.sleep(moments.uniform(0.0, 0.01))
                 break
         process.kill()
-        process.communicate()
+        _, errors = process.communicate()
+        assert process.returncode in (0, -9), errors
         kills += process.returncode == -9
+        behind.append(steps_taken(folder))
     assert kills, "the training was over before it could be killed"
     assert end(begin(way, folder), folder) == undisturbed(way)
+    begins = [int(line) for line in (folder / "begins").read_text().split()]
+    assert len(begins) == len(behind)
+    if DOUBLE or way in ("checkpoint", "tensorflow") or LEGACY:
+        # It went on from the end of the last epoch, or of the one before if that was being saved.
+        for first, taken in zip(begins, behind, strict=True):
+            assert first >= (taken // STEPS - 1) * STEPS
 
 
 def test_the_docs_mend_a_backup_as_these_trainings_do():
@@ -99,7 +122,8 @@ def test_the_docs_go_on_with_a_training(tmp_path):
     """What the page has readers write, with an epoch's end for a kill."""
     page = (TESTS.parent / "docs" / "resuming.md").read_text(encoding="utf-8")
     plain, mend, backup = re.findall("```python\n(.*?)```", page, re.DOTALL)
-    plain = plain.replace("500, 50", f"{STEPS}, EPOCHS")
+    plain = plain.replace("epochs = 50", "epochs = EPOCHS")
+    backup = backup.replace("steps_per_epoch=500", f"steps_per_epoch={STEPS}")
     x, y = map(np.concatenate, zip(*batches(), strict=True))
 
     def train(code, folder, epochs):
@@ -107,18 +131,33 @@ def test_the_docs_go_on_with_a_training(tmp_path):
         folder.mkdir(exist_ok=True)
         fit = "batch_size=16, shuffle=False, verbose=0, epochs"
         code = code.replace("epochs=epochs", f"{fit}=epochs")
-        given |= {"x": x, "y": y, "folder": folder, "STEPS": STEPS}
+        given |= {"x": x, "y": y, "folder": folder}
         exec(code, given)
-        return given["model"]
+        return given["model"], given.get("done")
 
     expected = make(keras, resumable_training.CYCLE)
     for _ in range(3):
         expected.fit(x, y, batch_size=16, shuffle=False, verbose=0)
     train(plain, tmp_path / "plain", 2)
-    assert state(train(plain, tmp_path / "plain", 3)) == state(expected)
+    model, done = train(plain, tmp_path / "plain", 3)
+    assert done == 2
+    assert state(model) == state(expected)
     kept = backup.replace("double_checkpoint", "delete_checkpoint=False, double_checkpoint")
-    names = "import keras, numpy as np\nsteps_per_epoch, epochs = STEPS, EPOCHS\n"
+    names = "import keras, numpy as np\nepochs = EPOCHS\n"
     train(names + mend + kept, tmp_path / "backup", 2)
     latest = tmp_path / "backup" / "latest.weights.h5"
     latest.write_bytes(latest.read_bytes()[:1000])  # as a kill may leave it
-    assert state(train(names + mend + kept, tmp_path / "backup", 3)) == state(expected)
+    model, _ = train(names + mend + kept, tmp_path / "backup", 3)
+    assert state(model) == state(expected)
+    assert len(model.history.epoch) == 2  # it went on from the pair of files before
+    assert [path.name for path in tmp_path.glob("backup*")] == ["backup"]
+
+
+def test_a_backup_of_another_model_stays_as_it_is(tmp_path):
+    model = make(keras, resumable_training.CYCLE)
+    for name in ("latest.weights.h5", "latest.weights.h5.bkp"):
+        (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(ValueError, match="another model"):
+        resumable_training.mend_backup(tmp_path, model, STEPS)
+    for name in ("latest.weights.h5", "latest.weights.h5.bkp"):
+        assert (tmp_path / name).read_bytes() == b"precious"

@@ -131,6 +131,8 @@ def test_a_warm_up_leads_to_any_schedule(part):
     expected = [0.05 + (first - 0.05) * step / 4 for step in range(4)]
     expected += [rate(part, step) for step in range(36)]
     np.testing.assert_allclose(schedule.values(range(40)), expected, rtol=1e-6, atol=1e-8)
+    in_rows = schedule.values(np.arange(40).reshape(5, 8))
+    np.testing.assert_allclose(in_rows, np.reshape(expected, (5, 8)), rtol=1e-6, atol=1e-8)
     got = [rate(schedule, step) for step in range(40)]
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)
 
@@ -233,6 +235,29 @@ def test_values_follow_a_schedule_of_keras_that_is_changed():
     assert schedule.values([2, 10]).tolist() == [0.5, 0.25]
 
 
+@pytest.mark.skipif(len(ENGINES) == 1, reason="it is not traced there")
+def test_values_trace_a_schedule_of_keras_once():
+    calls = []
+
+    class Traced(others.LearningRateSchedule):
+        def __init__(self):
+            self.rate = 0.5
+
+        def __call__(self, step):
+            calls.append(step)
+            return self.rate
+
+        def get_config(self):
+            return {}
+
+    schedule = clr.Warmup(Traced(), 2)
+    schedule.values(range(8))
+    assert len(calls) < 8
+    before = len(calls)
+    assert schedule.values(range(1, 9)).tolist() == [0.25] + [0.5] * 7
+    assert len(calls) == before
+
+
 def test_schedules_within_are_printed_as_calls():
     schedule = clr.Warmup(clr.Sequence([0.5, others.ExponentialDecay(0.1, 7, 0.5)], [3]), 4)
     decay = "initial_learning_rate=0.1, decay_steps=7, decay_rate=0.5, staircase=False"
@@ -281,14 +306,15 @@ def test_what_is_saved_is_loaded(part, tmp_path):
         (lambda: clr.Warmup(-0.1, 5), ValueError, "`schedule` must be .*at least 0"),
         (lambda: clr.Warmup(0.1, 0), ValueError, "`warmup_steps` must be a whole number"),
         (lambda: clr.Warmup(0.1, 5, -1), ValueError, "`start_lr` must be"),
-        (lambda: clr.Sequence([], []), ValueError, "`schedules` must be one or more"),
+        (lambda: clr.Sequence([], []), ValueError, r"`schedules` must be one or more.*=\[\]"),
         (lambda: clr.Sequence([0.1], [3]), ValueError, "`boundaries` must have one entry fewer"),
         (
             lambda: clr.Sequence([0.1, 0.2], []),
             ValueError,
             "`boundaries` must have one entry fewer",
         ),
-        (lambda: clr.Sequence(0.1, []), TypeError, "`schedules` must be a list"),
+        (lambda: clr.Sequence(0.1, []), TypeError, "`schedules` must be a list.*schedules=0.1"),
+        (lambda: clr.Sequence([0.1], [], ""), ValueError, "`name` must be a non-empty.*name=''"),
         (lambda: clr.Sequence([0.1, 0.2], 3), TypeError, "`boundaries` must be a list"),
         (lambda: clr.Sequence(np.array(0.1), []), TypeError, "`schedules` must be a list"),
         (lambda: clr.Sequence([0.1, 0.2], np.array(3)), TypeError, "`boundaries` must be a list"),
@@ -296,7 +322,11 @@ def test_what_is_saved_is_loaded(part, tmp_path):
         (lambda: clr.Sequence([0.1, "a"], [3]), TypeError, r"`schedules\[1\]` must be a schedule"),
         (lambda: clr.Sequence([0.1, np.nan], [3]), ValueError, r"`schedules\[1\]` must be"),
         (lambda: clr.Sequence([0.1, 0.2], [2.5]), ValueError, r"`boundaries\[0\]` must be a whole"),
-        (lambda: clr.Sequence([0.1, 0.2, 0.3], [5, 5]), ValueError, "each above the one before"),
+        (
+            lambda: clr.Sequence([0.1, 0.2, 0.3], [5, 5]),
+            ValueError,
+            r"`boundaries` must be .* each above the one before.*boundaries=\[5, 5\]",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, error, message):

@@ -90,12 +90,22 @@ def test_the_top_is_max_lr_even_between_two_floats(engine, n, wave):
 
 
 @engines
+def test_the_top_is_max_lr_even_where_the_sum_is_not(engine):
+    """`base_lr + (max_lr - base_lr)` is the float64 below, half way to the float32 below."""
+    schedule = clr.Triangular(2.0**-53, 1 + 2.0**-24 + 2.0**-52, 4)
+    assert schedule.base_lr + (schedule.max_lr - schedule.base_lr) < schedule.max_lr
+    assert np.array_equal(compute(engine, schedule, [4, 12]), float32(*[schedule.max_lr] * 2))
+    assert schedule.values([4, 12]).tolist() == [schedule.max_lr] * 2
+
+
+@engines
 @pytest.mark.parametrize("wave", ["linear", "cosine"])
 def test_an_infinite_scale_stays_within_the_bounds_too(engine, wave):
     bounds = {"base_lr": 0.1, "max_lr": 0.9, "step_size": 10, "wave": wave}
-    pole = clr.Cyclical(**bounds, scale_fn=lambda x: 1 / x, scale_mode="iterations")
-    assert compute(engine, pole, [0])[0] == np.float32(0.1)
-    assert pole.values(0) == 0.1
+    for scale_fn in (lambda x: 1 / x, lambda x: -1 / x):
+        pole = clr.Cyclical(**bounds, scale_fn=scale_fn, scale_mode="iterations")
+        assert compute(engine, pole, [0])[0] == np.float32(0.1)
+        assert pole.values(0) == 0.1
     for infinity, bound in ((float("inf"), 0.9), (-float("inf"), 0.1)):
         schedule = clr.Cyclical(**bounds, scale_fn=lambda x, infinity=infinity: infinity)
         assert np.array_equal(compute(engine, schedule, [0, 5, 10]), float32(0.1, bound, bound))

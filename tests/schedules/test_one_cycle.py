@@ -523,3 +523,26 @@ def test_momentum_of_pytorch(total_steps, anneal, three_phase):
             scheduler.step()
     ours = clr.OneCycle(0.1, total_steps, anneal=anneal, three_phase=three_phase).momentum()
     np.testing.assert_allclose(ours.values(range(total_steps)), theirs, rtol=1e-12)
+
+
+def test_a_final_rate_above_max_lr_by_a_rounding_of_float32_is_max_lr():
+    for above in (0.0, 2.0**-52, 4.5e-8):
+        schedule = clr.OneCycle(0.1, 100, final_div_factor=(1 - above) / 25)
+        assert schedule.values(99) == 0.1
+    for above in (1e-7, 0.3, 3.0):
+        with pytest.raises(ValueError, match="`final_div_factor` must be at least 1 / div_factor"):
+            clr.OneCycle(0.1, 100, final_div_factor=1 / (1 + above) / 25)
+
+
+def test_a_final_rate_that_is_0_in_float64_is_refused():
+    with pytest.raises(ValueError, match=r"`max_lr / div_factor / final_div_factor` must .*=0\.0"):
+        clr.OneCycle(1e-30, 100, final_div_factor=1e300)
+
+
+def test_bad_momenta_are_named():
+    with pytest.raises(ValueError, match="`base_momentum` must not be above `max_momentum`"):
+        clr.OneCycle(0.1, 100).momentum(0.5, 0.6)
+    for name in ("max_momentum", "base_momentum"):
+        for value in (1.0, -0.1, float("nan")):
+            with pytest.raises(ValueError, match=f"`{name}` must be a number of at least 0 and be"):
+                clr.OneCycle(0.1, 100).momentum(**{name: value})
