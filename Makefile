@@ -121,7 +121,7 @@ bench bench-quick: $(BENCH)/stamp
 DATA := keras
 CIFAR10 := --epochs 30 --budget 1/3 --seeds 0-2
 cifar10: $(BENCH)/stamp
-	$(BENCH)/bin/python -m benchmarks.cifar10 --data $(DATA) \
+	$(BENCH)/bin/python -m benchmarks.cifar10 --data "$(DATA)" \
 		--jobs $$(getconf _NPROCESSORS_ONLN) $(CIFAR10)
 
 # XLA compiles for an NVIDIA GPU with this plugin and ptxas; neither GPU nor driver are needed, nor

@@ -21,7 +21,7 @@ import keras
 
 import clr_schedules as clr
 from benchmarks.cifar10 import __main__ as command
-from benchmarks.cifar10 import plan, report, runs, statistics, training
+from benchmarks.cifar10 import plan, progress, report, runs, statistics, training, workers
 from benchmarks.cifar10.data import CLASSES, Data, Source
 from benchmarks.cifar10.plan import Run, Scale
 
@@ -51,26 +51,11 @@ def folder(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("data") / "cifar10")
 
 
-def start(folder, results, *arguments):
-    """The command, as a process at the head of a group."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "benchmarks.cifar10", "--data", str(folder)),
-            *("--batch-size", "10", "--results", str(results)),
-            *("--work", str(results.with_suffix(".work")), *arguments),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
+def arguments_of(folder, results, *arguments):
+    return [
+        *("--data", str(folder), "--batch-size", "10", "--results", str(results)),
+        *("--work", str(results.with_suffix(".work")), *arguments),
+    ]
 
 
 def wait_until(condition):
@@ -99,46 +84,108 @@ def read(results):
 # The whole path -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a group of processes as POSIX does")
-def test_killed_and_resumed_it_finds_what_it_finds_undisturbed(folder, tmp_path):
-    arms = ("--arms", "constant", "constant_best", "triangular", "one_cycle", "--seeds", "3")
-    scale = ("--epochs", "6", "--budget", "1/3")
-    undisturbed = start(folder, tmp_path / "a", *arms, *scale)
-    killed = start(
-        *(folder, tmp_path / "b", *arms, *scale, "--jobs", "2", "--checkpoint-seconds", "0")
-    )
-    work = tmp_path / "b.work"
-    wait_until(lambda: list(work.glob("*_constant_seed-3.npz")) or killed.poll() is not None)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    wait_until(lambda: group_is_gone(killed))  # no worker outlives it
-    left = read(tmp_path / "b")
-    assert not any("_constant_seed" in name for name in left)
-    assert list(work.glob("*_constant_seed-3.npz"))
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "b").glob("*.json")}
+def test_stopped_and_resumed_it_finds_what_it_finds_undisturbed(
+    folder, tmp_path, monkeypatch, capfd
+):
+    def arguments(results):
+        return arguments_of(
+            *(folder, results, "--arms", "constant", "constant_best", "triangular"),
+            *("--seeds", "3", "--epochs", "6", "--budget", "1/3", "--checkpoint-seconds", "0"),
+        )
 
-    output = finish(start(folder, tmp_path / "b", *arms, *scale))
-    finish(undisturbed)
-    found = read(tmp_path / "b")
-    assert not list(work.glob("*.npz"))
+    def stop(self, told):
+        if told.run.arm == "constant" and told.epochs == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Display, "told", stop)
+        assert command.main(arguments(tmp_path / "b")) == 130
+    assert "Stopped. The same command goes on" in capfd.readouterr().err
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "b").glob("*.json")}
+    assert len(times) == 1  # of the range test
+
+    # What no training comes to: it is found in the result only if the checkpoint was taken up.
+    (checkpoint,) = (tmp_path / "b.work").glob("*_constant_seed-3.npz")
+    with np.load(checkpoint) as file:
+        arrays = dict(file)
+    kept = json.loads(str(arrays["kept"]))
+    assert len(kept["history"]["train_loss"]) == 2
+    first, kept["history"]["train_loss"][0] = kept["history"]["train_loss"][0], 123.0
+    with checkpoint.open("wb") as file:
+        np.savez(file, **arrays | {"kept": json.dumps(kept)})
+
+    assert command.main(arguments(tmp_path / "b")) == 0
+    output = capfd.readouterr()
+    assert command.main(arguments(tmp_path / "a")) == 0
+    assert not list((tmp_path / "b.work").glob("*.npz"))
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    expected = read(tmp_path / "a")
-    assert len(expected) == 4
-    assert found == expected
+    found, expected = read(tmp_path / "b"), read(tmp_path / "a")
+    assert found.keys() == expected.keys()
+    assert len(expected) == 3
+    (name,) = (name for name in expected if "_constant_seed" in name)
+    assert found[name]["train_loss"][0] == 123.0
+    found[name]["train_loss"][0] = first
+    for name, result in expected.items():
+        for key, value in result.items():
+            if key in ("train_loss", "test_loss"):
+                np.testing.assert_allclose(found[name][key], value, rtol=1e-4)
+            elif key != "curve":
+                assert found[name][key] == value
     # Its range test is too short to say a rate.
-    assert "constant_best_seed-3: skipped, no range test tells its rate" in output
+    assert "constant_best_seed-3: skipped, no range test tells its rate" in output.err
+    assert output.out.strip().endswith(str(tmp_path / "b" / report.NAME))
     constant = expected[next(name for name in expected if "_constant_seed" in name)]
     assert len(constant["test_accuracy"]) == 6
     assert constant["steps"] == 18
     text = (tmp_path / "b" / report.NAME).read_text()
-    assert output.strip().endswith(str(tmp_path / "b" / report.NAME))
-    assert "CIFAR-10 (JPEG), 6 epochs, budget 1/3, batches of 10" in text
-    for name in ("constant", "triangular", "one_cycle"):
+    assert "CIFAR-10, 6 epochs, budget 1/3, batches of 10" in text
+    for name in ("constant", "triangular"):
         assert f"| `{name}` |" in text
     assert "No run yet of `constant_best`" in text
     assert "with 1 seed no interval is possible" in text
     assert len(list((tmp_path / "b").glob("*.png"))) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a group of processes as POSIX does")
+def test_no_worker_outlives_what_is_killed(folder, tmp_path):
+    results = tmp_path / "r"
+    # Enough epochs that the end does not come soon after the first checkpoint.
+    arguments = arguments_of(
+        *(folder, results, "--arms", "constant", "--seeds", "3-4", "--no-range-test"),
+        *("--epochs", "60", "--checkpoint-seconds", "0", "--jobs", "2"),
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.cifar10", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    work = results.with_suffix(".work")
+    wait_until(lambda: list(work.glob("*.npz")) or killed.poll() is not None)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    wait_until(lambda: group_is_gone(killed))
+    assert not read(results)
+    scale = Scale("CIFAR-10", 60, Fraction(1, 3), 3, 10)
+    # What it was killed at has left no checkpoint by half.
+    assert any(runs.epochs_done(work, Run(scale, "constant", seed)) for seed in (3, 4))
+
+
+class _Ends:
+    """What ends the process that is sent it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_worker_that_ends_early_is_told_without_a_traceback(tmp_path):
+    settings = workers.Settings(_Ends(), tmp_path, 30.0, None)
+    images = np.zeros((1000, 32, 32, 3), np.uint8)  # more than a pipe holds
+    data = Data(images, np.zeros(1000), images, np.zeros(1000))
+    with pytest.raises(workers.RunError, match=r"constant_seed-0 ended with exit code 3; the same"):
+        workers.work_through([Run(SCALE, "constant", 0)], data, settings, 2, lambda told: None)
 
 
 def write_range_test(folder, scale, max_lr):
@@ -179,12 +226,19 @@ def test_the_best_constant_rate_is_half_of_what_the_range_test_suggests(folder, 
     assert result["learning_rate"] == "0.00305"
     text = (tmp_path / report.NAME).read_text()
     assert "| suggested | none | 0.0061 | 0.00305 |" in text
+    assert len(result["test_accuracy"]) == 1
+    assert (10 * result["test_accuracy"][0]).is_integer()  # of ten images
     assert "- No `base_lr`: the accuracy rises" in text
 
-    # There is nothing left to do; and other data must not pass for these.
+    # There is nothing left to do, which is said; and other data must not pass for these.
     before = Run(scale, "constant_best", 1).path(tmp_path).stat().st_mtime_ns
+    capsys.readouterr()
     assert command.main(arguments) == 0
+    assert f"All 2 runs are finished, in {tmp_path}; with another --" in capsys.readouterr().out
     assert Run(scale, "constant_best", 1).path(tmp_path).stat().st_mtime_ns == before
+    arguments[arguments.index("tiny")] = "Tiny!"
+    assert "Received: Tiny!, where tiny_1-epochs_budget-1-1" in fails(capsys, *arguments)
+    arguments[arguments.index("Tiny!")] = "tiny"
     arguments[1] = str(make_folder(tmp_path / "other", 3, 2))
     assert "30 and 20 images, where tiny_1-epochs_budget-1-1" in fails(capsys, *arguments)
 
@@ -388,12 +442,33 @@ def test_a_report_of_nothing(tmp_path, capsys):
     assert "other.json" in fails(capsys, "--report", "--results", tmp_path)
 
 
+def test_keras_without_a_network_is_told_what_else_there_is(tmp_path, monkeypatch, capsys):
+    def offline():
+        raise Exception("URL fetch failure on https://example.org: None -- no route")
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", offline)
+    line = fails(capsys, "--data", "keras", "--results", tmp_path, "--work", tmp_path)
+    assert "give a folder with --data. Received: keras (URL fetch failure" in line
+
+
+def test_only_jpeg_images_are_called_so(tmp_path):
+    for index, (suffix, label) in enumerate(
+        [("jpg", "CIFAR-10 (JPEG)"), ("JPEG", "CIFAR-10 (JPEG)"), ("png", "CIFAR-10")]
+    ):
+        for part in ("train", "test"):
+            for name in CLASSES:
+                file = tmp_path / str(index) / part / name / f"0.{suffix}"
+                file.parent.mkdir(parents=True)
+                file.touch()
+        assert Source(str(tmp_path / str(index))).label == label
+
+
 def test_images_are_read_as_they_are(folder):
     from PIL import Image
 
     source = Source(str(folder.parent))  # or the folder that holds it
     data = source.load()
-    assert source.label == "CIFAR-10 (JPEG)"
+    assert source.label == "CIFAR-10"
     assert (source.train, source.test) == (30, 10)
     assert data.x_train.dtype == np.uint8
     np.testing.assert_array_equal(data.y_train, np.repeat(np.arange(10), 3))
@@ -411,6 +486,14 @@ def test_differences_are_paired():
     assert found.bootstrap == pytest.approx((0.9, 1.1))
     assert found.student == pytest.approx((1 - 0.248, 1 + 0.248), abs=1e-3)
     assert found.verdict == "better"
+
+
+def test_it_takes_both_intervals_to_tell_two_apart():
+    found = statistics.paired({0: 0.1, 1: 0.5, 2: 0.9}, dict.fromkeys(range(3), 0.0))
+    assert found.bootstrap[0] > 0 > found.student[0]
+    assert found.verdict == "level"
+    found = statistics.paired(dict.fromkeys(range(3), 0.0), {0: 0.1, 1: 0.5, 2: 0.9})
+    assert found.verdict == "level"
 
 
 def test_few_seeds_have_no_interval():
@@ -433,7 +516,7 @@ def test_steps_to_the_best_of_another():
 # The report ---------------------------------------------------------------------------------------
 
 
-def write_results(folder, scale, finals, *, seeds=3):
+def write_results(folder, scale, finals, *, seeds=3, backend="jax"):
     """Runs that end at these accuracies (of constant rates: also after the budget)."""
     random = np.random.default_rng(0)
     for arm, final in finals.items():
@@ -450,8 +533,12 @@ def write_results(folder, scale, finals, *, seeds=3):
                 **{"steps_per_epoch": scale.steps_per_epoch, "batch_size": scale.batch_size},
                 **{"learning_rate": str(run.learning_rate(0.002)), "seconds": 60.0},
                 **{"rates": [0.001] * run.epochs, "test_accuracy": curve.tolist()},
+                **{"train_images": 50_000, "test_images": 10_000},
+                "train_loss": np.linspace(2.0, 0.5, run.epochs).tolist(),
+                "test_loss": [1.5, 1.0, *np.linspace(1.25, 2.5, run.epochs - 2)],
                 "date": "2026-01-01T00:00:00+00:00",
                 "environment": {
+                    "backend": backend,
                     **{"device": "a device", "system": "a system", "precision": "float32"},
                     "versions": {"python": "3"},
                 },
@@ -459,20 +546,93 @@ def write_results(folder, scale, finals, *, seeds=3):
             runs.write(run.path(folder), result)
 
 
+def section_of(folder, finals, scale=SCALE, **options):
+    write_results(folder, scale, finals, **options)
+    (section,) = report.sections(runs.read_all(folder))
+    return section
+
+
+ALIKE = "not distinguishable from `constant` after 5,000 steps: the cycle need not be the reason."
+STOPPED = "itself is better after as few steps than at its end: this network overfits, and stopping"
+
+
 @pytest.mark.parametrize(
     ("constant", "best", "triangular", "words"),
     [
-        ((0.60, 0.65), (0.60, 0.66), 0.70, "holds here, against every baseline"),
-        ((0.75, 0.65), (0.60, 0.66), 0.70, "nothing is shown against `constant`, first 10 epochs"),
-        ((0.60, 0.65), (0.60, 0.72), 0.70, "nothing is shown against `constant_best`, so"),
-        ((0.60, 0.75), (0.60, 0.66), 0.70, "does not hold here"),
+        (
+            (0.60, 0.65),
+            (0.60, 0.64),
+            0.70,
+            "as the post says, and than `constant` after 5,000 steps.",
+        ),
+        (
+            (0.75, 0.65),
+            (0.60, 0.64),
+            0.70,
+            "but worse than `constant` after 5,000 steps: the cycle",
+        ),
+        ((0.70, 0.65), (0.60, 0.64), 0.70, ALIKE),
+        ((0.70, 0.65), (0.60, 0.64), 0.70, f"{STOPPED} early alone gives as much."),
+        ((0.67, 0.65), (0.60, 0.64), 0.70, f"{STOPPED} early alone gives a part of that."),
+        (
+            (0.65, 0.65),
+            (0.60, 0.64),
+            0.70,
+            "`constant` itself is no worse after as few steps than at its end.",
+        ),
+        ((0.60, 0.65), (0.60, 0.72), 0.70, "but worse than `constant_best` after 15,000 steps"),
+        ((0.60, 0.65), (0.60, 0.64), 0.70, "3 seeds), a weak baseline"),
+        ((0.60, 0.75), (0.60, 0.66), 0.70, '"better results faster" does not hold here'),
+        ((0.60, 0.70), (0.60, 0.66), 0.70, '"better results faster" is not confirmed here'),
     ],
 )
 def test_the_verdict_follows_from_the_intervals(constant, best, triangular, words, tmp_path):
     finals = {"constant": constant, "constant_best": best, "triangular": triangular}
-    write_results(tmp_path, SCALE, finals)
-    (section,) = report.sections(runs.read_all(tmp_path))
+    section = section_of(tmp_path, finals)
     assert words in report.verdict(section)
+    assert "early" not in report.verdict(section) or constant[0] > constant[1]
+
+
+def test_the_verdict_tells_when_and_of_one_cycle(tmp_path):
+    finals = {"constant": (0.69, 0.65), "triangular": 0.68, "one_cycle": 0.72}
+    text = report.verdict(section_of(tmp_path, finals))
+    assert "`one_cycle` is better than `constant` after 15,000 and 5,000 steps." in text
+    assert (
+        "`constant` is reached by `triangular` in 0 of 3 seeds and `one_cycle` in 3 of 3 seeds"
+        in text
+    )
+    assert "test loss of `constant` rises from 1.00 at step 1,000 to 2.50 at its end" in text
+    assert "its train loss falls from 1.95 to 0.50" in text
+
+
+def test_at_the_whole_budget_nothing_is_faster(tmp_path):
+    whole = dataclasses.replace(SCALE, budget=Fraction(1))
+    for triangular, words in (
+        (0.70, "`constant` after 15,000 steps, as the post says."),
+        (0.60, '"better results" is not confirmed here: after 15,000 steps, `triangular` is not'),
+        (0.50, '"better results" does not hold here'),
+    ):
+        section = section_of(tmp_path, {"constant": 0.6, "triangular": triangular}, whole)
+        assert words in report.verdict(section)
+        assert "faster" not in report.verdict(section)
+
+
+def test_only_runs_of_one_backend_are_compared(tmp_path):
+    write_results(tmp_path, SCALE, {"constant": 0.6})
+    section = section_of(tmp_path, {"triangular": 0.7}, backend="torch")
+    assert "no seed has `triangular` and `constant` both, on one backend" in report.verdict(section)
+    assert "| `triangular` | `constant` |" not in report.markdown(section)
+    section = section_of(tmp_path, {"constant": 0.6}, seeds=2, backend="torch")
+    assert "| `triangular` | `constant` | 2 | +10.0" in report.markdown(section)
+
+
+def test_accuracies_are_whole_numbers_of_images(tmp_path):
+    path = Run(SCALE, "constant", 0).path(tmp_path)
+    write_results(tmp_path, SCALE, {"constant": 0.6}, seeds=1)
+    content = json.loads(path.read_text())
+    content["test_accuracy"][:2] = 0.7088001, 0.7087999
+    path.write_text(json.dumps(content))
+    assert runs.read(path)["test_accuracy"][:2] == [0.7088, 0.7088]
 
 
 def test_without_the_arms_or_the_seeds_there_is_no_verdict(tmp_path):
@@ -492,7 +652,7 @@ def test_a_report_of_mixed_results(tmp_path, capsys):
     whole = dataclasses.replace(SCALE, budget=Fraction(1))
     finals = dict.fromkeys(plan.CYCLICAL, 0.7) | dict.fromkeys(plan.CONSTANTS, (0.6, 0.65))
     write_results(tmp_path, full, finals, seeds=5)
-    write_results(tmp_path, SCALE, {"constant": 0.6, "triangular": 0.5})
+    write_results(tmp_path, SCALE, {"constant": 0.6, "triangular": 0.5, "exp_range": 0.5})
     write_results(tmp_path, other, {"triangular2": 0.5}, seeds=1)
     write_results(tmp_path, whole, {"constant": 0.6, "triangular": 0.7})
     assert command.main(["--report", "--results", str(tmp_path)]) == 0
@@ -506,6 +666,8 @@ def test_a_report_of_mixed_results(tmp_path, capsys):
     }
     assert "| `constant`, first 50 epochs | 0.001 | 25,000 | 5 | 62.0" in text
     assert "| `triangular` | `constant`, first 50 epochs | 5 | +10.0" in text
+    assert "| `constant`, first 50 epochs | `constant` | 5 | -5.0" in text
+    assert "gamma=0.9997)" in text
     assert "nan" not in text
     # Every table tells of what it is.
     for heading in ("Accuracy after", "Differences,", "Steps to the best", "Range test"):

@@ -115,7 +115,9 @@ def test_what_it_says_of_cifar10_is_the_report_s():
     differences = {
         tuple(arm.replace("`", "") for arm in (arm, base)): (float(points), float(low), float(high))
         for arm, base, points, low, high in re.findall(
-            r"^\| (`.*?) \| (`.*?) \| 5 \| (\S+) \| (\S+) to (\S+) \|", section, re.MULTILINE
+            r"^\| (`.*?) \| (`.*?) \| 5 \| (\S+) \| \S+ to \S+ \| (\S+) to (\S+) \|",
+            section,
+            re.MULTILINE,
         )
     }
     early = "constant, first 50 epochs"

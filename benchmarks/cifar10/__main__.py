@@ -21,7 +21,9 @@ from benchmarks.cifar10.data import KERAS, Source
 from benchmarks.cifar10.plan import Run, Scale
 
 RESULTS = shared.RESULTS / "cifar10"
-WORK = Path(__file__).parents[2] / "build" / "cifar10"
+_ROOT = Path(__file__).parents[2]
+# Not in build/, which other targets of the Makefile empty.
+WORK = _ROOT / ".cifar10"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +58,12 @@ def _refusing() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cifar10", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cifar10",
+        description=__doc__,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--arms", nargs="+", choices=plan.ARMS, default=plan.ARMS, metavar="ARM", help=_ARMS)
     add(
@@ -81,12 +88,16 @@ def _parser() -> argparse.ArgumentParser:
         "what keras.datasets.cifar10 downloads (default: %(default)s)",
     )
     add("--batch-size", type=_count, default=plan.BATCH_SIZE, help="(default: %(default)s)")
-    add("--label", help="what the data set is called (default: CIFAR-10; of a folder, with JPEG)")
+    add(
+        "--label",
+        help="what the data set is called (default: CIFAR-10, of JPEG images CIFAR-10 (JPEG))",
+    )
     add(
         "--range-test",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="the range test, of which the rate of constant_best comes",
+        help="the range test, of which the rate of constant_best comes (default: do it); it takes "
+        "about as long as a constant rate, tells no progress, and starts over when it is stopped",
     )
     add(
         "--range-steps",
@@ -94,8 +105,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STEPS",
         help="of the range test (default: as many as the constant rates take)",
     )
-    add("--results", type=Path, default=RESULTS, metavar="DIR", help="where results are")
-    add("--work", type=Path, default=WORK, metavar="DIR", help="where checkpoints are")
+    add(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help=f"where results are {_shown(RESULTS)}",
+    )
+    add(
+        "--work",
+        type=Path,
+        default=WORK,
+        metavar="DIR",
+        help=f"where checkpoints are {_shown(WORK)}",
+    )
     add(
         "--checkpoint-seconds",
         type=float,
@@ -108,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         default=1,
         help="how many runs at a time, each in a process of its own: on a CPU as many as it has "
-        "cores, since each takes one (default: %(default)s)",
+        "cores, since each then takes one (default: %(default)s)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
@@ -116,7 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _shown(path: Path) -> str:
+    return f"(default: {path.relative_to(_ROOT)} of the checkout)"
+
+
 _ARMS = f"of {', '.join(plan.ARMS)} (default: all)"
+_EXAMPLE = (
+    "A fifth of the post's scale, with three seeds, two runs at a time:\n"
+    "  python -m benchmarks.cifar10 --data FOLDER --epochs 30 --seeds 0-2 --jobs 2"
+)
 
 
 def _count(text: str) -> int:
@@ -161,6 +192,10 @@ def _train(args: argparse.Namespace) -> None:
         _show(planned, finished, args)
         return
     if not todo:
+        print(
+            f"All {len(planned)} runs are finished, in {args.results}; "
+            "with another --results they are trained again"
+        )
         return
     from benchmarks.cifar10.progress import Display
 
@@ -188,6 +223,11 @@ def _is_of(result: dict[str, Any] | None, run: Run, source: Source) -> bool:
     """Whether there is a result; raises if it is of other data that are called the same."""
     if result is None:
         return False
+    if result["data"] != run.scale.data:
+        raise ValueError(
+            "Argument `label` must be that of the results, or differ in letters or digits. "
+            f"Received: {run.scale.data}, where {run.name}.json is of {result['data']}"
+        )
     images = result["train_images"], result["test_images"]
     if images != (source.train, source.test):
         raise ValueError(

@@ -74,19 +74,33 @@ class Source:
             folder /= "cifar10"
         for part in _PARTS:
             self._files[part] = _listed(folder, part)
-        self.label = "CIFAR-10 (JPEG)"
+        suffixes = {
+            file.suffix.lower()
+            for classes in self._files.values()
+            for of_class in classes
+            for file in of_class
+        }
+        # JPEG images are not quite those of CIFAR-10; PNG images are.
+        self.label = "CIFAR-10" if ".png" in suffixes else "CIFAR-10 (JPEG)"
         self.train, self.test = (sum(map(len, self._files[part])) for part in _PARTS)
 
     def load(self) -> Data:
         """Reads the images.
 
         Raises:
+            OSError: If Keras cannot download its copy.
             ValueError: If an image cannot be read, or is not of 32 by 32 pixels.
         """
         if not self._files:
             import keras
 
-            (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
+            try:
+                (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
+            except Exception as error:  # Keras raises no narrower one when it cannot download.
+                raise OSError(
+                    "Argument `data` must not be 'keras' where that cannot be downloaded; give a "
+                    f"folder with --data. Received: keras ({error})"
+                ) from error
             return Data(
                 np.asarray(x_train, np.uint8),
                 np.asarray(y_train, np.int32).reshape(-1),

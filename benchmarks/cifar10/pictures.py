@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.cifar10 import plan
+from benchmarks.cifar10.runs import half_of_bound
 
 if TYPE_CHECKING:
     from benchmarks.cifar10.report import Section
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 # Colours of Okabe and Ito, and line styles for those who print in black and white.
 _LOOKS: dict[str, dict[str, Any]] = {
     "constant": {"color": "#000000", "linestyle": "-", "linewidth": 1.2},
-    "constant_best": {"color": "#000000", "linestyle": (0, (1, 1.5)), "linewidth": 2.0},
+    "constant_best": {"color": "#56B4E9", "linestyle": (0, (1, 1.5)), "linewidth": 2.0},
     "triangular": {"color": "#D55E00", "linestyle": "-", "linewidth": 2.2},
     "triangular2": {"color": "#0072B2", "linestyle": "--", "linewidth": 1.6},
     "exp_range": {"color": "#009E73", "linestyle": "-.", "linewidth": 1.6},
@@ -43,7 +45,8 @@ def accuracies(section: Section, path: Path) -> None:
             steps, mean, label=f"{arm} ({seeds})", marker="o", markersize=5, markevery=[-1], **look
         )
         # The first epochs are alike and low, and would leave no room for what differs.
-        lowest.append(mean[min(2, len(mean) - 1) :].min())
+        early = math.ceil(0.15 * scale.cyclical_epochs)
+        lowest.append(mean[min(early, len(mean) - 1) :].min())
         ends.append(curves.max())
     low, high = min(lowest), max(ends)
     margin = 0.05 * max(high - low, 1.0)
@@ -58,10 +61,11 @@ def accuracies(section: Section, path: Path) -> None:
     _save(figure, path)
 
 
-def range_test(section: Section, best: float | None, path: Path) -> None:
+def range_test(section: Section, path: Path) -> None:
     """The curve of the range test, the post's bounds and the suggested ones."""
     found = section.range_test
     assert found is not None
+    best = half_of_bound(found)
     curve = found["curve"]
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)
@@ -69,7 +73,7 @@ def range_test(section: Section, best: float | None, path: Path) -> None:
     for axes, name, unit in ((top, "accuracy", 100), (bottom, "loss", 1)):
         values = unit * np.array(curve[name], float)
         axes.plot(rates, values, color="0.3", linewidth=1.2)
-        axes.set(ylabel="accuracy in %" if name == "accuracy" else name)
+        axes.set(ylabel=f"{name} of training batches" + (" in %" if unit == 100 else ""))
         axes.grid(alpha=0.3)
         axes.axvspan(
             plan.BASE_LR, plan.MAX_LR, color="#E69F00", alpha=0.2, label="the post's bounds"
@@ -80,7 +84,8 @@ def range_test(section: Section, best: float | None, path: Path) -> None:
                 label = f"suggested {bound}, {rate:.2g}"
                 axes.axvline(rate, color="#0072B2", linestyle=style, label=label)
         if best is not None:
-            axes.axvline(best, color="#000000", linestyle=":", label=f"constant_best, {best:g}")
+            color = _LOOKS[plan.CONSTANT_BEST]["color"]
+            axes.axvline(best, color=color, linestyle=":", label=f"constant_best, {best:g}")
     top.set(title=f"Range test: {section.scale}")
     top.legend(loc="best", fontsize="small")
     bottom.set(xlabel="learning rate", xlim=(0, None))

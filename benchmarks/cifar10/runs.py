@@ -107,6 +107,7 @@ def _training(
         # Of the first step of each epoch; the others follow from `learning_rate`.
         "rates": [float(f"{value:.8g}") for value in rates],
         **{name: [_rounded(value) for value in values] for name, values in history.items()},
+        "test_accuracy": _exact(history["test_accuracy"], len(data.x_test)),
         "seconds": round(seconds, 1),
         "date": report.now(),
         "environment": training.environment(),
@@ -174,14 +175,20 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.7g}") if np.isfinite(value) else None
 
 
-def best_rate(results: Path, scale: Scale) -> float | None:
-    """The constant rate that the range test of a scale says, if there is one.
+def _exact(accuracies: list[float], images: int) -> list[float]:
+    """Accuracies as parts of so many images, without the errors of float32, which break ties."""
+    return [round(accuracy * images) / images for accuracy in accuracies]
 
-    The paper (section 3.3) recalls the rule of thumb for one: the best is usually within a factor
-    of two of the largest that trains. Half of the upper bound that is suggested, then.
-    """
+
+def best_rate(results: Path, scale: Scale) -> float | None:
+    """The constant rate that the range test of a scale says, if there is one."""
     found = read(Run(scale, "range_test", RANGE_TEST_SEED).path(results))
-    max_lr = None if found is None else found["suggestion"]["max_lr"]
+    return None if found is None else half_of_bound(found)
+
+
+def half_of_bound(range_test: dict[str, Any]) -> float | None:
+    """Half of the upper bound that a range test suggests: a choice, not the result of a search."""
+    max_lr = range_test["suggestion"]["max_lr"]
     return None if max_lr is None else float(f"{max_lr / 2:.3g}")
 
 
@@ -231,6 +238,8 @@ def read(path: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"Results must have version {VERSION}. Received: {path} of {content.get('version')}"
         )
+    if "test_accuracy" in content:
+        content["test_accuracy"] = _exact(content["test_accuracy"], content["test_images"])
     return content
 
 

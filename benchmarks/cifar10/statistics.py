@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats  # type: ignore[import-untyped]
@@ -35,18 +36,24 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``"better"``, ``"worse"`` or ``"level"`` by the bootstrap; ``"open"`` without one."""
-        if self.bootstrap is None:
+        """``"better"`` or ``"worse"`` if both intervals say so, else ``"level"``.
+
+        The bootstrap alone is too narrow: with three seeds it is the least and the largest.
+        ``"open"`` without intervals.
+        """
+        if self.bootstrap is None or self.student is None:
             return "open"
-        low, high = self.bootstrap
-        return "better" if low > 0 else "worse" if high < 0 else "level"
+        (low, high), (student_low, student_high) = self.bootstrap, self.student
+        if min(low, student_low) > 0:
+            return "better"
+        return "worse" if max(high, student_high) < 0 else "level"
 
 
-def paired(arm: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
+def paired(arm: Mapping[Any, float], other: Mapping[Any, float]) -> Difference | None:
     """The difference of two arms, seed by seed; None if no seed is in both.
 
     Args:
-        arm: For each seed, what was found.
+        arm: For each seed (or what else makes a pair), what was found.
         other: The same of what it is compared with.
     """
     seeds = sorted(arm.keys() & other.keys())
@@ -95,7 +102,7 @@ class Reached:
 
 
 def reached(
-    arm: Mapping[int, Sequence[float]], other: Mapping[int, Sequence[float]], steps_per_epoch: int
+    arm: Mapping[Any, Sequence[float]], other: Mapping[Any, Sequence[float]], steps_per_epoch: int
 ) -> Reached | None:
     """When each seed first reached the best of the same seed of another arm.
 

@@ -79,33 +79,42 @@ def work_through(
             processes[here] = process
             idle.append(here)
             stack.callback(_stop, process)
-        for here in idle:
-            here.send(data)
+        for here, run in zip(idle, waiting, strict=False):
+            with _expecting(processes[here], run):
+                here.send(data)
         while waiting or busy:
             while idle:
                 run = _next(waiting, settings, list(busy.values()), told)
                 if run is None:
                     break
                 here = idle.pop(0)
-                here.send(run)
+                with _expecting(processes[here], run):
+                    here.send(run)
                 busy[here] = run
             ready: list[Any] = connection.wait(list(busy))
             for here in ready:
                 run = busy[here]
-                try:
+                with _expecting(processes[here], run):
                     what, content = here.recv()
-                except EOFError:
-                    processes[here].join()
-                    raise RunError(
-                        f"The worker of {run.name} ended with exit code "
-                        f"{processes[here].exitcode}; the same command goes on from here"
-                    ) from None
                 if what == "failed":
                     raise RunError(f"{run.name} failed:\n{content}")
                 told(Told(run, content, what))
                 if what == "finished":
                     del busy[here]
                     idle.append(here)
+
+
+@contextlib.contextmanager
+def _expecting(process: Any, run: Run) -> Iterator[None]:
+    """Says what became of a worker whose pipe is broken."""
+    try:
+        yield
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        process.join()
+        raise RunError(
+            f"The worker of {run.name} ended with exit code {process.exitcode}; "
+            "the same command goes on from here"
+        ) from None
 
 
 def _next(
@@ -138,6 +147,10 @@ def _stop(process: Any) -> None:
 def _work(parent: Any, settings: Settings) -> None:
     """What a worker does, until the pipe breaks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    # Read when TensorFlow and JAX start. With what the package sets, a worker takes one thread;
+    # otherwise it takes two or more, for those of its neighbours.
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    os.environ.setdefault("NPROC", "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         data = parent.recv()
