@@ -1,7 +1,8 @@
 """Runs the suite in each environment that the package supports, and prints one table.
 
 ``make matrix`` builds the environments and calls this with their names; it needs the standard
-library alone. The table is also left in ``build/matrix/table.md``.
+library alone. The table is also left in ``build/matrix/table.md``. The examples in docstrings and
+README are for Keras 3 on TensorFlow, and ``make test`` runs them.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def run(name: str, python: Path, arguments: list[str]) -> dict:
     report.unlink(missing_ok=True)
     start = time.monotonic()
     ended = subprocess.run(
-        [python, "-m", "pytest", f"--junitxml={report}", *arguments],
+        [python, "-m", "pytest", f"--junitxml={report}", "tests", *arguments],
         cwd=ROOT,
         env=environment,
         check=False,
