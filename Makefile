@@ -29,6 +29,14 @@ METADATA := setup.cfg pyproject.toml
 
 .PHONY: demo test slow long lint matrix mutation wheel images bench bench-quick bench-gpu-kernels cifar10 clean
 
+# Before the next rule, since an old make takes the first that fits.
+$(VENVS)/matrix-%/stamp: $(METADATA)
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	PYTHONWARNINGS=ignore $(@D)/bin/python -m pip install --quiet $(REQUIREMENTS_$*)
+	$(if $(ALONE_$*),$(@D)/bin/python -m pip install --quiet --no-deps $(ALONE_$*))
+	touch $@
+
 # One stamp a kind of environment: $(call env,extras) is built when the metadata changes.
 $(VENVS)/%/stamp: $(METADATA)
 	$(PYTHON) -m venv --clear $(@D)
@@ -83,13 +91,6 @@ REQUIREMENTS_torch := --editable .[test] $(TORCH) keras
 REQUIREMENTS_mutation := --editable .[test,mutation] $(TORCH) keras
 # `tf_keras` asks for the wheel of TensorFlow that is named so, which is there under another name.
 ALONE_legacy := tf_keras
-
-$(VENVS)/matrix-%/stamp: $(METADATA)
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(@D)/bin/python -m pip install --quiet $(REQUIREMENTS_$*)
-	$(if $(ALONE_$*),$(@D)/bin/python -m pip install --quiet --no-deps $(ALONE_$*))
-	touch $@
 
 matrix: $(MATRIX:%=$(VENVS)/matrix-%/stamp)
 	$(PYTHON) tests/matrix.py $(MATRIX) --pytest='$(MATRIX_TESTS)'

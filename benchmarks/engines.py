@@ -10,6 +10,7 @@ less than a minute. On JAX, the device is the one that JAX takes, and the column
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -79,26 +80,23 @@ def measure() -> dict[str, Any]:
         name: {table: {} for table in ("float32", *SHORT, "float64")} for name in ways
     }
     for policy, schedule in schedules().items():
-        truth = schedule.values(near), np.zeros(len(near))
-        true_far = schedule.values(far), np.zeros(len(far))
+        truth, true_far = schedule.values(near), schedule.values(far)
         in_full = exact.in_two_floats([exact.of(schedule, step) for step in few.tolist()])
         for name, (compute, counts_to, wide) in ways.items():
             worst = found[name]
-            worst["float32"][policy] = exact.worst_ulp(
-                compute(schedule, near), truth, "float32"
-            ).item()
+            worst["float32"][policy] = exact.ulps(compute(schedule, near), truth).max().item()
             if counts_to == FAR:
                 rates = compute(schedule, far)
-                worst["far"][policy] = exact.worst_ulp(rates, true_far, "float32").item()
+                worst["far"][policy] = exact.ulps(rates, true_far).max().item()
             for floatx in ("bfloat16", "float16"):
                 if LEGACY and floatx == "bfloat16":  # which it has not
                     continue
                 with _floatx(floatx):
                     rates = compute(schedule, near)
-                worst[floatx][policy] = exact.worst_ulp(rates, truth, floatx).item()
+                worst[floatx][policy] = exact.ulps(rates, truth, dtype=floatx).max().item()
             with _floatx("float64"), wide():
                 rates = compute(schedule, few)
-            worst["float64"][policy] = exact.worst_ulp(rates, in_full, "float64").item()
+            worst["float64"][policy] = exact.ulps(rates, *in_full, "float64").max().item()
     return {
         name: {"date": report.now(), "versions": versions, "worst": worst}
         for name, worst in found.items()
@@ -117,16 +115,14 @@ def sample(limit: int, count: int) -> Steps:
     return np.unique(found[(found >= 0) & (found < limit)])
 
 
+def _keras() -> Any:
+    return importlib.import_module("tf_keras" if LEGACY else "keras")
+
+
 def _engine() -> tuple[dict[str, tuple[Compute, int, Callable[[], Any]]], dict[str, str]]:
     """The ways to compute here, by column: what computes, how far it counts, what widens it."""
-    if LEGACY:
-        import tf_keras as keras
-
-        backend = "tensorflow"
-    else:
-        import keras
-
-        backend = keras.config.backend()
+    keras = _keras()
+    backend = "tensorflow" if LEGACY else keras.config.backend()
 
     import clr_schedules
 
@@ -179,11 +175,7 @@ def _engine() -> tuple[dict[str, tuple[Compute, int, Callable[[], Any]]], dict[s
 @contextlib.contextmanager
 def _floatx(name: str) -> Iterator[None]:
     """Sets Keras's `floatx()` for a while."""
-    if LEGACY:
-        import tf_keras as keras
-    else:
-        import keras
-
+    keras = _keras()
     before = keras.backend.floatx()
     keras.backend.set_floatx(name)
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +76,27 @@ def read(name: str = "latest") -> dict[str, Any] | None:
 
 def write(results: dict[str, Any], name: str = "latest") -> None:
     """Writes a file of results."""
-    _put(RESULTS / f"{name}.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    put(RESULTS / f"{name}.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(text: str) -> None:
     """Writes the report."""
-    _put(RESULTS / "latest.md", text)
+    put(RESULTS / "latest.md", text)
 
 
-def _put(path: Path, content: str) -> None:
-    """Writes a file beside its place first, so never by half."""
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of this one in the end, so never by half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.new")
+    yield new
+    new.replace(path)
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a file of text, beside its place first."""
+    with beside(path) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def cpu() -> str:

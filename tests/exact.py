@@ -189,33 +189,18 @@ def in_two_floats(numbers):
     return np.array(first), np.array(rest)
 
 
-def worst_ulp(got, truth, dtype):
-    """How far an array is from the truth (`in_two_floats`), at most, in units of a format.
+def ulps(got, truth, rest=0.0, dtype="float32"):
+    """How far an array is from the truth, in units of the last place of a format.
 
-    As in `ulps`: below the smallest normal number of a format that has float32's range or more, all
-    from zero to that number counts as right.
+    The truth is an array of float64, and what that leaves of it another (`in_two_floats`). Below
+    the smallest normal number TensorFlow and JAX flush to zero, as they do everywhere; there,
+    anything from zero to that number counts as right, except in float16, whose range they leave.
     """
     digits, least = FORMATS[dtype]
-    first, rest = truth
-    exponent = np.where(first == 0, least, np.maximum(np.frexp(first)[1] - 1, least))
-    got = np.asarray(got, np.float64)
+    got, truth, rest = (np.asarray(each, np.float64) for each in (got, truth, rest))
+    exponent = np.where(truth == 0, least, np.maximum(np.frexp(truth)[1] - 1, least))
     # Scaled first, since differences of float64's smallest numbers are none.
-    off = np.ldexp(got - first, digits - 1 - exponent) - np.ldexp(rest, digits - 1 - exponent)
+    off = np.ldexp(got - truth, digits - 1 - exponent) - np.ldexp(rest, digits - 1 - exponent)
     smallest = 2.0**least
-    flushed = (least <= -126) & (first < smallest) & (got >= 0) & (got <= smallest)
-    return np.where(flushed, 0.0, np.abs(off)).max()
-
-
-def ulps(got, truth, dtype=np.float32):
-    """How far an array is from the truth, in units of the last place of ``dtype``.
-
-    Below float32's smallest normal number TensorFlow and JAX flush to zero, as they do everywhere;
-    there, anything from zero to that number counts as right.
-    """
-    got, truth = np.asarray(got, np.float64), np.asarray(truth, np.float64)
-    info = np.finfo(dtype)
-    exponent = np.maximum(np.frexp(truth)[1] - 1, info.minexp)
-    exponent = np.where(truth == 0, info.minexp, exponent)
-    distance = np.abs(got - truth) / np.ldexp(1.0, exponent - info.nmant)
-    flushed = (truth < SMALLEST_NORMAL) & (got >= 0) & (got <= SMALLEST_NORMAL)
-    return np.where(flushed, 0.0, distance)
+    flushed = (least <= -126) & (truth < smallest) & (got >= 0) & (got <= smallest)
+    return np.where(flushed, 0.0, np.abs(off))

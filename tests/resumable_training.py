@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from keras_under_test import LEGACY, keras
-from small_training import BATCH, STEPS, batches, make, state
+from small_training import STEPS, batches, make, state, train
 
 import clr_schedules as clr
 
@@ -71,18 +71,8 @@ class Note(keras.callbacks.Callback):
 
 
 def fit(model, folder, callbacks, epoch=0):
-    x, y = map(np.concatenate, zip(*batches(), strict=True))
-    model.fit(
-        x,
-        y,
-        batch_size=BATCH,
-        shuffle=False,
-        epochs=EPOCHS,
-        initial_epoch=epoch,
-        verbose=0,
-        callbacks=[*callbacks, Note(folder)],
-    )
-    return model
+    callbacks = [*callbacks, Note(folder)]
+    return train(model, epochs=EPOCHS, initial_epoch=epoch, callbacks=callbacks)
 
 
 def finish(model, folder, **more):

@@ -11,6 +11,11 @@ def batches():
     return list(zip(x, (x[..., :1] * x[..., 1:2] > 0).astype("float32"), strict=True))
 
 
+def arrays():
+    """Inputs and labels of an epoch."""
+    return map(np.concatenate, zip(*batches(), strict=True))
+
+
 def make(keras, learning_rate):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
@@ -20,10 +25,9 @@ def make(keras, learning_rate):
     return model
 
 
-def train(model):
-    """One epoch."""
-    x, y = map(np.concatenate, zip(*batches(), strict=True))
-    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
+def train(model, **arguments):
+    """One epoch, or what the arguments of `fit` say."""
+    model.fit(*arrays(), batch_size=BATCH, shuffle=False, verbose=0, **arguments)
     return model
 
 

@@ -305,7 +305,7 @@ FALLING = [2.0, 1.5, 1.2, 1.0, 0.9, 0.8]
 def test_history_of_a_training(figures):
     model = small_training.make(keras, clr.Triangular2(1e-3, 6e-3, step_size=15))
     logger = clr.LearningRateLogger()
-    x, y = map(np.concatenate, zip(*small_training.batches(), strict=True))
+    x, y = small_training.arrays()
     model.fit(
         x,
         y,
@@ -340,7 +340,7 @@ def test_history_of_a_training(figures):
 def test_history_of_the_posts_callback(figures):
     model = small_training.make(keras, 0.01)
     cyclical = clr.CyclicalLR(1e-3, 6e-3, stepsize=15)
-    x, y = map(np.concatenate, zip(*small_training.batches(), strict=True))
+    x, y = small_training.arrays()
     model.fit(x, y, batch_size=small_training.BATCH, verbose=0)
     model.fit(x, y, batch_size=small_training.BATCH, epochs=2, verbose=0, callbacks=[cyclical])
     ax = plot_history(cyclical)
@@ -350,7 +350,7 @@ def test_history_of_the_posts_callback(figures):
 
 def test_history_of_a_training_that_failed_in_its_first_epoch(figures):
     logger = clr.LearningRateLogger()
-    x, y = map(np.concatenate, zip(*small_training.batches(), strict=True))
+    x, y = small_training.arrays()
     fail = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: 1 // (7 - batch))
     for steps, callbacks, raised in (
         (20, [logger, fail], pytest.raises(ZeroDivisionError)),

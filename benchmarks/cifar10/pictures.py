@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks import report
 from benchmarks.cifar10 import plan
 from benchmarks.cifar10.runs import half_of_bound
 
@@ -93,8 +94,6 @@ def range_test(section: Section, path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Writes a picture beside its place first, so never by half."""
-    beside = path.with_name(f"{path.name}.new")
     # Without a date or a version, the same results are the same file.
-    figure.savefig(beside, format="png", dpi=120, metadata={"Software": None})
-    beside.replace(path)
+    with report.beside(path) as new:
+        figure.savefig(new, format="png", dpi=120, metadata={"Software": None})

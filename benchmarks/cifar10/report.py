@@ -126,9 +126,7 @@ def write(folder: Path, results: Iterable[dict[str, Any]]) -> None:
         if section.range_test:
             pictures.range_test(section, folder / f"{slug}_range-test.png")
         texts.append(markdown(section))
-    beside = folder / f"{NAME}.new"
-    beside.write_text("\n".join(texts), encoding="utf-8")
-    beside.replace(folder / NAME)
+    shared.put(folder / NAME, "\n".join(texts))
 
 
 _HEADING = f"""# Cyclical rates on CIFAR-10

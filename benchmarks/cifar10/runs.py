@@ -196,13 +196,8 @@ def half_of_bound(range_test: dict[str, Any]) -> float | None:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes a result, so that it is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, allow_nan=False)
-    # An array a line, not a number a line.
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(_joined(text) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Writes a result, with an array a line, not a number a line."""
+    report.put(path, _joined(json.dumps(content, indent=1, allow_nan=False)) + "\n")
 
 
 def _joined(text: str) -> str:
@@ -257,31 +252,31 @@ def _checkpoint(work: Path, run: Run) -> Path:
 
 
 def _save(path: Path, state: list[Any], kept: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
     arrays = {f"{index:03}": array for index, array in enumerate(state)}
-    with beside.open("wb") as file:
+    with report.beside(path) as new, new.open("wb") as file:
         np.savez(file, kept=json.dumps(kept), **arrays)
-    beside.replace(path)
+
+
+def _loaded(path: Path) -> tuple[list[Any], dict[str, Any]] | None:
+    """The state of a checkpoint and what is kept with it; None where none can be read."""
+    try:
+        with np.load(path) as file:
+            kept = json.loads(str(file["kept"]))
+            return [file[name] for name in sorted(set(file.files) - {"kept"})], kept
+    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _resumed(path: Path, same: list[Any]) -> tuple[list[Any], dict[str, list[float]], float] | None:
     """State, history and seconds of a checkpoint; None without one that is of such a run."""
-    try:
-        with np.load(path) as file:
-            kept = json.loads(str(file["kept"]))
-            state = [file[name] for name in sorted(set(file.files) - {"kept"})]
-    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    found = _loaded(path)
+    if found is None or found[1]["same"] != same:
         return None
-    if kept["same"] != same:
-        return None
+    state, kept = found
     return state, kept["history"], kept["seconds"]
 
 
 def epochs_done(work: Path, run: Run) -> int:
     """The epochs in the checkpoint of a run."""
-    try:
-        with np.load(_checkpoint(work, run)) as file:
-            return len(json.loads(str(file["kept"]))["history"]["test_loss"])
-    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return 0
+    found = _loaded(_checkpoint(work, run))
+    return 0 if found is None else len(found[1]["history"]["test_loss"])

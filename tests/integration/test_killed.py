@@ -10,12 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import resumable_training
 from keras_under_test import BACKEND, LEGACY, keras
 from resumable_training import DOUBLE
-from small_training import STEPS, batches, make, state
+from small_training import STEPS, arrays, make, state, train
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS / "resumable_training.py"
@@ -124,9 +123,9 @@ def test_the_docs_go_on_with_a_training(tmp_path):
     plain, mend, backup = re.findall("```python\n(.*?)```", page, re.DOTALL)
     plain = plain.replace("epochs = 50", "epochs = EPOCHS")
     backup = backup.replace("steps_per_epoch=500", f"steps_per_epoch={STEPS}")
-    x, y = map(np.concatenate, zip(*batches(), strict=True))
+    x, y = arrays()
 
-    def train(code, folder, epochs):
+    def run(code, folder, epochs):
         given = {"make_model": lambda: make(keras, resumable_training.CYCLE), "EPOCHS": epochs}
         folder.mkdir(exist_ok=True)
         fit = "batch_size=16, shuffle=False, verbose=0, epochs"
@@ -136,18 +135,17 @@ def test_the_docs_go_on_with_a_training(tmp_path):
         return given["model"], given.get("done")
 
     expected = make(keras, resumable_training.CYCLE)
-    for _ in range(3):
-        expected.fit(x, y, batch_size=16, shuffle=False, verbose=0)
-    train(plain, tmp_path / "plain", 2)
-    model, done = train(plain, tmp_path / "plain", 3)
+    train(expected, epochs=3)
+    run(plain, tmp_path / "plain", 2)
+    model, done = run(plain, tmp_path / "plain", 3)
     assert done == 2
     assert state(model) == state(expected)
     kept = backup.replace("double_checkpoint", "delete_checkpoint=False, double_checkpoint")
     names = "import keras, numpy as np\nepochs = EPOCHS\n"
-    train(names + mend + kept, tmp_path / "backup", 2)
+    run(names + mend + kept, tmp_path / "backup", 2)
     latest = tmp_path / "backup" / "latest.weights.h5"
     latest.write_bytes(latest.read_bytes()[:1000])  # as a kill may leave it
-    model, _ = train(names + mend + kept, tmp_path / "backup", 3)
+    model, _ = run(names + mend + kept, tmp_path / "backup", 3)
     assert state(model) == state(expected)
     assert len(model.history.epoch) == 2  # it went on from the pair of files before
     assert [path.name for path in tmp_path.glob("backup*")] == ["backup"]

@@ -317,4 +317,4 @@ def test_float64_and_float16_are_what_floatx_says():
         assert rates.dtype == np.float32  # as everywhere in JAX without its 64-bit types
     else:
         assert rates.dtype == np.float64
-        assert exact.ulps(rates, schedule.values(steps), np.float64).max() <= 4
+        assert exact.ulps(rates, schedule.values(steps), dtype="float64").max() <= 4

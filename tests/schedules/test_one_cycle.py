@@ -212,7 +212,7 @@ def test_in_float64_it_is_right_to_the_last_digits(anneal, three_phase):
         assert rates.dtype == np.float32  # as everywhere in JAX without its 64-bit types
     else:
         assert rates.dtype == np.float64
-        assert exact.ulps(rates, schedule.values(steps), np.float64).max() <= 8
+        assert exact.ulps(rates, schedule.values(steps), dtype="float64").max() <= 8
 
 
 def pytorch(total_steps, anneal="cosine", **arguments):
