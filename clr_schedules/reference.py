@@ -167,7 +167,7 @@ def cyclical(
     cycle = iterations // length
     position = iterations - cycle * length
     triangle = np.where(position <= up, position / up, (length - position) / down)
-    amplitude = np.sin(np.pi / 2 * triangle) ** 2 if wave == "cosine" else triangle
+    amplitude = np.square(np.sin(np.pi / 2 * triangle)) if wave == "cosine" else triangle
     if scale_fn is not None:
         x = iterations if scale_mode == "iterations" else cycle + 1
         # A scale may underflow to 0, and be infinite where its formula has a pole (1 / iteration).
@@ -295,7 +295,7 @@ def _through(phases: list[Phase], iterations: Integers, anneal: str) -> Floats:
         whole = math.floor(bottom)
         distance = (iterations - whole).astype(np.float64) - float(bottom - whole)
         ramp = np.clip(distance / float(top - bottom), 0.0, 1.0)
-        amplitude = np.sin(np.pi / 2 * ramp) ** 2 if anneal == "cosine" else ramp
+        amplitude = np.square(np.sin(np.pi / 2 * ramp)) if anneal == "cosine" else ramp
         curve = np.where(amplitude == 1.0, high, low + (high - low) * amplitude)
         value = np.where(iterations >= begin, np.clip(curve, low, high), value)
     return np.asarray(value, np.float64)
@@ -413,7 +413,7 @@ def cosine_restarts(
     left = np.array(wholes, np.int64)[place] - (iterations - (cycle - different))
     left = left + np.array(fractions)[place]
     left = left / np.array([float(min(length, _FAR)) for length in lengths])[place]
-    amplitude = np.sin(np.pi / 2 * left) ** 2 * np.power(peak_mult, cycle.astype(np.float64))
+    amplitude = np.square(np.sin(np.pi / 2 * left)) * np.power(peak_mult, cycle.astype(np.float64))
     rate = np.where(amplitude == 1.0, max_lr, min_lr + (max_lr - min_lr) * amplitude)
     return np.asarray(np.clip(rate, min_lr, max_lr), np.float64)
 

@@ -77,7 +77,9 @@ class Schedule(_keras.LearningRateSchedule):
             TypeError: if a step is no number.
             ValueError: if a step is negative, not whole, or 2^62 or above.
         """
-        return self._reference(reference.as_iterations(steps, "steps"))
+        iterations = reference.as_iterations(steps, "steps")
+        # NumPy has other powers for a single number than for an array, off by a last place.
+        return self._reference(iterations.reshape(-1)).reshape(iterations.shape)
 
     def plot(self, num_steps: int, ax: Axes | None = None) -> Axes:
         """Draws the learning rate against the iteration, between its bounds.

@@ -231,6 +231,20 @@ def test_values_are_float64_on_the_host(data):
     assert schedule.values(int(steps[0])) == values[0, 0]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "step"),
+    [
+        (clr.Cyclical(0.5, 1.0, 523, wave="cosine"), 244),
+        (clr.ExpRange(1e-3, 6e-3, 2, gamma=0.9999855840387281), 0),
+        (clr.OneCycle(1.0, 1000), 300),
+        (clr.CosineRestarts(1.0, 523), 244),
+    ],
+)
+def test_the_value_of_a_step_is_that_of_the_step_in_an_array(schedule, step):
+    for near in range(step, step + 100):
+        assert schedule.values(near) == schedule.values([near, 0])[0]
+
+
 def test_underflow_of_the_power_is_the_base_rate():
     for schedule in (clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.5), clr.Triangular2(1e-3, 6e-3, 1)):
         for engine in ENGINES:
