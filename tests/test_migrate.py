@@ -489,26 +489,31 @@ def step(model):
     return state(model)
 """
 
-# Loads the file, and saves it as one of this package.
+# Loads the files, and saves them as ones of this package.
 LOAD = """
 import sys, zipfile
 from clr_schedules import migrate
 migrate.register_addons()
 migrate.register_addons()
-if path.endswith(".zip"):
-    zipfile.ZipFile(path).extractall(folder)
-    path = folder
-model = keras.models.load_model(path)
-loaded = state(model)
-if not legacy:  # as the docstring of `register_addons` says
-    optimizer = model.optimizer.from_config(model.optimizer.get_config())
-    optimizer.build(model.trainable_variables)
-    optimizer.iterations.assign(int(model.optimizer.iterations))
-    model.compile(optimizer, model.loss)
-for native in natives:
-    model.save(native)
+
+def load(path, folder, natives):
+    if path.endswith(".zip"):
+        zipfile.ZipFile(path).extractall(folder)
+        path = folder
+    model = keras.models.load_model(path)
+    loaded = state(model)
+    if not legacy:  # as the docstring of `register_addons` says
+        optimizer = model.optimizer.from_config(model.optimizer.get_config())
+        optimizer.build(model.trainable_variables)
+        optimizer.iterations.assign(int(model.optimizer.iterations))
+        model.compile(optimizer, model.loss)
+    for native in natives:
+        model.save(native)
+    return loaded
+
+found = [load(**one) for one in files]
 assert "tensorflow_addons" not in sys.modules
-print(json.dumps(loaded))
+print(json.dumps(found))
 """
 
 # Loads what was saved then, with nothing but the package, and takes a step: with the schedule, and
@@ -531,51 +536,51 @@ def go_on(native):
     model.compile(constant, "mean_squared_error")
     return {"before": before, "after": after, "constant": step(model)}
 
-print(json.dumps([go_on(native) for native in natives]))
+print(json.dumps([[go_on(native) for native in one["natives"]] for one in files]))
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [(name, form) for name, model in MODELS.items() for form in model["formats"] if name in LOADED],
-)
-def test_a_model_loads_and_is_one_of_this_package_from_then_on(name, form, tmp_path):
+@pytest.mark.parametrize("form", ["h5", "keras", "zip"])
+def test_models_load_and_are_ones_of_this_package_from_then_on(form, tmp_path):
+    """All of a form in two processes, since most of the time goes into starting them."""
     skip_what_keras_does_not_load(form)
     assert importlib.util.find_spec("tensorflow_addons") is None
-    saved = MODELS[name]
+    names = [name for name in LOADED if form in MODELS[name]["formats"]]
     # Where Keras itself starts with a new optimizer, whatever is in the file.
-    legacy_optimizer = name in ("exponential", "cyclical_object")
-    starts_anew = form == "zip" or (form == "keras" and legacy_optimizer)
-    iterations = 0 if starts_anew else saved["iterations"]
-    natives = [str(tmp_path / "native.keras")]
-    if LEGACY:
-        natives += [str(tmp_path / "native.h5")]
-        if legacy_optimizer:  # whose state its Keras loads from such a file alone
-            del natives[0]
+    legacy_optimizers = "exponential", "cyclical_object"
+    files = []
+    for name in names:
+        natives = [str(tmp_path / f"{name}.keras")]
+        if LEGACY:
+            natives += [str(tmp_path / f"{name}.h5")]
+            if name in legacy_optimizers:  # whose state its Keras loads from such a file alone
+                del natives[0]
+        path, folder = str(FOLDER / f"{name}.{form}"), str(tmp_path / name)
+        files.append({"path": path, "folder": folder, "natives": natives})
 
-    loaded = other_process.run(
-        PRELUDE + LOAD,
-        path=str(FOLDER / f"{name}.{form}"),
-        folder=str(tmp_path / "folder"),
-        natives=natives,
-        legacy=LEGACY,
-    )
-    assert loaded["schedule"] == LOADED[name]
-    assert loaded["weights"] == saved["weights"]
-    assert loaded["iterations"] == iterations
-    whole = LEGACY and not starts_anew
-    assert all(slot in loaded["variables"] for slot in saved["slots"]) == whole
+    all_loaded = other_process.run(PRELUDE + LOAD, files=files, legacy=LEGACY)
+    all_went_on = other_process.run(PRELUDE + GO_ON, files=files, legacy=LEGACY)
+    for name, file, loaded, went_on in zip(names, files, all_loaded, all_went_on, strict=True):
+        saved = MODELS[name]
+        starts_anew = form == "zip" or (form == "keras" and name in legacy_optimizers)
+        iterations = 0 if starts_anew else saved["iterations"]
+        assert loaded["schedule"] == LOADED[name]
+        assert loaded["weights"] == saved["weights"]
+        assert loaded["iterations"] == iterations
+        whole = LEGACY and not starts_anew
+        assert all(slot in loaded["variables"] for slot in saved["slots"]) == whole
 
-    for there in other_process.run(PRELUDE + GO_ON, natives=natives, legacy=LEGACY):
-        before, after = there["before"], there["after"]
-        assert before["schedule"] == LOADED[name]
-        assert before["weights"] == saved["weights"]
-        assert (before["iterations"], after["iterations"]) == (iterations, iterations + 1)
-        # With its momenta, the step that Addons took; without, one with the rate of this step.
-        expected = saved["sixth_step"] if whole else there["constant"]["weights"]
-        assert all(slot in before["variables"] for slot in saved["slots"]) == whole
-        for weight, value in zip(after["weights"], expected, strict=True):
-            np.testing.assert_allclose(weight, value, rtol=1e-6, atol=1e-8)
+        assert len(went_on) == len(file["natives"])
+        for there in went_on:
+            before, after = there["before"], there["after"]
+            assert before["schedule"] == LOADED[name]
+            assert before["weights"] == saved["weights"]
+            assert (before["iterations"], after["iterations"]) == (iterations, iterations + 1)
+            # With its momenta, the step that Addons took; without, one with the rate of this step.
+            expected = saved["sixth_step"] if whole else there["constant"]["weights"]
+            assert all(slot in before["variables"] for slot in saved["slots"]) == whole
+            for weight, value in zip(after["weights"], expected, strict=True):
+                np.testing.assert_allclose(weight, value, rtol=1e-6, atol=1e-8)
 
 
 def skip_what_keras_does_not_load(form):

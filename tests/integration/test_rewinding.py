@@ -14,8 +14,13 @@ from model_zoo import BATCH, X, Y
 
 import clr_schedules as clr
 
-kinds = pytest.mark.parametrize("kind", model_zoo.ALL, ids=lambda kind: kind.__name__)
-
+half_of_the_kinds_every_day = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=kind.__name__, marks=pytest.mark.slow if i % 2 else [])
+        for i, kind in enumerate(model_zoo.ALL)
+    ],
+)
 
 FUNCTIONS = "train_function", "test_function", "predict_function", "history"
 
@@ -101,7 +106,7 @@ def test_rewinds(kind, end):
     assert history(model) == expected
 
 
-@kinds
+@half_of_the_kinds_every_day
 def test_nothing_at_all_differs_once_it_was_trained(kind):
     if kind is model_zoo.averaged and BACKEND == "jax":
         pytest.skip("after a training with averages, Keras on JAX cannot train again")
@@ -270,8 +275,19 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("after", [None, 0.5, 2.0], ids=lambda after: f"after {after} s")
-@pytest.mark.parametrize("trained", [False, True], ids=["new", "trained"])
+@pytest.mark.parametrize(
+    ("trained", "after"),
+    [
+        pytest.param(
+            trained,
+            after,
+            id=f"{'trained' if trained else 'new'}-after {after} s",
+            marks=[] if (i + trained) % 2 else pytest.mark.slow,
+        )
+        for trained in (False, True)
+        for i, after in enumerate([None, 0.5, 2.0])
+    ],
+)
 def test_rewinds_after_a_real_interrupt(trained, after):
     found = other_process.run(INTERRUPTED, kind="plain", trained=trained, after=after, verbose=0)
     assert found == {
