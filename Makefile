@@ -11,6 +11,7 @@
 #                on where it stopped, and `rm -r mutants` begins anew
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make images  draw the pictures of the README and the docs again
+#   make docs    build the site into build/docs/html, and run what its pages show
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
 #                make bench WITH=torch measures PyTorch's scheduler too
 #   make bench-quick        most of it in some two minutes, from few runs; prints, writes nothing
@@ -27,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo test slow long lint matrix mutation wheel images bench bench-quick bench-gpu-kernels cifar10 clean
+.PHONY: demo docs test slow long lint matrix mutation wheel images bench bench-quick bench-gpu-kernels cifar10 clean
 
 # Before the next rule, since an old make takes the first that fits.
 $(VENVS)/matrix-%/stamp: $(METADATA)
@@ -50,6 +51,7 @@ DEMO := $(VENVS)/cpu+examples
 TEST := $(VENVS)/cpu+test
 LINT := $(VENVS)/lint+plot
 WHEEL := $(VENVS)/wheel
+DOCS := $(VENVS)/cpu+docs
 BENCH := $(VENVS)/cpu+bench
 GPU_KERNELS := $(VENVS)/gpu-kernels
 WITH :=
@@ -114,6 +116,10 @@ wheel: $(METADATA)
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" \
 		tests/test_package.py tests/test_readme.py tests/test_golden.py \
 		tests/integration/test_training.py tests/integration/test_saving.py README.md
+
+docs: $(DOCS)/stamp
+	$(DOCS)/bin/python -m sphinx -q -W --keep-going -b html docs build/docs/html
+	$(DOCS)/bin/python -m sphinx -q -W --keep-going -b doctest -D plot_gallery=0 docs build/docs/doctest
 
 bench bench-quick: $(BENCH)/stamp
 	$(if $(WITH),$(BENCH)/bin/python -m pip install --quiet $(WITH))
