@@ -10,6 +10,8 @@
 #   make mutation  whether the tests notice when the code of the schedules is wrong: an hour; it goes
 #                on where it stopped, and `rm -r mutants` begins anew
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
+#   make release-check  build sdist and wheel twice, compare and inspect them, and try the wheel in bare
+#                environments; what passed is in dist/. Ten minutes
 #   make images  draw the pictures of the README and the docs again
 #   make docs    build the site into build/docs/html, and run what its pages show
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
@@ -28,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo docs test slow long lint matrix mutation wheel images bench bench-quick bench-gpu-kernels cifar10 clean
+.PHONY: demo docs test slow long lint matrix mutation wheel release-check images bench bench-quick bench-gpu-kernels cifar10 clean
 
 # Before the next rule, since an old make takes the first that fits.
 $(VENVS)/matrix-%/stamp: $(METADATA)
@@ -51,6 +53,7 @@ DEMO := $(VENVS)/cpu+examples
 TEST := $(VENVS)/cpu+test
 LINT := $(VENVS)/lint+plot
 WHEEL := $(VENVS)/wheel
+RELEASE := $(VENVS)/release
 DOCS := $(VENVS)/cpu+docs
 BENCH := $(VENVS)/cpu+bench
 GPU_KERNELS := $(VENVS)/gpu-kernels
@@ -103,6 +106,8 @@ mutation: $(VENVS)/matrix-mutation/stamp
 
 # What a user installs, from a folder where the package is not: that nothing is missing, what is
 # saved and loaded, and the README. The code is what `make test` tests.
+WHEEL_TESTS := tests/test_package.py tests/test_readme.py tests/test_golden.py \
+	tests/integration/test_training.py tests/integration/test_saving.py README.md
 wheel: $(METADATA)
 	rm -rf dist build
 	$(PYTHON) -m venv --clear $(WHEEL)
@@ -113,9 +118,11 @@ wheel: $(METADATA)
 	cp -r tests benchmarks *.md CITATION.cff pyproject.toml build/elsewhere
 	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -c \
 		"import clr_schedules as clr; assert 'site-packages' in clr.__file__, clr.__file__"
-	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" \
-		tests/test_package.py tests/test_readme.py tests/test_golden.py \
-		tests/integration/test_training.py tests/integration/test_saving.py README.md
+	cd build/elsewhere && $(abspath $(WHEEL))/bin/python -m pytest -n 2 -m "not slow" $(WHEEL_TESTS)
+
+# `make release-check TAG=v1.2.3`, before a release, also wants tree and changelog to be ready for it.
+release-check: $(RELEASE)/stamp
+	$(RELEASE)/bin/python tests/release_check.py $(WHEEL_TESTS)
 
 docs: $(DOCS)/stamp
 	$(DOCS)/bin/python -m sphinx -q -W --keep-going -b html docs build/docs/html

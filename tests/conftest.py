@@ -42,6 +42,7 @@ collect_ignore = [
     "mutation.py",
     "one_of_each.py",
     "other_process.py",
+    "release_check.py",
     "resumable_training.py",
     "small_training.py",
     "strategies.py",
