@@ -70,7 +70,17 @@ if LEGACY:
     _floatx = keras.backend.floatx
     BACKEND = "tensorflow"
 else:
-    import keras
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        if error.name not in ("tensorflow", "jax", "torch"):
+            raise
+        raise ModuleNotFoundError(
+            f"Keras has no {error.name} to run on. Install one of its backends, such as TensorFlow "
+            'with: pip install "clr-schedules[tensorflow]"; or set the environment variable '
+            "KERAS_BACKEND to the one that there is: tensorflow, jax or torch.",
+            name=error.name,
+        ) from error
 
     _name_scope = keras.name_scope
     _floatx = keras.config.floatx
