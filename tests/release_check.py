@@ -88,7 +88,7 @@ def main(tests: list[str]) -> int:
     for name, check in checks:
         start = time.monotonic()
         try:
-            result, figure = "passed", check()
+            result, figure = "passed", check().strip()
         except Skipped as reason:
             result, figure = "skipped", str(reason)
         except Exception as error:
@@ -115,7 +115,7 @@ def main(tests: list[str]) -> int:
 def tracked() -> list[str]:
     """The files of the project: those that git tracks, or without git all but what is made."""
     if (ROOT / ".git").exists():
-        names = run("git", "ls-files", "-z").split("\0")
+        names = git("ls-files", "-z").split("\0")
         return sorted(name for name in names if name and (ROOT / name).exists())
     made = re.compile(
         r"(.*/)?(\.venvs|build|dist|\.?\w+_cache|__pycache__|[^/]*\.egg-info)/.*|PKG-INFO"
@@ -127,7 +127,7 @@ def tracked() -> list[str]:
 def date() -> int:
     """What the files of a release say when they are from: the time of the last commit."""
     if (ROOT / ".git").exists():
-        return int(run("git", "log", "-1", "--format=%ct"))
+        return int(git("log", "-1", "--format=%ct"))
     return SOME_DATE
 
 
@@ -135,8 +135,8 @@ def the_tree() -> str:
     assert sys.version_info >= (3, 11), "JAX with what the package needs has no Python below 3.11"
     if not (ROOT / ".git").exists():
         return "no git"
-    changed = run("git", "status", "--porcelain").splitlines()
-    commit = run("git", "rev-parse", "--short", "HEAD").strip()
+    changed = git("status", "--porcelain").splitlines()
+    commit = git("rev-parse", "--short", "HEAD").strip()
     if tag := os.environ.get("TAG"):
         changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
         assert tag == f"v{version()}", f"the tag is {tag}, the version {version()}"
@@ -259,9 +259,9 @@ def in_the_sdist() -> str:
         names = {m.name.removeprefix(f"{top}/") for m in archive.getmembers() if m.isfile()}
     expected = {name for name in tracked() if not NOT_IN_SDIST.match(name)}
     found = {name for name in names if name in expected or not GENERATED.fullmatch(name)}
-    assert found == expected, (
-        f"missing: {sorted(expected - found)}, added: {sorted(found - expected)}"
-    )
+    missing, added = sorted(expected - found), sorted(found - expected)
+    assert not missing, f"{len(missing)} files are missing: {missing[:5]}"
+    assert not added, f"{len(added)} files that git does not track: {added[:5]}"
     return f"{len(found)} files: the package, tests, benchmarks, docs, Makefile; no settings of CI"
 
 
@@ -280,13 +280,9 @@ def size(path: Path, limit: int) -> str:
 
 
 def one_version() -> str:
-    said = f"version {version()}".replace(" ", r"\W+")
-    places = {
-        name
-        for name in tracked()
-        if name.endswith((".py", ".cfg", ".toml", ".cff", ".yml"))
-        and re.search(rf"\b(__)?{said}\b", (ROOT / name).read_text(encoding="utf-8"))
-    }
+    said = re.compile(rf"version[\W_]+{re.escape(version())}\b")
+    code = [name for name in tracked() if name.endswith((".py", ".cfg", ".toml", ".cff", ".yml"))]
+    places = {name for name in code if said.search((ROOT / name).read_text(encoding="utf-8"))}
     assert places == {"clr_schedules/__init__.py", "CITATION.cff"}, f"the version is in {places}"
     assert metadata().version.public == version(), f"the metadata have {metadata().version}"
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -475,6 +471,10 @@ def run(*command: str | Path, fails: bool = False, **variables: str) -> str:
             f"{Path(command[0]).name} {command[1:4]} exits {ended.returncode}: {end}"
         )
     return output
+
+
+def git(*arguments: str) -> str:
+    return run("git", "-C", ROOT, *arguments)
 
 
 def environment(name: str, *wanted: str | Path) -> None:
