@@ -145,7 +145,7 @@ def the_tree() -> str:
         assert re.search(heading, changelog, re.MULTILINE), (
             f"CHANGELOG.md has no {version()} with a date"
         )
-    return f"{commit}, " + (f"{len(changed)} files changed since" if changed else "as committed")
+    return f"{commit}, " + (f"changed since: {len(changed)}" if changed else "as committed")
 
 
 def copy(to: Path, modified: float) -> Path:
@@ -218,7 +218,7 @@ def same(one: Path, other: Path) -> None:
     kinds = {".whl": in_zip, ".gz": in_tar}
     a, b = (kinds[one.suffix](path) for path in (one, other))
     differing = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
-    raise AssertionError(f"{one.name} differs in {differing or 'what the format adds'}")
+    raise AssertionError(f"{one.name} differs in {differing[:5] or 'what the format adds'}")
 
 
 def in_zip(path: Path) -> dict[str, tuple]:
