@@ -11,7 +11,7 @@
 #                on where it stopped, and `rm -r mutants` begins anew
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make release-check  build sdist and wheel twice, compare and inspect them, and try the wheel in bare
-#                environments; what passed is in dist/. Ten minutes
+#                environments; what passed is in dist/. Six minutes or more
 #   make images  draw the pictures of the README and the docs again
 #   make docs    build the site into build/docs/html, and run what its pages show
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
