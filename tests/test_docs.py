@@ -1,0 +1,75 @@
+"""What the pages of `docs/` say that Sphinx's doctest builder does not run.
+
+The figures that they cite, and that each reason of a range test that they explain is one.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clr_schedules as clr
+
+DOCS = Path(__file__).parent.with_name("docs")
+RATES = np.geomspace(1e-6, 1, 200)
+NOISE = 1e-3 * np.random.default_rng(0).normal(size=200)
+
+
+def ramp(low, high):
+    """From 0 to 1 while the rate goes from `low` to `high`."""
+    return np.clip(np.log(RATES / low) / np.log(high / low), 0, 1)
+
+
+def curve(losses, *, rates=RATES, smoothed=None, **metrics):
+    losses = np.asarray(losses, np.float64)
+    smoothed = losses if smoothed is None else smoothed
+    return clr.RangeTestResult(rates[: len(losses)], losses, smoothed, metrics, "completed: …")
+
+
+FALLING = 2 - ramp(1e-3, 1) + NOISE
+BLOWN_UP = FALLING + 40 * ramp(0.8, 1) ** 2
+CURVES = {
+    "the loss was still falling at the highest rate, …": curve(FALLING),
+    "the accuracy was still rising at the highest rate, …": curve(FALLING, acc=2 - FALLING),
+    "the smoothed loss was still falling at the highest rate, …": curve(FALLING),
+    "the loss did not rise again up to the highest rate, …": curve(
+        2 - ramp(1e-3, 0.1) + 0.02 * ramp(0.1, 1) + NOISE
+    ),
+    "the loss was already falling at the lowest rate, …": curve(2 - ramp(1e-6, 1e-5) + NOISE),
+    "the accuracy was already rising at the lowest rate, …": curve(
+        FALLING, accuracy=ramp(1e-6, 1e-5) + NOISE
+    ),
+    "it would be below the lowest rate, …": curve(
+        BLOWN_UP, rates=np.geomspace(1, 1.2, 200), smoothed=FALLING
+    ),
+    "the loss did not fall by more than its noise": curve(2 + NOISE),
+    "the loss rose without having fallen by more than its noise": curve(2 + ramp(0.1, 1) + NOISE),
+    "learning began only at …, which is not below max_lr=…": curve(
+        [*(2 - ramp(0.01, 0.011) + NOISE)[:160], 10, 1e3, 1e5, np.inf]
+    ),
+    "the smoothed loss did not fall": curve(FALLING, smoothed=1 + RATES),
+    "the smoothed loss did not fall for three steps": curve(FALLING, smoothed=1 + RATES),
+    "the number of steps is …, and it takes 20 to see it": curve(FALLING[:10]),
+    "the number of steps with a finite loss is …, and it takes 20 to see it": curve(
+        [*FALLING[:10], np.nan]
+    ),
+    "the loss was not finite from the first step on": curve([np.nan]),
+}
+
+
+def reasons():
+    """The first cells of the table of reasons."""
+    page = (DOCS / "bounds.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `([^|]*)` \| [^|]* \|$", page, re.MULTILINE)
+
+
+def test_the_table_of_reasons_has_those_that_are_tested():
+    assert reasons() == list(CURVES)
+
+
+@pytest.mark.parametrize("reason", CURVES)
+def test_a_range_test_gives_the_reason(reason):
+    pattern = re.escape(reason).replace("…", r"[\d.e+-]+")
+    given = CURVES[reason].suggest().reasons.values()
+    assert any(re.fullmatch(pattern, found) for found in given), given
