@@ -1,0 +1,178 @@
+"""What `docs/comparison.md` and the pages about policies say, where it can be run."""
+
+import inspect
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras_under_test import LEGACY, keras, needs_tensorflow
+
+import clr_schedules as clr
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+OURS, ADDONS, KERAS, CALLBACK, PYTORCH, OPTAX, FASTAI = range(1, 8)
+NEAR = 10**7
+
+
+def cell(row, library):
+    """What a row of the tables says of a library."""
+    (line,) = re.findall(rf"^\| {re.escape(row)} \|.*$", PAGE, re.MULTILINE)
+    return line.split("|")[library + 1].strip()
+
+
+def named(module, suffix=""):
+    return [name for name in vars(module) if name.endswith(suffix) and not name.startswith("_")]
+
+
+def test_what_there_is_here():
+    schedules = [
+        kind
+        for name in clr.__all__
+        if inspect.isclass(kind := getattr(clr, name))
+        and issubclass(kind, keras.optimizers.schedules.LearningRateSchedule)
+    ]
+    assert cell("schedules", OURS) == str(len(schedules))
+    assert callable(clr.lr_range_test)
+    clr.CosineRestarts(0.1, 10, cycle_mult=1.5)
+
+
+@pytest.mark.skipif(LEGACY, reason="Keras 3 is compared")
+def test_what_keras_has():
+    theirs = keras.optimizers.schedules
+    kinds = {name for name in named(theirs) if inspect.isclass(getattr(theirs, name))}
+    kinds -= {"LearningRateSchedule"}
+    assert cell("schedules", KERAS) == str(len(kinds))
+    assert not [name for name in kinds if re.search("(?i)cycl|triang|range", name)]
+    theirs.CosineDecayRestarts(0.1, 10, t_mul=1.5)
+    assert "warmup_steps" in inspect.signature(theirs.CosineDecay).parameters
+    assert keras.callbacks.ReduceLROnPlateau
+
+
+def test_keras_s_restarts_are_off_where_it_is_said():
+    """Fewer than a million steps: 0.03 %."""
+    theirs = keras.optimizers.schedules.CosineDecayRestarts(
+        6e-3, 1000, t_mul=1.0, alpha=1 / 6, m_mul=1.0
+    )
+    steps = np.random.default_rng(0).integers(0, 10**6, 300)
+    rates = np.array([float(np.asarray(theirs(int(step)))) for step in steps])
+    right = 1e-3 + 5e-3 * np.cos(np.pi / 2 * (steps % 1000) / 1000) ** 2
+    assert np.max(np.abs(rates / right - 1)) < 3e-4
+
+
+def test_the_errors_are_the_benchmark_s():
+    results = (ROOT / "benchmarks" / "results" / "latest.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| 10\^7 \| 1\.0e4 .*$", results, re.MULTILINE)
+    formula, cosine, triangular, *_ = re.findall(r"\((\S+)\)", row)
+    said = cell("off at steps up to 10^7 by", OURS), cell("off at steps up to 10^7 by", ADDONS)
+    assert (*said, cell("off at steps up to 10^7 by", KERAS)) == (triangular, formula, cosine)
+
+
+def test_the_callback_s_formula_is_right_in_python_s_floats():
+    for i in range(NEAR, NEAR + 4000, 37):
+        cycle = math.floor(1 + i / 4000)
+        rate = 1e-3 + 5e-3 * max(0, 1 - abs(i / 2000 - 2 * cycle + 1))
+        assert rate == pytest.approx(float(clr.Triangular(1e-3, 6e-3, 2000).values(i)), rel=1e-10)
+
+
+@needs_tensorflow
+def test_a_callback_is_called_once_for_several_steps():
+    calls = []
+
+    class Callback(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            calls.append(batch)
+
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse", steps_per_execution=5)
+    x = np.ones((20, 2))
+    model.fit(x, x[:, :1], batch_size=1, verbose=0, callbacks=[Callback()])
+    assert len(calls) == 4
+
+
+def test_what_pytorch_has():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs = torch.optim.lr_scheduler
+    kinds = {
+        name
+        for name in named(theirs)
+        if inspect.isclass(kind := getattr(theirs, name))
+        and issubclass(kind, theirs.LRScheduler)
+        and kind is not theirs.LRScheduler
+    }
+    if torch.__version__.startswith("2.13."):
+        assert cell("schedules", PYTORCH) == str(len(kinds))
+    assert {"CyclicLR", "OneCycleLR", "CosineAnnealingWarmRestarts", "ReduceLROnPlateau"} <= kinds
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    with pytest.raises(ValueError, match="T_mult"):
+        theirs.CosineAnnealingWarmRestarts(optimizer, 10, T_mult=1.5)
+
+    def cyclic():
+        return theirs.CyclicLR(optimizer, [1e-3, 1e-4], [6e-3, 6e-4], 2000)
+
+    scheduler = cyclic()
+    assert optimizer.param_groups[0]["momentum"] == 0.9
+    state = scheduler.state_dict()
+    for step in (123, NEAR + 777):
+        scheduler = cyclic()
+        scheduler.load_state_dict(state | {"last_epoch": step - 1})
+        optimizer.step()
+        scheduler.step()
+        rates = scheduler.get_last_lr()
+        right = clr.Triangular(1e-3, 6e-3, 2000).values(step)
+        np.testing.assert_allclose(rates, [right, right / 10], rtol=1e-11)
+
+
+def test_what_optax_has():
+    pytest.importorskip("jax", reason="JAX is not installed")
+    optax = pytest.importorskip("optax", reason="optax is not installed")
+    import jax
+
+    kinds = [
+        name
+        for name in named(optax.schedules)
+        if re.search("_schedule$|^exponential_decay$|^(join_)", name)
+        and inspect.isfunction(getattr(optax.schedules, name))
+    ]
+    if optax.__version__ == "0.2.8":
+        assert cell("schedules", OPTAX) == str(len(kinds))
+    assert not [name for name in kinds if re.search("triang|cyclic", name)]
+    assert optax.partition
+    assert optax.contrib.reduce_on_plateau
+    optimizer = optax.inject_hyperparams(optax.sgd)(
+        learning_rate=0.1, momentum=lambda count: 0.95 - 0.01 * count
+    )
+    weights = np.ones(2, np.float32)
+    state = optimizer.init(weights)
+    for _ in range(2):
+        _, state = optimizer.update(weights, state)
+    assert float(state.hyperparams["momentum"]) == pytest.approx(0.94)
+    peak, top = 6e-3, 3 * NEAR // 10
+    first, last = peak / 25, peak / 25 / 1e4
+    steps = np.sort(np.random.default_rng(0).integers(0, NEAR, 20_000))
+    right = np.where(
+        steps < top,
+        first + (peak - first) * np.sin(np.pi / 2 * steps / top) ** 2,
+        last + (peak - last) * np.sin(np.pi / 2 * (NEAR - steps) / (NEAR - top)) ** 2,
+    )
+    schedule = optax.cosine_onecycle_schedule(NEAR, peak)
+    rates = np.asarray(jax.jit(jax.vmap(schedule))(steps.astype(np.int32)))
+    assert np.max(np.abs(rates - right)) < 2e-7 * peak
+    assert np.max(np.abs(rates / right - 1)) < 4e-3
+
+
+@pytest.mark.parametrize("page", ["understanding", "policies"])
+def test_the_figures_of_cifar10_are_the_report_s(page):
+    folder = ROOT / "benchmarks" / "results"
+    report = (folder / "cifar10" / "report.md").read_text(encoding="utf-8")
+    digits = (folder / "latest.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"[+-]?\d+\.\d\d\b", report + digits))
+    known |= {number.lstrip("+") for number in known}
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)  # those are run
+    said = re.findall(r"(?<![\d.])[+-]?\d+\.\d\d(?=(?: points| %| \(|\)| to |,| ± ))", text)
+    assert len(said) >= 8
+    assert set(said) <= known
