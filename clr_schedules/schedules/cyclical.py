@@ -97,7 +97,7 @@ class Triangular(_Cycle):
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
         max_lr: The highest rate, at the middle of each cycle. Above 0.
-        step_size: The iterations of the rising half-cycle. At least 1; the paper recommends 2 to 8
+        step_size: The iterations of the rising half-cycle. At least 1; the paper recommends 2 to 10
             epochs' worth (see ``clr_schedules.step_size``).
         step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
         name: The name in graphs, profiles and plots. Default: the class's.
