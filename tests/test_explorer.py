@@ -1,7 +1,7 @@
 """The explorer in a browser: it draws what the package computes, and anybody can use it.
 
-The browser is a Chromium with its driver (Debian's chromium and chromium-driver, say) and Selenium
-(``pip install "clr-schedules[browser]"``); without them, most of this is skipped.
+The browser is a Chromium with its driver (Debian's chromium and chromium-driver, say); without it,
+most of this is skipped.
 """
 
 import ast
@@ -35,7 +35,7 @@ SETTINGS = {policy: f"policy={policy}" for policy in POLICIES} | ODD
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs Selenium")
     from selenium.webdriver.chrome.service import Service
 
     names = ["chromium", "chromium-browser", "google-chrome"]
