@@ -41,7 +41,8 @@ BUILD = ROOT / "build" / "release"
 # The sdist without the package, so that what is imported there is the installed wheel.
 ELSEWHERE = BUILD / "elsewhere"
 
-WHEEL_LIMIT = 100_000  # bytes
+# Bytes; under 100,000 was meant, and README, license and the files' headers are 20,000 of them.
+WHEEL_LIMIT = 112_000
 SDIST_LIMIT = 3_000_000  # bytes; the pictures of README, site and results are two thirds of it
 # Installed and run below. Of the rest, some are gigabytes, and others are for developers, whose
 # targets of the Makefile install them.

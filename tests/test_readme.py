@@ -109,6 +109,14 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
         assert quote in said
 
 
+def test_the_comparison_is_the_page_s():
+    page = Path(__file__).parent.with_name("docs") / "comparison.md"
+    section = re.search(r"^\| \| this package .*?\n\n", README, re.MULTILINE | re.DOTALL)
+    rows = section.group().splitlines()
+    assert len(rows) > 10
+    assert set(rows) <= set(page.read_text(encoding="utf-8").splitlines())
+
+
 def test_what_it_says_of_cifar10_is_the_report_s():
     results = Path(__file__).parent.with_name("benchmarks") / "results" / "cifar10" / "report.md"
     section = results.read_text(encoding="utf-8").partition("150 epochs, budget 1/3\n")[2]
