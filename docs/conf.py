@@ -1,6 +1,11 @@
 """The site: ``make docs`` builds it into build/docs, and takes a warning for an error."""
 
 import os
+import re
+import sys
+from pathlib import Path
+
+from sphinx_gallery.sorting import ExplicitOrder
 
 # Less noise, in digits and messages, of what the pages run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +14,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import clr_schedules
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `_gallery`
+
 project = "clr-schedules"
 author = copyright = "The clr-schedules maintainers"  # noqa: A001
 version = release = clr_schedules.__version__
@@ -16,7 +23,6 @@ version = release = clr_schedules.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.coverage",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -28,19 +34,66 @@ nitpicky = False
 html_theme = "furo"
 html_title = "clr-schedules"
 html_extra_path = ["explorer"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/wave.svg"
+html_theme_options = {"light_logo": "wave.svg", "dark_logo": "wave-dark.svg"}
 
 # The anchors that GitHub gives the headings of a page.
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
+# Names in docstrings, `Triangular` say, lead to their place on the API page.
+default_role = "py:obj"
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
+napoleon_use_ivar = True
+toc_object_entries = False
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": ExplicitOrder(
+        [
+            "policies.py",
+            "range_test.py",
+            "digits.py",
+            "history.py",
+            "one_cycle.py",
+            "custom_scale.py",
+            "custom_loop.py",
+            "jax_backend.py",
+        ]
+    ),
+    "reset_modules": ("matplotlib", "_gallery.reset"),
     "abort_on_example_error": True,
     "min_reported_time": 1,
     "show_memory": False,
 }
+
+# Markdown of the repository that has a page here, by how the pages link to it.
+PAGES = {
+    "../README.md": "index.md",
+    "../benchmarks/results/latest.md": "results.md",
+    "../benchmarks/results/cifar10/report.md": "cifar10.md",
+}
+
+
+def link_to_pages(_app, _docname, source):
+    """Has links that lead GitHub's readers out of docs/ lead to the pages that show the same.
+
+    Other Markdown files of the repository are for downloading, as its Python files are.
+    """
+
+    def replace(match):
+        path, rest = match.groups()
+        return f"]({PAGES.get(path, f'path:{path}')}{rest or ''})"
+
+    source[0] = re.sub(r"\]\((\.\./[^)#]*\.md)(#[^)]*)?\)", replace, source[0])
+
+
+def setup(app):
+    """What Sphinx calls."""
+    app.connect("source-read", link_to_pages)

@@ -90,7 +90,7 @@ def compiled_model(learning_rate, seed):
 
 def save(figure, name):
     """Writes a picture to ``results/``, beside its place and renamed: it is never half there."""
-    picture = Path("results", name).resolve()
+    picture = Path("results", name)
     picture.parent.mkdir(exist_ok=True)
     half_done = picture.with_suffix(".part")
     figure.savefig(half_done, format="png", dpi=150)
