@@ -8,7 +8,7 @@ a high rate and much momentum together shake a network. ``OneCycle`` is the rate
 the momentum, and ``schedule_hyperparameters`` has the optimizer follow it within the compiled step.
 
 This page compares it with constant rates, and with one cycle of the rate alone, on scikit-learn's
-handwritten digits, over five seeds. It takes about half a minute.
+handwritten digits, over five seeds. It takes less than a minute.
 """
 
 import os
