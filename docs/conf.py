@@ -11,6 +11,7 @@ from sphinx_gallery.sorting import ExplicitOrder
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import clr_schedules
 
@@ -82,16 +83,16 @@ PAGES = {
 
 
 def link_to_pages(_app, _docname, source):
-    """Has links that lead GitHub's readers out of docs/ lead to the pages that show the same.
+    """Has links that lead GitHub's readers to a file lead to the page that shows it.
 
     Other Markdown files of the repository are for downloading, as its Python files are.
     """
 
-    def replace(match):
-        path, rest = match.groups()
-        return f"]({PAGES.get(path, f'path:{path}')}{rest or ''})"
+    def page(match):
+        return f"]({PAGES.get(match[1], f'path:{match[1]}')}{match[2]}"
 
-    source[0] = re.sub(r"\]\((\.\./[^)#]*\.md)(#[^)]*)?\)", replace, source[0])
+    text = re.sub(r"\]\((\.\./[^)#]*\.md)([#)])", page, source[0])
+    source[0] = re.sub(r"\]\(examples/(\w+)\.py\)", r"](gallery/\1.rst)", text)
 
 
 def setup(app):
