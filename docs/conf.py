@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+from sphinx.errors import ExtensionError
 from sphinx_gallery.sorting import ExplicitOrder
 
 # Less noise, in digits and messages, of what the pages run.
@@ -51,6 +52,8 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 napoleon_use_ivar = True
 toc_object_entries = False
+# The examples of docstrings are run by `make test`, each by itself.
+doctest_test_doctest_blocks = ""
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
@@ -72,6 +75,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "min_reported_time": 1,
     "show_memory": False,
+    # Its page of times would load a table from elsewhere.
+    "write_computation_times": False,
 }
 
 # Markdown of the repository that has a page here, by how the pages link to it.
@@ -95,6 +100,17 @@ def link_to_pages(_app, _docname, source):
     source[0] = re.sub(r"\]\(examples/(\w+)\.py\)", r"](gallery/\1.rst)", text)
 
 
+def look_for_requests(app, exception):
+    """Raises if a page would load anything from elsewhere."""
+    if exception is not None or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        loads = r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^>]*>"
+        if found := re.search(loads, path.read_text(encoding="utf-8")):
+            raise ExtensionError(f"{path} loads from elsewhere: {found[0]}")
+
+
 def setup(app):
     """What Sphinx calls."""
     app.connect("source-read", link_to_pages)
+    app.connect("build-finished", look_for_requests)
