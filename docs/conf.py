@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "min_reported_time": 1,
     "show_memory": False,
+    "show_signature": False,
     # Its page of times would load a table from elsewhere.
     "write_computation_times": False,
 }

@@ -300,3 +300,4 @@ for axes in (top, bottom):
 
 pictures.append(save(figure, "digits.png"))
 print("", *pictures, sep="\n")
+# sphinx_gallery_thumbnail_number = -1
