@@ -1,4 +1,4 @@
-"""What happens between two examples, which sphinx-gallery runs in one process."""
+"""What happens before and after each example; sphinx-gallery runs all of them in one process."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 BACKEND = os.environ.get("KERAS_BACKEND")
 
 
-def reset(gallery_conf: dict[str, Any], example: str) -> None:
+def reset(gallery_conf: dict[str, Any], example: str, when: str) -> None:
     """Has each example begin with a Keras that is not imported yet, and without files of others.
 
     An example may set ``KERAS_BACKEND``, which Keras reads when it is imported.

@@ -72,6 +72,8 @@ sphinx_gallery_conf = {
         ]
     ),
     "reset_modules": ("matplotlib", "_gallery.reset"),
+    "reset_modules_order": "both",
+    "capture_repr": (),
     "abort_on_example_error": True,
     "min_reported_time": 1,
     "show_memory": False,

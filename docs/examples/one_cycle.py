@@ -77,9 +77,9 @@ arms = {
 # %%
 # The trainings
 # -------------
-# To compile a network takes longer than to train it, so each optimizer has one for all of its
-# seeds. For each seed its weights are drawn anew, and the optimizer is put back to what it was. A
-# seed gives the same first weights and the same order of batches to all four.
+# To make the graph of a network takes about as long as to train it here, so each optimizer has one
+# for all of its seeds. For each seed its weights are drawn anew, and the optimizer is put back to
+# what it was. A seed gives the same first weights and the same order of batches to all four.
 
 
 def network():
