@@ -111,7 +111,18 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
 
 
 def scheduled(optimizer: Any) -> dict[str, Any]:
-    """The schedules of an optimizer's hyperparameters, by name."""
+    """The schedules of an optimizer's hyperparameters, by name.
+
+    Example:
+        >>> import keras
+        >>> import clr_schedules as clr
+        >>> from clr_schedules.hyperparameters import scheduled
+        >>> momentum = clr.OneCycle(max_lr=0.1, total_steps=4000).momentum()
+        >>> optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+        >>> optimizer = clr.schedule_hyperparameters(optimizer, momentum=momentum)
+        >>> scheduled(optimizer) == {"momentum": momentum}
+        True
+    """
     found: dict[str, Any] = vars(optimizer).get(_SCHEDULES, {})
     return found
 

@@ -202,6 +202,17 @@ class RangeTestResult:
             without them.
         validation_losses: The loss on the validation data there.
         validation_metrics: The metrics on the validation data there.
+
+    Example:
+        >>> import numpy as np
+        >>> import clr_schedules as clr
+        >>> rates = np.geomspace(1e-6, 1.0, 200)
+        >>> losses = 2.3 / (1 + rates / 1e-3) + (rates / 0.1) ** 2  # it falls, then it blows up
+        >>> result = clr.RangeTestResult(rates, losses, losses, {}, "completed")
+        >>> result
+        <RangeTestResult: 200 steps from 1e-06 to 1; completed>
+        >>> result.suggest().schedule(clr.Triangular, step_size=500)
+        Triangular(base_lr=9.771241535346502e-05, max_lr=0.053074283165183415, step_size=500)
     """
 
     learning_rates: _Array
@@ -353,6 +364,17 @@ class Suggestion:
             ``valley``).
         minimum: A tenth of the rate where the smoothed loss is lowest (fastai's ``minimum``).
         reasons: Why each name that is None is None.
+
+    Example:
+        >>> import numpy as np
+        >>> import clr_schedules as clr
+        >>> rates = np.geomspace(1e-6, 1e-2, 200)
+        >>> losses = 2.3 / (1 + rates / 1e-3)  # where the test ends, it still falls
+        >>> suggestion = clr.RangeTestResult(rates, losses, losses, {}, "completed").suggest()
+        >>> suggestion.max_lr is None
+        True
+        >>> print(suggestion.reasons["max_lr"])
+        the loss was still falling at the highest rate, 0.01
     """
 
     base_lr: float | None

@@ -180,7 +180,12 @@ def cyclical(
 
 
 class Phase(NamedTuple):
-    """One phase of a one-cycle schedule, rising or falling."""
+    """One phase of a one-cycle schedule, rising or falling.
+
+    >>> phase = Phase(begin=0, bottom=Fraction(0), top=Fraction(24), low=0.04, high=1.0)
+    >>> float(phase.top - phase.bottom)
+    24.0
+    """
 
     begin: int
     """The first iteration in it."""
@@ -323,7 +328,11 @@ def restart(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
 
 
 def restart_length(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
-    """The iterations of a cycle of ``cosine_restarts``."""
+    """The iterations of a cycle of ``cosine_restarts``.
+
+    >>> [float(restart_length(cycle, 2, 1.5)) for cycle in range(4)]
+    [2.0, 3.0, 4.5, 6.75]
+    """
     return max(first_cycle_steps * _power(_cut(cycle_mult), cycle), Fraction(1))
 
 
@@ -342,7 +351,11 @@ def shrinking_cycles(first_cycle_steps: int, cycle_mult: float) -> int:
 
 
 def restart_cycles(iterations: Integers, first_cycle_steps: int, cycle_mult: float) -> Integers:
-    """The number of the cycle, from 0, in which each iteration is."""
+    """The number of the cycle, from 0, in which each iteration is.
+
+    >>> restart_cycles(np.arange(7), 2, 1.5)
+    array([0, 0, 1, 1, 1, 2, 2])
+    """
     if cycle_mult == 1:
         return iterations // first_cycle_steps
     start: Any = functools.partial(

@@ -55,6 +55,13 @@ class Schedule(_keras.LearningRateSchedule):
 
         Returns:
             A tensor of the shape of ``step`` and the dtype ``floatx()``.
+
+        Example:
+            >>> import keras
+            >>> import clr_schedules as clr
+            >>> lr = clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)
+            >>> keras.ops.convert_to_numpy(lr([0, 1000, 2000]))
+            array([0.001 , 0.0035, 0.006 ], dtype=float32)
         """
         if isinstance(step, (np.ndarray, np.generic)) or not hasattr(step, "dtype"):
             # Not yet a tensor, and not to become a 32-bit one on the way.
@@ -76,6 +83,11 @@ class Schedule(_keras.LearningRateSchedule):
         Raises:
             TypeError: if a step is no number.
             ValueError: if a step is negative, not whole, or 2^62 or above.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000).values(2**62 - 2)
+            array(0.001245)
         """
         iterations = reference.as_iterations(steps, "steps")
         # NumPy has other powers for a single number than for an array, off by a last place.
@@ -94,13 +106,25 @@ class Schedule(_keras.LearningRateSchedule):
         Raises:
             ImportError: if Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
             TypeError, ValueError: if ``num_steps`` is not a whole number of at least 1.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> lr = clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)
+            >>> lr.plot(num_steps=8000).get_xlabel()
+            'iteration'
         """
         from clr_schedules import plotting
 
         return plotting.plot_schedule(self, num_steps, ax=ax)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this schedule again, as Keras saves them."""
+        """The arguments that make this schedule again, as Keras saves them.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> clr.OneCycle(max_lr=0.1, total_steps=4000).get_config()["div_factor"]
+            25.0
+        """
         return self._fields()
 
     @classmethod
@@ -112,6 +136,11 @@ class Schedule(_keras.LearningRateSchedule):
 
         Raises:
             ValueError: if the config has a key that this schedule has no argument for.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> clr.Triangular.from_config({"base_lr": 0.001, "max_lr": 0.006, "step_size": 2000})
+            Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)
         """
         arguments = inspect.signature(cls).parameters
         takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())

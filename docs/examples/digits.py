@@ -65,10 +65,10 @@ STEPS_PER_EPOCH = clr.steps_per_epoch(len(x), BATCH_SIZE)
 # (``steps_per_execution``), since a schedule is part of the compiled train step.
 
 
-def compiled_model(learning_rate, seed):
+def network(seed):
     """The network, untrained."""
     keras.utils.set_random_seed(seed)
-    model = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((8, 8, 1)),
             keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
@@ -79,18 +79,24 @@ def compiled_model(learning_rate, seed):
             keras.layers.Dense(10),
         ]
     )
+
+
+def compiled_model(learning_rate):
+    """The network with an optimizer."""
+    model = network(seed=0)
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EPOCH,
     )
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
 def save(figure, name):
     """Writes a picture to ``results/``, beside its place and renamed: it is never half there."""
-    picture = Path("results", name).resolve()
+    picture = Path("results", name)
     picture.parent.mkdir(exist_ok=True)
     half_done = picture.with_suffix(".part")
     figure.savefig(half_done, format="png", dpi=150)
@@ -108,7 +114,7 @@ def save(figure, name):
 #
 # The test sees the training images and no others.
 
-model = compiled_model(1e-3, seed=0)
+model = compiled_model(1e-3)
 start = time.perf_counter()
 result = clr.lr_range_test(
     model, x, y, batch_size=BATCH_SIZE, min_lr=1e-6, max_lr=1.0, smoothing=0.9, verbose=0
@@ -163,12 +169,22 @@ def label(run):
 
 # %%
 # A schedule goes where a constant rate would go, and ``fit`` needs no callback for it. The only one
-# here moves the progress bar.
+# here moves the progress bar. To make the graph of a model takes seconds, so each run has one model
+# for all of its seeds: it gets the weights of the seed, and its optimizer is put back.
+
+models = {run: compiled_model(learning_rate) for run, learning_rate in RUNS.items()}
+untrained = {
+    run: [variable.numpy() for variable in model.optimizer.variables]
+    for run, model in models.items()
+}
 
 
-def train(learning_rate, steps, seed, on_epoch_end):
+def train(run, seed, on_epoch_end):
     """The validation accuracy in % after every epoch, and the seconds that ``fit`` took."""
-    model = compiled_model(learning_rate, seed)
+    model, (_, steps) = models[run], run
+    model.set_weights(network(seed).get_weights())
+    for variable, value in zip(model.optimizer.variables, untrained[run], strict=True):
+        variable.assign(value)
     start = time.perf_counter()
     history = model.fit(
         x,
@@ -207,11 +223,9 @@ with progress:
     epochs = sum(steps // STEPS_PER_EPOCH for _, steps in RUNS)
     task = progress.add_task("", total=len(SEEDS) * epochs)
     for seed in SEEDS:
-        for run, learning_rate in RUNS.items():
+        for run in RUNS:
             progress.update(task, description=f"seed {seed}: {label(run)}")
-            curve, took = train(
-                learning_rate, run[1], seed, on_epoch_end=lambda *_: progress.advance(task)
-            )
+            curve, took = train(run, seed, on_epoch_end=lambda *_: progress.advance(task))
             curves[run].append(curve)
             seconds[run].append(took)
             console.print(f"seed {seed}: {label(run):<29}{curve[-1]:7.2f} %{took:6.1f} s")
@@ -221,7 +235,7 @@ with progress:
 # -----------
 # The accuracy is the one after the last step, on the images that were not trained on: the best one
 # along the way would be chosen with their help. One image more or less is 0.19 points. The seconds
-# are those of one ``fit``, tracing the graph included.
+# are those of the fastest ``fit``: the first of a model also makes its graph.
 
 final = {run: np.array([curve[-1] for curve in curves[run]]) for run in RUNS}
 
@@ -233,7 +247,7 @@ table.add_column("seconds", justify="right")
 for run in RUNS:
     name, steps = run
     accuracy = f"{final[run].mean():.2f} ± {final[run].std(ddof=1):.2f} %"
-    table.add_row(name, f"{steps:,}", accuracy, f"{np.mean(seconds[run]):.1f}")
+    table.add_row(name, f"{steps:,}", accuracy, f"{min(seconds[run]):.1f}")
 console.print(table)
 console.print(f"Mean ± standard deviation over {len(SEEDS)} seeds, without the range test.\n")
 
@@ -300,3 +314,4 @@ for axes in (top, bottom):
 
 pictures.append(save(figure, "digits.png"))
 print("", *pictures, sep="\n")
+# sphinx_gallery_thumbnail_number = -1

@@ -15,6 +15,7 @@ where it shows no bound, and what else a test can record. It takes about ten sec
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # less noise, in digits and messages
@@ -161,23 +162,17 @@ for other, axes, title in zip(
 # A result is plain numbers: ``save`` and ``load`` give it back bit for bit, ``to_csv`` writes a
 # table with a line a step.
 
-results = Path("results").resolve()
-results.mkdir(exist_ok=True)
-result.save(results / "range_test.json")
-loaded = clr.RangeTestResult.load(results / "range_test.json")
+with tempfile.TemporaryDirectory() as folder:
+    result.save(Path(folder, "range_test.json"))
+    loaded = clr.RangeTestResult.load(Path(folder, "range_test.json"))
+    result.to_csv(Path(folder, "range_test.csv"))
+    print(*Path(folder, "range_test.csv").read_text().splitlines()[:3], "...", sep="\n")
 assert loaded.suggest() == suggestion
-result.to_csv(results / "range_test.csv")
 
 # %%
-# ``make images`` runs this page: the first picture is the one in the README.
+# ``make images`` runs this page where the README is, and saves the first picture for it.
 
-images_of_readme = Path("docs", "images").resolve()
-images_of_readme.mkdir(parents=True, exist_ok=True)
-for picture, drawn in (
-    (images_of_readme / "range_test.png", result_axes.figure),
-    (results / "range_test_cases.png", figure),
-):
-    half_done = picture.with_suffix(".part")
-    drawn.savefig(half_done, format="png", dpi=115, facecolor="white")
-    half_done.replace(picture)
+if Path("docs", "images").is_dir():
+    picture = Path("docs", "images", "range_test.png")
+    result_axes.figure.savefig(picture, dpi=115, facecolor="white")
     print(picture)
