@@ -152,4 +152,4 @@ bench-gpu-kernels: $(METADATA)
 	KERAS_BACKEND=jax $(GPU_KERNELS)/bin/python -m benchmarks.gpu_kernels
 
 clean:
-	rm -rf $(VENVS) build dist *.egg-info
+	rm -rf $(VENVS) build dist docs/gallery *.egg-info
