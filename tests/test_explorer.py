@@ -620,6 +620,21 @@ def test_nothing_is_wider_than_the_window(explorer, setting, width):
     assert explorer.js("return document.documentElement.scrollWidth") <= width
 
 
+def test_where_there_is_no_room_nothing_is_drawn_and_nothing_breaks(explorer):
+    """As in a frame that is not shown, or while a browser lays out anew to print."""
+    expected = explorer.curve
+    for width in ("0px", "40px", "116px"):
+        explorer.js(
+            "document.querySelector('#chart').parentElement.style.width = arguments[0]", width
+        )
+        explorer.browser.execute_async_script(
+            "requestAnimationFrame(() => setTimeout(arguments[0]))"
+        )
+    explorer.js("document.querySelector('#chart').parentElement.style.width = null")
+    explorer.browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0]))")
+    np.testing.assert_array_equal(explorer.curve, expected)
+
+
 def test_on_a_phone_the_drawing_does_not_cover_what_has_the_focus(explorer):
     from selenium.webdriver.common.keys import Keys
 

@@ -726,6 +726,7 @@ window.clr = (() => {
     const width = chart.parentElement.clientWidth;
     const height = Math.round(Math.min(Math.max(width * 0.5, 200), 400));
     const [left, right, top, bottom] = [width < 500 ? 58 : 70, 58, 12, 46];
+    if (width <= left + right) return; // not shown, or being laid out: what was drawn stays
     const { args, curve, policy, last } = drawn;
 
     const steps = stepsToDraw(drawn, Math.max(width - left - right, 1));
@@ -795,7 +796,7 @@ window.clr = (() => {
   // --- Reading single values: by the slider below the drawing, or by pointing at it
 
   function showStep() {
-    if (!drawn) return;
+    if (!drawn || !place) return;
     const step = Math.min(Number(find("step").value), drawn.last);
     const rate = drawn.curve.rate(step);
     const text = `step ${shortStep(step)}: learning rate ${shortRate(rate)}`;
@@ -809,7 +810,7 @@ window.clr = (() => {
   }
 
   function pointAt(event) {
-    if (!drawn) return;
+    if (!drawn || !place) return;
     find("step").value = place.step(event.clientX - find("chart").getBoundingClientRect().left);
     showStep();
   }
