@@ -38,6 +38,7 @@ html_title = "clr-schedules"
 html_extra_path = ["explorer"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+pygments_dark_style = "github-dark"
 html_favicon = "_static/wave.svg"
 html_theme_options = {"light_logo": "wave.svg", "dark_logo": "wave-dark.svg"}
 
@@ -51,6 +52,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 napoleon_use_ivar = True
+napoleon_custom_sections = [("Reference", "References")]
 toc_object_entries = False
 # The examples of docstrings are run by `make test`, each by itself.
 doctest_test_doctest_blocks = ""
