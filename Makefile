@@ -3,7 +3,7 @@
 #   make demo    a range test on real data, then cycles between its bounds against constant rates
 #   make test    the test suite
 #   make slow    the tests that take minutes
-#   make long    more of the same, such as twenty killed trainings where make slow kills five
+#   make long    more of the same, such as fifteen killed trainings after the five of make slow
 #   make lint    ruff and mypy
 #   make matrix  the test suite on every Keras and engine, and a table of what passed;
 #                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch

@@ -163,15 +163,52 @@ def test_what_optax_has():
     assert np.max(np.abs(rates / right - 1)) < 4e-3
 
 
-@pytest.mark.parametrize("page", ["understanding", "policies"])
-def test_the_figures_of_cifar10_are_the_report_s(page):
+def test_the_figures_of_cifar10_are_the_report_s():
     folder = ROOT / "benchmarks" / "results"
     report = (folder / "cifar10" / "report.md").read_text(encoding="utf-8")
-    digits = (folder / "latest.md").read_text(encoding="utf-8")
-    known = set(re.findall(r"[+-]?\d+\.\d\d\b", report + digits))
-    known |= {number.lstrip("+") for number in known}
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)  # those are run
-    said = re.findall(r"(?<![\d.])[+-]?\d+\.\d\d(?=(?: points| %| \(|\)| to |,| ± ))", text)
-    assert len(said) >= 8
-    assert set(said) <= known
+    large, small = report.split("\n## CIFAR-10")[1:3]
+    early = "`constant`, first 50 epochs"
+
+    def accuracy(arm):
+        row = re.search(rf"^\| {arm} \|.*?\| ([\d,]+) \| 5 \| (\S+) % \|", large, re.MULTILINE)
+        return f"| {row[1]} | {row[2]} % |"
+
+    def difference(arm, base, scale=large):
+        """Points, and Student's interval."""
+        row = rf"^\| {arm} \| {base} \| \d \| (\S+) \|[^|]*\| (\S+) to (\S+) \|"
+        return re.search(row, scale, re.MULTILINE).groups()
+
+    def page(name):
+        return " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
+
+    said = page("understanding")
+    assert f"| constant 0.001 {accuracy('`constant`')} |" in said
+    assert f"| constant 0.001, stopped early {accuracy(early)} |" in said
+    for name in ("Triangular", "ExpRange", "Triangular2", "OneCycle"):
+        arm = "`" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() + "`"
+        points, low, high = difference(arm, early)
+        assert f"| `{name}` {accuracy(arm)} {points} points ({low} to {high}) |" in said
+    points, low, high = (x.lstrip("+") for x in difference("`triangular`", "`constant`"))
+    assert f"by {points} points ({low} to {high})." in said
+    points, low, high = difference("`triangular`", "`constant`", small)
+    assert f"({points} points, {low} to {high})" in said
+    assert "| `triangular` | 1 of 5 |" in large
+    assert "| `one_cycle` | 0 of 5 |" in large
+
+    said = page("policies")
+    points, low, high = difference("`triangular`", early)
+    assert f"({points} points, 95 % interval {low} to {high})" in said
+    points, low, high = (x.lstrip("+") for x in difference("`one_cycle`", early))
+    assert f"{points} points above a constant rate after as many steps ({low} to {high}," in said
+    points, low, high = difference("`one_cycle`", "`constant`, first 10 epochs", small)
+    assert f"is {points} points and not distinguishable from none ({low} to {high})" in said
+
+
+def test_the_figures_of_the_digits_are_the_results():
+    results = (ROOT / "benchmarks" / "results" / "latest.md").read_text(encoding="utf-8")
+    section = results.partition("## Digits")[2]
+    for name in ("understanding", "policies"):
+        said = " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
+        figures = re.findall(r"\d\d\.\d\d ± \d+\.\d\d %", said)
+        assert len(figures) >= 2
+        assert all(f"| {figure} |" in section for figure in figures), figures
