@@ -77,7 +77,7 @@ test: $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m "not slow"
 
 slow: $(TEST)/stamp
-	$(TEST)/bin/python -m pytest -n 2 -m "slow and not long"
+	$(TEST)/bin/python -m pytest -n 2 -m "slow and not long" --durations 12
 
 long: $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m long

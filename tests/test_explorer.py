@@ -576,6 +576,7 @@ return found
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_text_has_contrast(explorer, scheme, setting):
@@ -606,6 +607,7 @@ def test_it_is_dark_where_the_system_or_the_site_is(explorer):
     explorer.js("localStorage.clear()")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 360, 700, 1280])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_nothing_is_wider_than_the_window(explorer, setting, width):

@@ -144,7 +144,7 @@ def names_in_legend(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(
     schedules=st.lists(strategies.schedules, min_size=1, max_size=8),
     num_steps=st.integers(1, 300) | st.integers(1, 2**62 - 1),
