@@ -86,14 +86,8 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
         for network in ("MLP", "CNN")
     ]
     single = [measured["right"][name]["ratios"]["Triangular"]["ratio"] for name in ("MLP", "CNN")]
-    without_xla = {
-        (case["network"], case["steps_per_execution"]): case["ratios"][OURS]
-        for case in measured["fit"]
-        if not case["jit_compile"]
-    }
-    shown = {case for case, found in without_xla.items() if found["low"] > 1}
-    assert shown == {("CNN", 1), ("CNN", 50)}
-    graphs = [100 * (without_xla[case]["ratio"] - 1) for case in sorted(shown)]
+    without_xla = [case["ratios"][OURS] for case in measured["fit"] if not case["jit_compile"]]
+    assert all(found["low"] < 1 for found in without_xla)  # "did not show"
     on_gpu = json.loads((results.parent / "gpu.json").read_text())["parameters"]
     tiny, *others_on_gpu = (
         {name: r["ratio"] for name, r in found["ratios"].items() if name != "constant again"}
@@ -115,8 +109,7 @@ def test_what_it_says_of_speed_is_the_benchmark_s():
         f"then takes {slower[0]:.0f} times as long as with a schedule and 500 steps a call, "
         f"one with convolutions {slower[1]:.0f} times",
         f"which with a schedule take {single[0]:.1f} and {single[1]:.1f} times as long",
-        "slowed the steps of a network with convolutions by "
-        f"{graphs[0]:.0f} and {graphs[1]:.0f} % at 1 and 50 steps a call",
+        "in `fit`, that did not show in the noise.",
     ):
         assert quote in said
 
