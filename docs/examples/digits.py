@@ -20,7 +20,7 @@ be enough for any rate, and who has the time to search finds a better constant o
 Each of the five is trained with three seeds. A seed gives the same first weights and the same order
 of batches to all, so that they differ in the learning rate and in nothing else.
 
-The page runs in about a minute on two CPU cores: ``make demo``.
+The page runs in a minute or a minute and a half on two CPU cores: ``make demo``.
 """
 
 import os

@@ -128,15 +128,15 @@ for name, found in accuracy.items():
     print(f"{name.replace(chr(10), ' '):40} {np.mean(found):6.2f} ± {np.std(found):.2f} %")
 
 # %%
-# A training that stays at 0.15 ends far below one that passes through it. One cycle of the rate
-# ends above the constant rate of 0.05. Here, momentum that is cycled too takes that away again: the
-# training ends about where that constant rate does. It is a small network and a short training, and
-# says no more.
+# A training that stays at 0.15 ends far below one that passes through it. The other three end
+# within a point of each other, about what the seeds of one differ by; which of them is highest can
+# change from run to run. It is a small network and a short training, and says no more.
 
 means = {name: np.mean(found) for name, found in accuracy.items()}
 plain, high, cycle, both = means.values()
-assert cycle > plain > high
-assert cycle > both > high
+others = plain, cycle, both
+assert min(others) > high + 1
+assert max(others) < min(others) + 1
 
 # %%
 # The picture
