@@ -36,6 +36,7 @@ SETTINGS = {policy: f"policy={policy}" for policy in POLICIES} | ODD
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs Selenium")
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.chrome.service import Service
 
     names = ["chromium", "chromium-browser", "google-chrome"]
@@ -59,7 +60,10 @@ def browser(tmp_path_factory):
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # root has none
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        chromium = webdriver.Chrome(options=options, service=Service(driver))
+    except WebDriverException as error:  # a driver of another version, a sandbox that forbids it
+        pytest.skip(f"Chromium does not start: {error.msg.splitlines()[0]}")
     yield chromium
     chromium.quit()
 
