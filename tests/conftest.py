@@ -34,6 +34,7 @@ def figures():
 
 # Helpers, imported by name: collecting them would import them a second time.
 collect_ignore = [
+    "cifar10_report.py",
     "distributed_training.py",
     "exact.py",
     "keras_under_test.py",

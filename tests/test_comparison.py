@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import cifar10_report
 import numpy as np
 import pytest
 from keras_under_test import LEGACY, keras, needs_tensorflow
@@ -164,43 +165,36 @@ def test_what_optax_has():
 
 
 def test_the_figures_of_cifar10_are_the_report_s():
-    folder = ROOT / "benchmarks" / "results"
-    report = (folder / "cifar10" / "report.md").read_text(encoding="utf-8")
-    large, small = report.split("\n## CIFAR-10")[1:3]
+    large, small = cifar10_report.scales()
     early = "`constant`, first 50 epochs"
 
-    def accuracy(arm):
-        row = re.search(rf"^\| {arm} \|.*?\| ([\d,]+) \| 5 \| (\S+) % \|", large, re.MULTILINE)
-        return f"| {row[1]} | {row[2]} % |"
-
-    def difference(arm, base, scale=large):
-        """Points, and Student's interval."""
-        row = rf"^\| {arm} \| {base} \| \d \| (\S+) \|[^|]*\| (\S+) to (\S+) \|"
-        return re.search(row, scale, re.MULTILINE).groups()
+    def cells(arm):
+        end = large.end(arm)
+        return f"| {end.steps} | {end.accuracy} % |"
 
     def page(name):
         return " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
 
     said = page("understanding")
-    assert f"| constant 0.001 {accuracy('`constant`')} |" in said
-    assert f"| constant 0.001, stopped early {accuracy(early)} |" in said
+    assert f"| constant 0.001 {cells('`constant`')} |" in said
+    assert f"| constant 0.001, stopped early {cells(early)} |" in said
     for name in ("Triangular", "ExpRange", "Triangular2", "OneCycle"):
         arm = "`" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() + "`"
-        points, low, high = difference(arm, early)
-        assert f"| `{name}` {accuracy(arm)} {points} points ({low} to {high}) |" in said
-    points, low, high = (x.lstrip("+") for x in difference("`triangular`", "`constant`"))
+        points, low, high, _ = large.difference(arm, early)
+        assert f"| `{name}` {cells(arm)} {points} points ({low} to {high}) |" in said
+    points, low, high, _ = large.difference("`triangular`", "`constant`").unsigned()
     assert f"by {points} points ({low} to {high})." in said
-    points, low, high = difference("`triangular`", "`constant`", small)
+    points, low, high, _ = small.difference("`triangular`", "`constant`")
     assert f"({points} points, {low} to {high})" in said
-    assert "| `triangular` | 1 of 5 |" in large
-    assert "| `one_cycle` | 0 of 5 |" in large
+    assert "| `triangular` | 1 of 5 |" in large.text
+    assert "| `one_cycle` | 0 of 5 |" in large.text
 
     said = page("policies")
-    points, low, high = difference("`triangular`", early)
+    points, low, high, _ = large.difference("`triangular`", early)
     assert f"({points} points, 95 % interval {low} to {high})" in said
-    points, low, high = (x.lstrip("+") for x in difference("`one_cycle`", early))
+    points, low, high, _ = large.difference("`one_cycle`", early).unsigned()
     assert f"{points} points above a constant rate after as many steps ({low} to {high}," in said
-    points, low, high = difference("`one_cycle`", "`constant`, first 10 epochs", small)
+    points, low, high, _ = small.difference("`one_cycle`", "`constant`, first 10 epochs")
     assert f"is {points} points and not distinguishable from none ({low} to {high})" in said
 
 

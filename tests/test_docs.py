@@ -6,6 +6,7 @@ The figures that they cite, and that each reason of a range test that they expla
 import re
 from pathlib import Path
 
+import cifar10_report
 import numpy as np
 import pytest
 
@@ -76,43 +77,30 @@ def test_a_range_test_gives_the_reason(reason):
 
 
 def test_what_is_said_of_one_cycle_is_the_report_s():
-    report = (DOCS.parent / "benchmarks" / "results" / "cifar10" / "report.md").read_text("utf-8")
-    large, small = report.split("\n## CIFAR-10")[1:3]
+    large, small = cifar10_report.scales()
     said = " ".join((DOCS / "one_cycle.md").read_text("utf-8").split())
-
-    def difference(scale, base):
-        found = re.search(
-            rf"^\| `one_cycle` \| {base} \|.*\| \+(\S+) \|.*\| (\S+) to \+(\S+) \| ([a-z ]+) \|$",
-            scale,
-            re.MULTILINE,
-        )
-        return [cell.lstrip("+") for cell in found.groups()]
-
-    def accuracy(scale, arm):
-        return re.search(rf"^\| {arm} \|.*?\| (\d\d\.\d\d) % \|.*?\| (\d\d\.\d\d) %", scale, re.M)
-
-    (late, *late_interval, _), (early, *early_interval, _) = (
-        difference(large, base) for base in ("`constant`", "`constant`, first 50 epochs")
-    )
+    constant, stopped = "`constant`", "`constant`, first {} epochs"
+    late = large.difference("`one_cycle`", constant).unsigned()
+    early = large.difference("`one_cycle`", stopped.format(50)).unsigned()
     for quote in (
-        f"ends at {accuracy(large, '`one_cycle`')[1]} %.",
-        f"ends at {accuracy(large, '`constant`')[1]} % after 75,000 steps",
-        f"was at {accuracy(large, '`constant`, first 50 epochs')[1]} % after 25,000",
-        "{} points (95 % interval {} to {})".format(late, *late_interval),
-        "{} points ({} to {}) lower".format(early, *early_interval),
-        f"was at {accuracy(large, '`constant`')[2]} %",
+        f"ends at {large.end('`one_cycle`').accuracy} %.",
+        f"ends at {large.end(constant).accuracy} % after 75,000 steps",
+        f"was at {large.end(stopped.format(50)).accuracy} % after 25,000",
+        f"{late.points} points (95 % interval {late.low} to {late.high})",
+        f"{early.points} points ({early.low} to {early.high}) lower",
+        f"was at {large.end(constant).best} %",
     ):
         assert quote in said, quote
-    late, early = (
-        difference(small, base) for base in ("`constant`", "`constant`, first 10 epochs")
-    )
-    assert "{} points ({} to {}) above".format(*late[:3]) in said
-    assert (
-        "not distinguishable from it after 5,000 ({} points, {} to {})".format(*early[:3]) in said
-    )
-    assert [late[3], early[3]] == ["better", "not distinguishable"]
+    late = small.difference("`one_cycle`", constant).unsigned()
+    early = small.difference("`one_cycle`", stopped.format(10)).unsigned()
+    assert f"{late.points} points ({late.low} to {late.high}) above" in said
+    interval = f"({early.points} points, {early.low} to {early.high})"
+    assert f"not distinguishable from it after 5,000 {interval}" in said
+    assert [late.words, early.words] == ["better", "not distinguishable"]
     for scale, reached in ((large, "0 of 5"), (small, "3 of 3")):
-        assert f"| `one_cycle` | {reached} |" in scale
-        ends = re.findall(r"^\| `[^|]*\|[^|]*\|[^|]*\| \d \| (\d\d\.\d\d) %", scale, re.MULTILINE)
+        assert f"| `one_cycle` | {reached} |" in scale.text
+        ends = re.findall(
+            r"^\| `[^|]*\|[^|]*\|[^|]*\| \d \| (\d\d\.\d\d) %", scale.text, re.MULTILINE
+        )
         assert len(ends) == 8
-        assert max(ends) == accuracy(scale, "`one_cycle`")[1]
+        assert max(ends) == scale.end("`one_cycle`").accuracy

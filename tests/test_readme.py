@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import cifar10_report
 import numpy as np
 import pytest
 from keras_under_test import keras
@@ -123,21 +124,12 @@ def test_the_comparison_is_the_page_s():
 
 
 def test_what_it_says_of_cifar10_is_the_report_s():
-    results = Path(__file__).parent.with_name("benchmarks") / "results" / "cifar10" / "report.md"
-    section = results.read_text(encoding="utf-8").partition("150 epochs, budget 1/3\n")[2]
-    differences = {
-        tuple(arm.replace("`", "") for arm in (arm, base)): (float(points), float(low), float(high))
-        for arm, base, points, low, high in re.findall(
-            r"^\| (`.*?) \| (`.*?) \| 5 \| (\S+) \| \S+ to \S+ \| (\S+) to (\S+) \|",
-            section,
-            re.MULTILINE,
-        )
-    }
-    early = "constant, first 50 epochs"
-    better, low, high = differences["triangular", "constant"]
+    large, _ = cifar10_report.scales()
+    early = "`constant`, first 50 epochs"
     said = " ".join(README.split())
-    assert f"by {better:.2f} points (95 % interval {low:.2f} to {high:.2f}), as the post" in said
-    _, low, high = differences["triangular", early]
-    assert low < 0 < high
-    one = [differences["one_cycle", base][0] for base in ("constant", early)]
-    assert f"better than either, by {one[0]:.2f} and by {one[1]:.2f} points" in said
+    better, low, high, _ = large.difference("`triangular`", "`constant`").unsigned()
+    assert f"by {better} points (95 % interval {low} to {high}), as the post" in said
+    _, low, high, _ = large.difference("`triangular`", early)
+    assert float(low) < 0 < float(high)
+    one = [large.difference("`one_cycle`", b).unsigned().points for b in ("`constant`", early)]
+    assert f"better than either, by {one[0]} and by {one[1]} points" in said
