@@ -31,7 +31,6 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["examples/*"]
-nitpicky = False
 
 html_theme = "furo"
 html_title = "clr-schedules"

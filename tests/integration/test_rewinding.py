@@ -275,17 +275,18 @@ print(json.dumps({
 """
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("trained", "after"),
     [
-        pytest.param(
-            trained,
-            after,
-            id=f"{'trained' if trained else 'new'}-after {after} s",
-            marks=[] if trained and i == 1 else pytest.mark.slow,
-        )
-        for trained in (False, True)
-        for i, after in enumerate([None, 0.5, 2.0])
+        pytest.param(False, None, marks=SLOW),
+        pytest.param(False, 0.5, marks=SLOW),
+        pytest.param(False, 2.0, marks=SLOW),
+        pytest.param(True, None, marks=SLOW),
+        (True, 0.5),
+        pytest.param(True, 2.0, marks=SLOW),
     ],
 )
 def test_rewinds_after_a_real_interrupt(trained, after):
