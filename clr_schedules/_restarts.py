@@ -23,7 +23,9 @@ import numpy as np
 from clr_schedules import _keras, numerics, reference
 
 
-def restarts(step: Any, first_cycle_steps: int, cycle_mult: float) -> tuple[Any, Any]:
+def restarts(
+    step: Any, first_cycle_steps: int, cycle_mult: float
+) -> tuple[numerics.Unrounded, Any]:
     """Where a step is in a sequence of cycles, each ``cycle_mult`` times as long as the one before.
 
     Args:
@@ -32,13 +34,15 @@ def restarts(step: Any, first_cycle_steps: int, cycle_mult: float) -> tuple[Any,
         cycle_mult: the factor; where cycles shrink, none takes less than a step.
 
     Returns:
-        What is left of the cycle, float64, as an angle: from a right one at its start down to 0;
-        and the number of finished cycles, int64.
+        What is left of the cycle, as an angle: from a right one at its start down to 0; and the
+        number of finished cycles, int64.
     """
     if cycle_mult == 1:
-        left = numerics.wide(first_cycle_steps - step % first_cycle_steps)
-        return left * float(numerics.RIGHT_ANGLE / first_cycle_steps), step // first_cycle_steps
-    plan = _plan_restarts(first_cycle_steps, cycle_mult)
+        steps = first_cycle_steps - step % first_cycle_steps
+        left = numerics.angle(steps, *numerics.slope(first_cycle_steps))
+        return left, step // first_cycle_steps
+    precise = numerics.is_precise()
+    plan = _plan_restarts(first_cycle_steps, cycle_mult, precise)
     *coarse, fine = plan.levels
     cycle = _guess_cycle(step, plan)
     for last_pass in [True] if plan.cycles < 2**45 else [False, True]:
@@ -56,21 +60,33 @@ def restarts(step: Any, first_cycle_steps: int, cycle_mult: float) -> tuple[Any,
             cycle = _keras.clip(cycle, 0, plan.cycles - 1)
     # The guess is right or one too low. Entries looked up by what was looked up would cost XLA a
     # kernel of its own, so both are taken, and one is chosen.
-    lefts, scales = [], []
+    lefts, angles = [], []
     for later in (within, within + 1):
         end, digits = _keras.entries(fine.whole, later + 1), _keras.entries(fine.part, later + 1)
         lefts.append(numerics.wide(end - whole) + (digits - part))
-        scales.append(_keras.entries(fine.scales[0], later))
+        head = _keras.entries(fine.scales[0], later)
+        if precise:
+            tail = _keras.entries(fine.scales[1], later)
+            angles.append(numerics.angle(end - whole, head, tail, part - digits))
+        else:
+            angles.append(numerics.Unrounded(lefts[-1] * head))
     over = lefts[0] <= 0.0
     if coarse:  # what was scaled is right to 2^-49
         over = over | (cycle >= _GROUPS) & (lefts[0] <= 2.0**-47)
-    left = _keras.where(over, lefts[1] * scales[1], lefts[0] * scales[0])
+    left = _chosen(over, *reversed(angles))
     cycle = cycle + numerics.integer(over)
     if plan.constant < 2**62:
         beyond = step - plan.constant
-        left = _keras.where(beyond >= 0, plan.left, left)
+        left = _chosen(beyond >= 0, plan.left, left)
         cycle = _keras.where(beyond >= 0, plan.cycles + beyond, cycle)
-    return _keras.clip(left, 0.0, float(numerics.RIGHT_ANGLE)), cycle
+    return left.clipped(), cycle
+
+
+def _chosen(condition: Any, x: numerics.Unrounded, y: numerics.Unrounded) -> numerics.Unrounded:
+    return numerics.Unrounded(
+        _keras.where(condition, x.near, y.near),
+        _keras.where(condition, x.rest, y.rest) if numerics.is_precise() else 0.0,
+    )
 
 
 _GROUPS = 1024  # cycles, or groups of them, that are looked up at once
@@ -103,12 +119,12 @@ class _Plan(NamedTuple):
     """Cycles until they are twice as long, or half."""
     constant: int
     """The first step of those that are a cycle each."""
-    left: float
+    left: numerics.Unrounded
     """What is left of these cycles, at each of their steps, as an angle."""
 
 
 @functools.lru_cache
-def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
+def _plan_restarts(first_cycle_steps: int, cycle_mult: float, precise: bool) -> _Plan:
     arguments = first_cycle_steps, cycle_mult
     shrinking = reference.shrinking_cycles(*arguments)
     last = reference.restart_cycles(np.array([2**62 - 1]), *arguments).item()
@@ -121,7 +137,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
         parts = [float(start - whole) for start, whole in zip(starts, wholes, strict=True)]
         lengths = [reference.restart_length(n * cycles, *arguments) for n in range(groups + 1)]
         scales = (
-            np.array([[float(numerics.RIGHT_ANGLE / length)] for length in lengths])
+            np.array([numerics.slope(length) for length in lengths])
             if cycles == 1
             else np.array([_digits(first_cycle_steps / length) for length in lengths])
         )
@@ -140,6 +156,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
         length = max(length, Fraction(1, 2**200))  # of a single cycle, where nothing is guessed
     whole = min(math.floor(anchor), 2**62)
     end = reference.restart(shrinking, *arguments)
+    left = (end - math.floor(end) or 1) * numerics.RIGHT_ANGLE
     return _Plan(
         levels,
         count,
@@ -147,7 +164,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float) -> _Plan:
         float((Fraction(cycle_mult) - 1) / length),
         per_octave,
         min(math.ceil(end), 2**62),
-        float((end - math.floor(end) or 1) * numerics.RIGHT_ANGLE),
+        numerics.Unrounded(float(left), float(left - Fraction(float(left)))),
     )
 
 

@@ -215,7 +215,7 @@ class AddonsCyclical(Schedule):
         amplitude = numerics.triangle(position, half, half)
         if self.scale_fn is not None:
             cycle = position // (2 * half) + step // (2 * half) * n
-            amplitude = amplitude * self._scaling()._factor(step, cycle)
+            amplitude = amplitude * self._scaling()._factor(step, cycle, least=-1e300)
         # As in `numerics.between`, but the amplitude may well be above 1.
         top = (amplitude > 1 - 2.0**-51) & (amplitude < 1 + 2.0**-51)
         return _keras.where(top, self.maximal_learning_rate, self._between(amplitude))

@@ -13,15 +13,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from clr_schedules import _keras
 
-# Half of pi, to 36 digits. The angles of cosines are multiples of steps, and are taken as such: a
-# rounding less counts, since the square of a sine doubles what its angle is off by.
-RIGHT_ANGLE = Fraction("1.57079632679489661923132169163975144")
+RIGHT_ANGLE = Fraction("1.57079632679489661923132169163975144")  # half of pi
+
+
+class Unrounded(NamedTuple):
+    """A number as the sum of two float64 tensors: its rounding, and what that left of it.
+
+    The rest is for rates in float64. For shorter ones, where it would change nothing, it is the
+    Python number 0, and costs no operation.
+    """
+
+    near: Any
+    rest: Any = 0.0
+
+    def clipped(self) -> Unrounded:
+        """As an angle, from 0 to a right one; a half cosine is flat there, whatever the rest is."""
+        return Unrounded(_keras.clip(self.near, 0.0, float(RIGHT_ANGLE)), self.rest)
+
+    def times(self, factor: Any) -> Unrounded:
+        """The product with a float64 tensor or a Python number."""
+        return Unrounded(self.near * factor, 0.0 if _is_zero(self.rest) else self.rest * factor)
+
+
+def _is_zero(x: Any) -> bool:
+    """Whether this is no tensor, but the number 0."""
+    return isinstance(x, float) and x == 0
+
+
+def is_precise() -> bool:
+    """Whether rates are float64."""
+    return _keras.floatx() == "float64"
 
 
 def integer(step: Any) -> Any:
@@ -34,29 +61,76 @@ def wide(x: Any) -> Any:
     return _keras.cast(x, "float64")
 
 
-def triangle(step: Any, up: int, down: int, top: Fraction = Fraction(1)) -> Any:
+def triangle(step: Any, up: int, down: int) -> Any:
     """The triangle wave at a step.
 
     Args:
         step: int64 tensor, from 0.
         up: steps of the rising half-cycle.
         down: steps of the falling half-cycle.
-        top: its height.
 
     Returns:
         With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
-        ``(up + down - position) / down`` back to 0, times ``top``; float64.
+        ``(up + down - position) / down`` back to 0; float64.
     """
     length = up + down
     position = step % length
-
-    def line(steps: Any, of: int) -> Any:
-        return wide(steps) / of if top == 1 else wide(steps) * float(top / of)
-
-    # Each line is above its top on the other's half, so their minimum is the triangle.
+    # Each line is above 1 on the other's half, so their minimum is the triangle.
     if up == down:
-        return line(_keras.minimum(position, length - position), up)
-    return _keras.minimum(line(position, up), line(length - position, down))
+        return wide(_keras.minimum(position, length - position)) / up
+    return _keras.minimum(wide(position) / up, wide(length - position) / down)
+
+
+def triangle_angle(step: Any, up: int, down: int) -> Unrounded:
+    """The triangle wave of ``triangle``, as an angle: from 0 to a right one, and back."""
+    length = up + down
+    position = step % length
+    if up == down:
+        return angle(_keras.minimum(position, length - position), *slope(up))
+    falling = position > up
+    slopes = zip(slope(up), slope(down), strict=True)
+    steps = _keras.where(falling, length - position, position)
+    return angle(steps, *(chosen([falling], numbers) for numbers in slopes))
+
+
+def slope(steps: int | Fraction) -> tuple[float, float]:
+    """The angle of a step, where it takes so many steps (negative ones, too) to a right angle.
+
+    Returns:
+        Two floats that add up to it. For rates in float64, the first has so few digits that its
+        product with any integer up to ``steps`` is exact; else, the second is 0.
+    """
+    exact = RIGHT_ANGLE / steps
+    head = float(exact)
+    if is_precise():
+        mantissa, exponent = math.frexp(head)
+        digits = max(53 - math.ceil(abs(Fraction(steps))).bit_length(), 1)
+        head = math.ldexp(round(math.ldexp(mantissa, digits)), exponent - digits)
+        return head, float(exact - Fraction(head))
+    return head, 0.0
+
+
+def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
+    """``(steps - part) * (head + tail)``.
+
+    Its roundings count, since the square of a sine doubles what its angle is off by.
+
+    Args:
+        steps: int64 tensor.
+        head: of a slope, from ``slope``; a float, or a float64 tensor.
+        tail: its other number; likewise.
+        part: of a step; likewise.
+    """
+    steps = wide(steps)
+    left = steps if _is_zero(part) else steps - part
+    if _is_zero(tail):
+        return Unrounded(left * head)
+    # The sums are T. J. Dekker's: what each is off by is exact where the larger number comes first.
+    exact = steps * head
+    rough = exact - part * head
+    rest = (exact - rough) - part * head + left * tail
+    near = rough + rest
+    return Unrounded(near, (rough - near) + rest)
 
 
 def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
@@ -79,13 +153,16 @@ def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
     return value
 
 
-def half_cosine(angle: Any) -> Any:
+def half_cosine(angle: Unrounded) -> Unrounded:
     """``(1 - cos(2 * angle)) / 2``, from 0 to 1 at a right angle.
 
     As the square of the sine, which keeps its digits near 0.
     """
-    s = _keras.sin(angle)
-    return s * s
+    sine = _keras.sin(angle.near)
+    if _is_zero(angle.rest):
+        return Unrounded(sine * sine)
+    cosine = _keras.sin(float(RIGHT_ANGLE) - angle.near)
+    return Unrounded(sine * sine, 2 * sine * cosine * angle.rest)  # its derivative
 
 
 def power(base: float, exponent: Any) -> Any:
@@ -99,24 +176,28 @@ def power(base: float, exponent: Any) -> Any:
     return base ** wide(exponent)
 
 
-def finite(scale: Any) -> Any:
-    """A scale as a finite factor, so that at an amplitude of 0 even an infinite one gives 0."""
+def finite(scale: Any, least: float) -> Any:
+    """A scale as a finite factor from ``least`` up: at an amplitude of 0, infinity gives 0."""
     if isinstance(scale, (int, float)):
         # A Python number stays one: it would lose digits on its way through a float32 tensor.
-        return scale if math.isnan(scale) else min(max(scale, -1e300), 1e300)
-    return _keras.clip(wide(scale), -1e300, 1e300)
+        return scale if math.isnan(scale) else min(max(scale, least), 1e300)
+    return _keras.clip(wide(scale), least, 1e300)
 
 
-def between(base_lr: Any, max_lr: Any, amplitude: Any) -> Any:
+def between(base_lr: Any, max_lr: Any, amplitude: Unrounded) -> Any:
     """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both.
 
     Args:
-        base_lr: the rate at an amplitude of 0; a float, or a float64 tensor.
-        max_lr: the rate at 1, and at what is above; likewise.
-        amplitude: float64 tensor, from 0.
+        base_lr: The rate at an amplitude of 0; a float, or a float64 tensor.
+        max_lr: The rate at 1, and at what is above; likewise.
+        amplitude: From 0.
     """
-    rate = base_lr + (max_lr - base_lr) * amplitude
+    height = max_lr - base_lr
+    part = height * amplitude.near
+    if not _is_zero(amplitude.rest):
+        left = (max_lr - height) - base_lr  # by the rounding of the height
+        part = part + (height * amplitude.rest + left * amplitude.near)
     # An amplitude of 1 may arrive as 1 - 3 * 2^-53 (compilers turn `x / n` into `x * (1 / n)`), and
     # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; what is below is so far
     # below that no rounding puts it above.
-    return _keras.where(amplitude > 1 - 2.0**-51, max_lr, rate)
+    return _keras.where(amplitude.near > 1 - 2.0**-51, max_lr, base_lr + part)

@@ -87,7 +87,7 @@ class CosineRestarts(Schedule):
         angle, cycle = _restarts.restarts(step, self.first_cycle_steps, self.cycle_mult)
         amplitude = numerics.half_cosine(angle)
         if self.peak_mult != 1:
-            amplitude = amplitude * numerics.power(self.peak_mult, cycle)
+            amplitude = amplitude.times(numerics.power(self.peak_mult, cycle))
         return numerics.between(self.min_lr, self.max_lr, amplitude)
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:

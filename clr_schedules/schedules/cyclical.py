@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments, _keras, numerics, reference
+from clr_schedules.numerics import Unrounded
 from clr_schedules.schedules.base import Schedule
 
 if TYPE_CHECKING:
@@ -43,24 +43,18 @@ class _Cycle(Schedule):
         }
 
     def _rate(self, step: Any) -> Any:
-        triangle = numerics.triangle(step, self.step_size, self._down, self._top)
-        amplitude = self._scaled(self._wave(triangle), step)
+        amplitude = self._scaled(self._wave(step), step)
         return numerics.between(self.base_lr, self.max_lr, amplitude)
 
     @property
     def _down(self) -> int:
         return self.step_size if self.step_size_down is None else self.step_size_down
 
-    @property
-    def _top(self) -> Fraction:
-        """The height of the triangle that a wave is made of."""
-        return Fraction(1)
+    def _wave(self, step: Any) -> Unrounded:
+        """The wave: in each cycle from 0 to 1 and back."""
+        return Unrounded(numerics.triangle(step, self.step_size, self._down))
 
-    def _wave(self, triangle: Any) -> Any:
-        """The shape of a half-cycle, float64 from 0 to 1."""
-        return triangle
-
-    def _scaled(self, wave: Any, step: Any) -> Any:
+    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
         """The wave times the policy's scale."""
         return wave
 
@@ -164,8 +158,8 @@ class Triangular2(_Cycle):
 
     name: str | None = None
 
-    def _scaled(self, wave: Any, step: Any) -> Any:
-        return wave * numerics.power(0.5, self._cycle(step))
+    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
+        return wave.times(numerics.power(0.5, self._cycle(step)))
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
         return reference.triangular2(iteration, *self._bounds_and_steps())
@@ -214,8 +208,8 @@ class ExpRange(_Cycle):
     def _check(self) -> dict[str, Any]:
         return super()._check() | {"gamma": _arguments.factor("gamma", self.gamma, most=1)}
 
-    def _scaled(self, wave: Any, step: Any) -> Any:
-        return wave * numerics.power(self.gamma, step)
+    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
+        return wave.times(numerics.power(self.gamma, step))
 
     def _reference(self, iteration: reference.Integers) -> reference.Floats:
         return reference.exp_range(iteration, *self._bounds_and_steps(), gamma=self.gamma)
@@ -285,22 +279,20 @@ class Cyclical(_Cycle):
             "scale_mode": _arguments.choice("scale_mode", self.scale_mode, _SCALE_MODES),
         }
 
-    @property
-    def _top(self) -> Fraction:
-        return numerics.RIGHT_ANGLE if self.wave == "cosine" else super()._top
+    def _wave(self, step: Any) -> Unrounded:
+        if self.wave == "linear":
+            return super()._wave(step)
+        return numerics.half_cosine(numerics.triangle_angle(step, self.step_size, self._down))
 
-    def _wave(self, triangle: Any) -> Any:
-        return numerics.half_cosine(triangle) if self.wave == "cosine" else triangle
-
-    def _scaled(self, wave: Any, step: Any) -> Any:
+    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
         if self.scale_fn is None:
             return wave
-        return _keras.at_least(wave * self._factor(step, self._cycle(step)), 0.0)
+        return wave.times(self._factor(step, self._cycle(step), least=0.0))
 
-    def _factor(self, step: Any, cycle: Any) -> Any:
-        """The scale as a finite factor; ``cycle`` counts from 0."""
+    def _factor(self, step: Any, cycle: Any, least: float) -> Any:
+        """The scale as a finite factor, from ``least`` up; ``cycle`` counts from 0."""
         x = step if self.scale_mode == "iterations" else cycle + 1
-        return numerics.finite(self._scale(numerics.wide(x)))
+        return numerics.finite(self._scale(numerics.wide(x)), least)
 
     def _scale(self, x: Any) -> Any:
         """What the scale function returns."""

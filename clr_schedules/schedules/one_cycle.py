@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -271,11 +270,16 @@ def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
 
     whole = [math.floor(bottom) for bottom in bottoms]
     part = [float(bottom - w) for bottom, w in zip(bottoms, whole, strict=True)]
-    # A factor, since XLA does not like to repeat a division by what is not constant.
-    height = numerics.RIGHT_ANGLE if anneal == "cosine" else Fraction(1)
-    growth = [float(height / (top - bottom)) for top, bottom in zip(tops, bottoms, strict=True)]
     # In integers first: near the bottom of a long phase float64 would have no digits left.
-    distance = numerics.wide(step - of_phase(whole)) - of_phase(part)
-    ramp = _keras.clip(distance * of_phase(growth), 0.0, float(height))
-    wave = numerics.half_cosine(ramp) if anneal == "cosine" else ramp
+    distance = step - of_phase(whole)
+    lengths = [top - bottom for top, bottom in zip(tops, bottoms, strict=True)]
+    if anneal == "cosine":
+        head, tail = map(of_phase, zip(*map(numerics.slope, lengths), strict=True))
+        angle = numerics.angle(distance, head, tail, of_phase(part))
+        wave = numerics.half_cosine(angle.clipped())
+    else:
+        # A factor, since XLA does not like to repeat a division by what is not constant.
+        growth = of_phase([float(1 / length) for length in lengths])
+        ramp = (numerics.wide(distance) - of_phase(part)) * growth
+        wave = numerics.Unrounded(_keras.clip(ramp, 0.0, 1.0))
     return numerics.between(of_phase(lows), of_phase(highs), wave)

@@ -26,7 +26,7 @@ def groups(schedule):
     """Whether there are too many cycles for one table: they grow by less than a percent."""
     if schedule.cycle_mult == 1:
         return False
-    plan = _restarts._plan_restarts(schedule.first_cycle_steps, schedule.cycle_mult)
+    plan = _restarts._plan_restarts(schedule.first_cycle_steps, schedule.cycle_mult, precise=False)
     return len(plan.levels) > 1
 
 
