@@ -14,10 +14,11 @@ from model_zoo import BATCH, X, Y
 
 import clr_schedules as clr
 
+MORE_OF_THE_SAME = pytest.mark.slow, pytest.mark.long
 a_third_of_the_kinds_every_day = pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, id=kind.__name__, marks=pytest.mark.slow if i % 3 else [])
+        pytest.param(kind, id=kind.__name__, marks=MORE_OF_THE_SAME if i % 3 else [])
         for i, kind in enumerate(model_zoo.ALL)
     ],
 )
@@ -76,7 +77,7 @@ CASES = [
         kind,
         end,
         id=f"{end.__name__}-{kind.__name__}",
-        marks=[] if i % len(ENDS) == j else pytest.mark.slow,
+        marks=[] if i % len(ENDS) == j else MORE_OF_THE_SAME,
     )
     for i, kind in enumerate(model_zoo.ALL)
     for j, end in enumerate(ENDS)
