@@ -109,6 +109,28 @@ def test_float64_is_right_to_a_few_units(policy, set_floatx):
     assert exact.ulps(rates, *truth, "float64").max() <= 4
 
 
+# Where the roundings of an angle, if they were not kept, would add up to 3.7 to 5.6 units.
+ANGLES = {
+    "Cyclical": clr.Cyclical(1e-9, 6e-3, 699_999, wave="cosine"),
+    "Cyclical, asymmetric": clr.Cyclical(0.0, 6e-3, 699_999, 123_456_789, wave="cosine"),
+    "OneCycle, three phases": clr.OneCycle(6e-3, 2_333_331, three_phase=True),
+    "its momentum": clr.OneCycle(6e-3, 1_234_567, 0.123).momentum(0.95, 0.0),
+    "CosineRestarts": clr.CosineRestarts(6e-3, 699_999, min_lr=1e-9),
+    "CosineRestarts, growing by 2": clr.CosineRestarts(6e-3, 123_457, 2.0, min_lr=1e-9),
+    "CosineRestarts, growing by 1.5": clr.CosineRestarts(6e-3, 123_457, 1.5, 0.9, 1e-9),
+}
+
+
+@pytest.mark.parametrize("policy", ANGLES)
+def test_float64_keeps_what_rounding_leaves_of_an_angle(policy, set_floatx):
+    set_floatx("float64")
+    steps = np.unique(np.random.default_rng(0).integers(0, 2 * 10**6, 1500))
+    truth = exact.in_two_floats([exact.of(ANGLES[policy], step) for step in steps.tolist()])
+    with _keras.wide_types():
+        rates = compute(COMPILED, ANGLES[policy], steps)
+    assert exact.ulps(rates, *truth, "float64").max() <= 3.5
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="the others have float64 at all times")
 @some_policies
 def test_float64_is_float32_where_jax_has_no_64_bits(policy, set_floatx):
