@@ -14,7 +14,7 @@ rest of the package may rely on:
 ``call_schedule(schedule, step)``
     the rate of any schedule of Keras, called as Keras does, in float64.
 ``entries(array, index), bits(x)``
-    the entries of a NumPy array, and the bits of float64 as int64.
+    the entries of a NumPy array at a tensor of indices within it; the bits of float64 as int64.
 ``tensor(x)``
     a number, an array, a tensor or a variable as a tensor of Keras 3.
 ``to_numpy(thing)``
@@ -23,7 +23,8 @@ rest of the package may rely on:
     a context within which ``"int64"`` and ``"float64"`` tensors can be made and used. A number
     written in Python next to such a tensor takes its type and loses nothing.
 ``floatx(), name_scope(name)``
-    the dtype of results, and a name for the operations in graphs and profiles.
+    the dtype of results (on JAX, what it makes of Keras's ``floatx()``), and a name for the
+    operations in graphs and profiles.
 ``register, registered, is_registered, serialize, deserialize``
     Keras's serialization.
 ``register_optimizers_of_keras_2()``
@@ -31,7 +32,7 @@ rest of the package may rely on:
 ``Model, Optimizer, Variable, Callback, Progbar``
     Keras's own.
 ``inner_optimizer(optimizer)``
-    the one that takes the steps.
+    the one that takes the steps, within the one that scales its losses.
 ``SETTABLE_HYPERPARAMETERS, FLOAT_HYPERPARAMETERS, FIXED_HYPERPARAMETERS``
     whether optimizers read their hyperparameters from attributes in every step, whether these must
     be Python floats then, and which must be anyway.
@@ -113,7 +114,6 @@ if LEGACY:
 Variable: Any = _tf.Variable if LEGACY else keras.src.backend.Variable
 Callback: Any = keras.callbacks.Callback
 Progbar: Any = keras.utils.Progbar
-# One that can be saved, where it does not matter which.
 ANY_SCHEDULE: Any = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)
 
 serialize: Callable[[Any], Any] = keras.saving.serialize_keras_object
@@ -135,17 +135,14 @@ if BACKEND == "jax":
     _enable_x64 = (_jax if hasattr(_jax, "enable_x64") else _jax_experimental).enable_x64
 
     def wide_types() -> contextlib.AbstractContextManager[Any]:
-        """A context in which 64-bit tensors exist."""
         return _enable_x64(True)  # type: ignore[no-any-return]
 
     _user_has_x64 = bool(_jax.config.jax_enable_x64)
 
     def _usual_types() -> contextlib.AbstractContextManager[Any]:
-        """What the user has outside of that context."""
         return _enable_x64(_user_has_x64)  # type: ignore[no-any-return]
 
     def floatx() -> str:
-        """The dtype of rates: Keras's ``floatx()``, or what JAX makes of it."""
         return str(_jax.dtypes.canonicalize_dtype(_floatx()))
 
 else:
@@ -156,16 +153,9 @@ else:
     else:
         _framework = keras.ops
 
-    def wide_types() -> contextlib.AbstractContextManager[Any]:
-        """A context in which 64-bit tensors exist."""
-        return contextlib.nullcontext()
-
-    def _usual_types() -> contextlib.AbstractContextManager[Any]:
-        """What the user has outside of that context."""
-        return contextlib.nullcontext()
+    wide_types = _usual_types = contextlib.nullcontext
 
     def floatx() -> str:
-        """The dtype of rates: Keras's ``floatx()``."""
         return str(_floatx())
 
 
@@ -188,7 +178,6 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 
 def entries(array: np.ndarray[Any, Any], index: Any) -> Any:
-    """The entries of an array of the host at a tensor of indices, which must be within it."""
     if BACKEND == "tensorflow":
         return _framework.gather(_framework.constant(array), index)
     if BACKEND == "torch":
@@ -197,7 +186,6 @@ def entries(array: np.ndarray[Any, Any], index: Any) -> Any:
 
 
 def bits(x: Any) -> Any:
-    """The bits of a float64 tensor, as int64: 11 of the exponent, then 52 of the digits."""
     if BACKEND == "tensorflow":
         return _framework.bitcast(x, "int64")
     if BACKEND == "torch":
@@ -206,14 +194,12 @@ def bits(x: Any) -> Any:
 
 
 def cast(x: Any, dtype: str) -> Any:
-    """The number, array, tensor or variable as a tensor of this dtype."""
     if LEGACY:
         return _tf.cast(x, dtype)
     return keras.ops.cast(tensor(x), dtype)
 
 
 def tensor(x: Any) -> Any:
-    """The number, array, tensor or variable as a tensor of Keras 3."""
     return keras.ops.convert_to_tensor(x)
 
 
@@ -230,7 +216,6 @@ def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:
 
 
 def to_numpy(thing: Any) -> np.ndarray[Any, Any]:
-    """The value of a number, a tensor or a variable, on the host."""
     read = keras.backend.get_value if LEGACY else keras.ops.convert_to_numpy
     return np.asarray(read(thing))
 
@@ -293,19 +278,16 @@ def is_registered(thing: Any) -> bool:
 
 
 def symbolic(shape: tuple[int | None, ...], dtype: str) -> Any:
-    """A tensor without values, to build a model of Keras 3 with."""
     return keras.KerasTensor(shape, dtype)
 
 
 def inner_optimizer(optimizer: Any) -> Any:
-    """The optimizer that takes the steps, within the one that scales its losses."""
     while (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
         optimizer = inner
     return optimizer
 
 
 def any_optimizer() -> Any:
-    """One that can be saved, where it does not matter which."""
     return keras.optimizers.SGD(name="any")  # it does not count as one when Keras gives names
 
 
@@ -339,11 +321,7 @@ def lend_containers(optimizer: Any) -> None:
 
 
 def remember_globals() -> Callable[[], None]:
-    """Remembers the names that Keras has given and its global random state.
-
-    Returns:
-        A function that puts them back.
-    """
+    """Returns the function that puts them back."""
     if LEGACY:
         from tf_keras.src import backend
 

@@ -1,14 +1,12 @@
 """What can be read from the curve of a learning-rate range test.
 
-Pure functions of NumPy arrays, one entry per training step: ``smooth`` averages the losses, and
-``read`` looks for the two bounds of a cycle and for the three single rates that other tools
-suggest. What the curve does not show gets a reason instead of a number.
+Pure functions of NumPy arrays with an entry per training step. What the curve does not show gets a
+reason, a string, in the place of a number.
 """
 
 from __future__ import annotations
 
 import bisect
-import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -34,14 +32,8 @@ def smooth(losses: _Array, smoothing: float) -> _Array:
     """The exponential moving average of the losses, without the bias of its start.
 
     The average starts at zero; dividing by the sum of its weights, ``1 - smoothing ** (i + 1)`` at
-    entry ``i``, makes up for that. This is how fastai smooths the losses that it records.
-
-    Args:
-        losses: The loss of each batch alone. One that is not finite spreads to all later entries.
-        smoothing: The weight of the past, from 0 (no smoothing) to below 1.
-
-    Returns:
-        An array of the same length.
+    entry ``i``, makes up for that. This is how fastai smooths the losses that it records. One that
+    is not finite spreads to all later entries.
     """
     smoothed, average, weights = [], 0.0, 0.0
     # Python's floats: what is not finite goes through them without a warning. The weights are
@@ -53,35 +45,13 @@ def smooth(losses: _Array, smoothing: float) -> _Array:
     return np.array(smoothed, np.float64)
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a curve shows: rates, and for each that is None the reason.
-
-    Attributes:
-        base_lr: Where learning begins, the lower bound of a cycle.
-        max_lr: Where learning slows or is about to become unstable, the upper bound. It is above
-            ``base_lr``.
-        steepest: Where the smoothed loss falls fastest.
-        valley: Some way down the longest valley of the smoothed loss.
-        minimum: A tenth of the rate of the lowest smoothed loss.
-        reasons: For each name above that is None, a clause that says why.
-    """
-
-    base_lr: float | None
-    max_lr: float | None
-    steepest: float | None
-    valley: float | None
-    minimum: float | None
-    reasons: dict[str, str]
-
-
 def read(
     learning_rates: _Array,
     losses: _Array,
     smoothed_losses: _Array,
-    accuracies: _Array | None = None,
-) -> Reading:
-    """What the curve of a range test shows.
+    accuracies: _Array | None,
+) -> dict[str, float | str]:
+    """For each attribute of a `Suggestion`, the rate or the reason why there is none.
 
     ``base_lr`` and ``max_lr`` follow Smith's rule: the accuracy begins to rise at the one, and
     slows, becomes ragged or falls at the other, which is read as the first average within a
@@ -94,16 +64,8 @@ def read(
     the last five, as in its ``lr_find`` (which counts a tenth of the steps that were planned; here
     it is of those that were taken). Where the loss does not fall they are None.
 
-    All five scale with the rates, and do not depend on the unit of the losses.
-
-    Args:
-        learning_rates: The rate of each step, strictly increasing.
-        losses: The loss of each batch alone. The curve ends before the first that is not finite.
-        smoothed_losses: The same, smoothed.
-        accuracies: The accuracy of each batch alone, or None.
-
-    Returns:
-        The rates that the curve shows, and why it does not show the others.
+    All five scale with the rates, and do not depend on the unit of the losses. The curve ends
+    before the first loss that is not finite.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -114,19 +76,24 @@ def read(
     )
     steps = _finite_steps(losses)
     diverged = steps < len(losses)
-    names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
-    answers: dict[str, float | str] = dict.fromkeys(names, _too_few(steps, diverged=diverged))
-    if steps >= _FEWEST_STEPS:
-        loss = _Fall(losses[:steps], _midmean)
-        accuracy = _rise(accuracies, steps)
-        answers["base_lr"] = _base(rates[:steps], loss, accuracy)
-        answers["max_lr"] = _max(rates[:steps], loss, accuracy, diverged=diverged)
-        answers["base_lr"] = _below(answers["base_lr"], answers["max_lr"])
-        for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
-            answers[name] = rule(rates, smoothed) if loss.seen else loss.why_unseen()
-    found = {name: None if isinstance(a, str) else a for name, a in answers.items()}
-    reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
-    return Reading(**found, reasons=reasons)
+    if steps < _FEWEST_STEPS:
+        names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
+        return dict.fromkeys(names, _too_few(steps, diverged=diverged))
+    loss = _Fall(losses[:steps], _midmean)
+    accuracy = _rise(accuracies, steps)
+    top = _max(rates[:steps], loss, accuracy, diverged=diverged)
+    answers = {"base_lr": _base(rates, loss, accuracy, top), "max_lr": top}
+    # What fastai looks at: not the first tenth, not the last five, nothing that is not finite.
+    first = len(rates) // 10
+    kept = slice(first, first + _finite_steps(smoothed[first:-5]))
+    for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
+        if not loss.seen:
+            answers[name] = loss.why_unseen()
+        elif kept.stop - kept.start < 2:
+            answers[name] = "the smoothed loss is not finite after the first tenth of the steps"
+        else:
+            answers[name] = rule(rates, smoothed, kept)
+    return answers
 
 
 class _Fall:
@@ -196,8 +163,8 @@ def _rise(accuracies: _Array | None, steps: int) -> _Fall | None:
     return accuracy if accuracy.seen else None
 
 
-def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None) -> float | str:
-    """Where the accuracy begins to rise, or the loss to fall."""
+def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None, top: float | str) -> float | str:
+    """Where the accuracy begins to rise, or the loss to fall; below the maximum, if that is one."""
     fall = accuracy or loss
     if not fall.seen:
         return fall.why_unseen()
@@ -205,7 +172,10 @@ def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None) -> float | str:
     if step is None:
         already = "accuracy was already rising" if accuracy else "loss was already falling"
         return f"the {already} at the lowest rate, {rates[0]:.3g}"
-    return float(rates[step])
+    rate = float(rates[step])
+    if not isinstance(top, str) and rate >= top:
+        return f"learning began only at {rate:.3g}, which is not below max_lr={top:.3g}"
+    return rate
 
 
 def _max(rates: _Array, loss: _Fall, accuracy: _Fall | None, *, diverged: bool) -> float | str:
@@ -253,30 +223,21 @@ def _half_edge(rates: _Array, loss: _Fall, *, diverged: bool) -> float | str:
     return float(np.quantile(rates[start + records] / (1 + growth), 0.25))
 
 
-def _below(base: float | str, top: float | str) -> float | str:
-    """The base, unless it is not below the maximum, which is the one that keeps from harm."""
-    if isinstance(base, str) or isinstance(top, str) or base < top:
-        return base
-    return f"learning began only at {base:.3g}, which is not below max_lr={top:.3g}"
-
-
-def _steepest(rates: _Array, smoothed: _Array) -> float | str:
+def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """The rate at which the smoothed loss falls fastest, against the logarithm of the rate.
 
     As ``steep`` of fastai (``fastai/callback/schedule.py``), by the difference to the next step.
     Lightning's ``lr_find`` and torch-lr-finder suggest nearly the same: they take the difference
     of both neighbours, per step, and leave out other steps at the ends.
     """
-    rates, smoothed = _trimmed(rates, smoothed)
-    if len(rates) < 2:
-        return _NOTHING_LEFT
+    rates = rates[kept]
     # The logarithm of their ratio, also of rates that are close to each other.
-    slopes = np.diff(smoothed) / np.log1p(np.diff(rates) / rates[:-1])
+    slopes = np.diff(_scaled(smoothed[kept])) / np.log1p(np.diff(rates) / rates[:-1])
     step = int(np.argmin(slopes))
     return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
 
 
-def _valley(rates: _Array, smoothed: _Array) -> float | str:
+def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """Half-way down the longest valley of the smoothed loss.
 
     As ``valley`` of fastai (``fastai/callback/schedule.py``). The valley is the longest decreasing
@@ -284,13 +245,10 @@ def _valley(rates: _Array, smoothed: _Array) -> float | str:
     end as it has entries, though these need not be neighbours, which may be one step before the
     first; and of three sections, the rate is in the middle of the second, rounded down twice.
     """
-    rates, smoothed = _trimmed(rates, smoothed)
-    if len(rates) < 2:
-        return _NOTHING_LEFT
     # Patience sorting: for each length, the highest loss in which such a subsequence ends.
     ends: list[float] = []
     longest, end = 0, 0
-    for step, loss in enumerate(smoothed.tolist()):
+    for step, loss in enumerate(smoothed[kept].tolist()):
         length = bisect.bisect_left(ends, -loss) + 1
         ends[length - 1 : length] = [-loss]
         if length > longest:
@@ -299,34 +257,20 @@ def _valley(rates: _Array, smoothed: _Array) -> float | str:
     if longest < 3:
         return "the smoothed loss did not fall for three steps"
     section = longest / 3
-    return float(rates[end - longest + int(section) + int(section / 2)])
+    return float(rates[kept][end - longest + int(section) + int(section / 2)])
 
 
-def _minimum(rates: _Array, smoothed: _Array) -> float | str:
+def _minimum(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """A tenth of the rate at which the smoothed loss is lowest.
 
     As ``minimum`` of fastai (``fastai/callback/schedule.py``), unless the loss is lowest because
     the test ended, or the tenth was not tested.
     """
-    kept, losses = _trimmed(rates, smoothed)
-    if len(kept) < 2:
-        return _NOTHING_LEFT
-    step = int(np.argmin(losses))
-    after = smoothed[len(rates) // 10 + step :]
-    if np.all(after <= after[0]):
+    lowest = kept.start + int(np.argmin(smoothed[kept]))
+    if np.all(smoothed[lowest:] <= smoothed[lowest]):
         return f"the smoothed loss was still falling at the highest rate, {rates[-1]:.3g}"
-    rate = float(kept[step]) / 10
+    rate = float(rates[lowest]) / 10
     return rate if rate >= rates[0] else f"it would be below the lowest rate, {rates[0]:.3g}"
-
-
-_NOTHING_LEFT = "the smoothed loss is not finite after the first tenth of the steps"
-
-
-def _trimmed(rates: _Array, smoothed: _Array) -> tuple[_Array, _Array]:
-    """What fastai looks at: not the first tenth, not the last five, nothing that is not finite."""
-    kept = slice(len(rates) // 10, len(rates) - 5)
-    kept = slice(kept.start, kept.start + _finite_steps(smoothed[kept]))
-    return rates[kept], _scaled(smoothed[kept])
 
 
 def _too_few(steps: int, *, diverged: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +51,12 @@ class Snapshot:
         self._seen: set[int] = set()
         self._built = _keras.is_built(model)
         self._attributes = [
-            (model, dict(vars(model)) if self._built else _some(vars(model))),
+            (
+                model,
+                dict(vars(model))
+                if self._built
+                else {name: vars(model).get(name, _ABSENT) for name in _SET_BY_FIT},
+            ),
             *((optimizer, dict(vars(optimizer))) for optimizer in optimizers),
         ]
         self._modes = {module: module.training for module in engine.modules(model)}
@@ -67,7 +72,7 @@ class Snapshot:
             if not _keras.is_built(optimizer):
                 _keras.lend_containers(optimizer)
         if hasattr(self._model, "_symbolic_build"):
-            vars(self._model)["_symbolic_build"] = self._wrap(self._model._symbolic_build)
+            vars(self._model)["_symbolic_build"] = self.building()(self._model._symbolic_build)
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
@@ -81,13 +86,6 @@ class Snapshot:
         if _same(before, self._first_random):
             self._random = _random_state()
         self._remember_variables()
-
-    def _wrap(self, build: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(*args: Any, **kwargs: Any) -> None:
-            with self.building():
-                build(*args, **kwargs)
-
-        return wrapped
 
     def _remember_variables(self) -> None:
         for variable in self._variables():
@@ -144,10 +142,6 @@ def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
             now.pop(name, None)
         else:
             now[name] = value
-
-
-def _some(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: attributes.get(name, _ABSENT) for name in _SET_BY_FIT}
 
 
 def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:

@@ -17,20 +17,15 @@ if TYPE_CHECKING:
 class Sweep:
     """Hands out the learning rates and takes the logs of the train steps.
 
-    Args:
-        rates: The learning rate of every step, float64.
-        dtype: The type in which the optimizer takes its rate.
-        stop_factor: The sweep ends when the smoothed loss is this many times its best.
-        smoothing: The weight of the past in the smoothed loss.
-        chunk: The largest number of steps that a call of the train function takes.
-        paced: Whether it may be fewer, so that a call does not last long.
+    Each call of the train function takes ``chunk`` steps at most, and fewer where the sweep is
+    ``paced``, for no call to last long.
 
     Attributes:
+        table: The rates in the type in which the optimizer takes its rate.
         rate: The rate of the step that runs (or is traced) now; the optimizer reads it.
         on_rate: Called with the rate as each step begins; for optimizers that must be given it.
         building: A context for what builds the model.
         flush: Records the steps that were taken and are not recorded yet.
-        smoothing: As given.
         taken: The number of steps recorded.
         stop_reason: Why the sweep ended; None while it goes on.
     """
@@ -55,8 +50,8 @@ class Sweep:
         self.flush: Callable[[], None] = lambda: None
         self.taken = 0
         self.stop_reason: str | None = None
-        self._stop_factor = stop_factor
         self.smoothing = smoothing
+        self._stop_factor = stop_factor
         self._average = 0.0
         self._best = math.inf
         self._first: float | None = None
@@ -81,13 +76,10 @@ class Sweep:
         self.rate = rate
         self.on_rate(rate)
 
-    def add(self, logs: Mapping[str, Any]) -> dict[str, float]:
+    def add(self, logs: Mapping[str, Any]) -> None:
         """Records the logs of some steps, an array of one entry a step for each name.
 
         What comes after the step at which the sweep ends is dropped.
-
-        Returns:
-            The logs of the last step recorded, and its learning rate.
         """
         columns = {name: np.asarray(values, np.float64) for name, values in logs.items()}
         for row in range(len(columns["loss"])):
@@ -96,7 +88,6 @@ class Sweep:
             for name, values in columns.items():
                 self._logs.setdefault(name, []).append(float(values[row]))
             self._judge(float(columns["loss"][row]))
-        return self.last
 
     @property
     def last(self) -> dict[str, float]:
@@ -122,7 +113,8 @@ class Sweep:
         rate = self.rates[self.taken]
         self.taken += 1
         if not math.isfinite(loss):
-            return self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
+            self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
+            return
         beta = self.smoothing
         self._average = beta * self._average + (1 - beta) * loss
         smoothed = self._average / (1 - beta**self.taken)
@@ -134,10 +126,9 @@ class Sweep:
         if self._lowest < 0:
             scale = max(self._first - self._best, abs(self._best))
         if smoothed - self._best > (self._stop_factor - 1) * scale:
-            return self.end(
+            self.end(
                 f"diverged: the smoothed loss was {self._stop_factor:g} times its best "
                 f"at a learning rate of {rate:.3g}"
             )
-        if self.taken == len(self):
+        elif self.taken == len(self):
             self.end(f"completed: reached the last learning rate, {rate:.3g}")
-        return None

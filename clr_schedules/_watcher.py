@@ -21,17 +21,8 @@ _VALIDATIONS = 30
 class Watcher(_keras.Callback):  # type: ignore[misc]
     """A callback for the `fit` that drives a sweep.
 
-    Args:
-        model: The model.
-        sweep: The sweep.
-        engine: The framework's engine.
-        interrupts: What to ask for interrupts that came to nothing.
-        validation_data: What `fit` would take as such; None: no validation.
-        batch_size: For the validation.
-        verbose: 0: silent; 1: a progress bar; 2: one line at the end.
-
-    Attributes:
-        validation: The logs of each validation, with the learning rate of the step before it.
+    Its attribute ``validation`` has the logs of each validation, with the learning rate of the step
+    before it.
     """
 
     def __init__(
@@ -59,11 +50,9 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         self.validation: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes where the epoch began."""
         self._before = self._sweep.taken
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Goes with every call of the train function."""
         self._interrupts.check()
         if self._validation_data is not None:
             self._sweep.flush()
@@ -73,8 +62,8 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             self._swept.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Ends `fit` at the end, or when there are no data any more."""
         self._sweep.flush()
+        # The second is where there are no data any more.
         if not self._sweep.remaining or self._sweep.taken == self._before:
             self._swept.stop_training = True
 

@@ -241,10 +241,12 @@ class RangeTestResult:
         Returns:
             The suggestion. What the curve does not show is None there, with a reason.
         """
-        reading = _reading.read(
+        answers = _reading.read(
             self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
         )
-        return Suggestion(**vars(reading))
+        rates = {name: None if isinstance(a, str) else a for name, a in answers.items()}
+        reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
+        return Suggestion(**rates, reasons=reasons)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws the loss and the accuracy against the rate, the suggested bounds marked.

@@ -24,7 +24,7 @@ def engine() -> Engine:
 class Engine(abc.ABC):
     """How a sweep trains a model, and how variables and optimizers are read and written.
 
-    What is written here is that of Keras 3.
+    What is written here is that of Keras 3; what a method is for is said here alone.
     """
 
     # The type in which Keras counts steps.
@@ -153,11 +153,7 @@ class Engine(abc.ABC):
 
 
 class ScalarWriter:
-    """Writes scalars for TensorBoard, by what TensorBoard has for that itself.
-
-    Args:
-        log_dir: The folder to put a new file of events in; it is made if need be.
-    """
+    """Writes scalars for TensorBoard, by what it has for that itself, to a new file in a folder."""
 
     def __init__(self, log_dir: str) -> None:
         try:

@@ -23,8 +23,6 @@ _SECONDS_PER_CALL = 0.25
 
 
 class Engine(_engines.Engine):
-    """Trains on TensorFlow."""
-
     # Whether control flow on tensors is converted; the `fit` of Keras 3 leaves it as it is.
     autograph = False
     counter = "int64"
@@ -45,21 +43,16 @@ class Engine(_engines.Engine):
         return (resolver.task_type, resolver.task_id) == workers[0]
 
     def native_variables(self, model: Any) -> Iterator[tf.Variable]:
-        """Every variable that TensorFlow's own tracking reaches from the model."""
-        for thing in tf.train.TrackableView(model).descendants():
-            if isinstance(thing, tf.Variable):
-                yield thing
+        reached = tf.train.TrackableView(model).descendants()
+        return (thing for thing in reached if isinstance(thing, tf.Variable))
 
     def is_variable(self, thing: Any) -> bool:
-        """Whether this is a variable of Keras or TensorFlow."""
         return isinstance(thing, (tf.Variable, _keras.Variable))
 
     def read(self, variable: tf.Variable) -> Any:
-        """A copy of the variable's value."""
         return np.array(variable.numpy())
 
     def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
-        """Any schedule as a function of an array of steps, in a graph that is made once."""
         return tf.function(  # type: ignore[no-any-return]
             lambda steps: tf.vectorized_map(schedule, steps),
             autograph=False,
@@ -67,11 +60,9 @@ class Engine(_engines.Engine):
         )
 
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
-        """TensorFlow's own writer of scalars."""
         return ScalarWriter(log_dir)
 
     def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
-        """Takes the steps in a graph; one by one for a model that asked to run eagerly."""
         strategy = model.distribute_strategy
 
         def step(data: Any, rate: Any) -> dict[str, Any]:
@@ -87,37 +78,28 @@ class Engine(_engines.Engine):
             mean = tf.distribute.ReduceOp.MEAN
             return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
 
-        if model.run_eagerly:
-            return _eager(model, step_on_replicas, sweep, self.autograph)
-        # `tf.function` has an option for that, but `strategy.run` goes by the decorator.
-        do_not_convert = tf.autograph.experimental.do_not_convert
-        one_step = tf.function(
-            step_on_replicas if self.autograph else do_not_convert(step_on_replicas),
-            jit_compile=model.jit_compile or None,
-            reduce_retracing=True,
-        )
-        several = None
-        pace = _Pace(sweep)
+        take: Callable[[Any], None] | None = None
 
         def function(iterator: Any) -> dict[str, float]:
-            nonlocal several
-            if several is None:
-                _build(model, iterator.element_spec, step_on_replicas, sweep, self.autograph)
-                several = _graph_loop(one_step, iterator.element_spec, sweep.table)
-            left = min(sweep.chunk, sweep.remaining)
-            found = 0
-            while left and sweep.remaining:
-                count = pace.steps(left)
-                with pace:
-                    taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
-                    taken = int(taken)
-                if taken:
-                    sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
-                found += taken
-                left -= count
-                if taken < count:
-                    break
-            if sweep.remaining and not found:
+            nonlocal take
+            if take is None:
+                spec = iterator.element_spec
+                _build(model, spec, step_on_replicas, sweep, self.autograph)
+                if model.run_eagerly:
+                    take = partial(_take_eagerly, step_on_replicas, sweep)
+                else:
+                    # `tf.function` has an option for it, but `strategy.run` goes by the decorator.
+                    do_not_convert = tf.autograph.experimental.do_not_convert
+                    one_step = tf.function(
+                        step_on_replicas if self.autograph else do_not_convert(step_on_replicas),
+                        jit_compile=model.jit_compile or None,
+                        reduce_retracing=True,
+                    )
+                    several = _graph_loop(one_step, spec, sweep.table)
+                    take = partial(_take_in_graph, several, sweep, _Pace(sweep))
+            before = sweep.taken
+            take(iterator)
+            if sweep.remaining and sweep.taken == before:
                 raise StopIteration
             return sweep.last
 
@@ -135,11 +117,7 @@ def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
 
 
 class ScalarWriter(_engines.ScalarWriter):
-    """Writes scalars for TensorBoard, by operations that TensorFlow has without TensorBoard.
-
-    Args:
-        log_dir: The folder to put a new file of events in; it is made if need be.
-    """
+    """Writes scalars by operations that TensorFlow has without TensorBoard."""
 
     def __init__(self, log_dir: str) -> None:
         self._writer = tf.raw_ops.SummaryWriter(shared_name=str(uuid.uuid4()))
@@ -152,12 +130,10 @@ class ScalarWriter(_engines.ScalarWriter):
         )
 
     def write(self, name: str, steps: Integers, values: Floats) -> None:
-        """Adds a scalar a step, and sees to it that they are on the disk."""
         _write(self._writer, tf.constant(name), tf.constant(steps), tf.constant(values, tf.float32))
         tf.raw_ops.FlushSummaryWriter(writer=self._writer)
 
     def close(self) -> None:
-        """Closes the file."""
         tf.raw_ops.CloseSummaryWriter(writer=self._writer)
 
 
@@ -235,33 +211,32 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     return tf.function(several, autograph=False)
 
 
-def _eager(
-    model: Any, step: Any, sweep: Sweep, autograph: bool
-) -> Callable[[Any], dict[str, float]]:
-    """The steps in Python, one by one, for a model that asked to run eagerly."""
-    built = False
+def _take_in_graph(several: Any, sweep: Sweep, pace: _Pace, iterator: Any) -> None:
+    """The steps of one call, as many at a time as the pace says."""
+    left = min(sweep.chunk, sweep.remaining)
+    while left and sweep.remaining:
+        count = pace.steps(left)
+        with pace:
+            taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
+            taken = int(taken)
+        if taken:
+            sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
+        left -= count
+        if taken < count:
+            break
 
-    def function(iterator: Any) -> dict[str, float]:
-        nonlocal built
-        if not built:
-            _build(model, iterator.element_spec, step, sweep, autograph)
-            built = True
-        found = False
-        for rate in sweep.upcoming():
-            if sweep.stop_reason:
-                break
-            try:
-                data = next(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            found = True
-            logs = step(without_missing(data), tf.constant(rate))
-            sweep.add({name: [float(log)] for name, log in logs.items()})
-        if sweep.remaining and not found:
-            raise StopIteration
-        return sweep.last
 
-    return function
+def _take_eagerly(step: Any, sweep: Sweep, iterator: Any) -> None:
+    """The steps of one call in Python, one by one, for a model that asked to run eagerly."""
+    for rate in sweep.upcoming():
+        try:
+            data = next(iterator)
+        except (StopIteration, tf.errors.OutOfRangeError):
+            break
+        logs = step(without_missing(data), tf.constant(rate))
+        sweep.add({name: [float(log)] for name, log in logs.items()})
+        if sweep.stop_reason:
+            break
 
 
 def without_missing(data: Any) -> Any:
