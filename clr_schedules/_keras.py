@@ -12,7 +12,8 @@ rest of the package may rely on:
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
 ``call_schedule(schedule, step)``
-    the rate of any schedule of Keras, called as Keras does, in float64.
+    the rate of any schedule of Keras in float64, called as Keras does, with a step of the type of
+    ``optimizer.iterations``.
 ``entries(array, index), bits(x)``
     the entries of a NumPy array at a tensor of indices within it; the bits of float64 as int64.
 ``tensor(x)``
@@ -130,8 +131,7 @@ if BACKEND == "jax":
             f"computation come out as float32. Received: JAX {_jax.__version__}"
         )
 
-    # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
-    # alone, so what surrounds it in the train step keeps its 32-bit types.
+    # For the schedule's own scalars alone: what surrounds it keeps its 32-bit types.
     _enable_x64 = (_jax if hasattr(_jax, "enable_x64") else _jax_experimental).enable_x64
 
     def wide_types() -> contextlib.AbstractContextManager[Any]:
@@ -204,10 +204,6 @@ def tensor(x: Any) -> Any:
 
 
 def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:
-    """The rates of any schedule of Keras, in float64.
-
-    It is called as Keras does, with a step of the type of ``optimizer.iterations``.
-    """
     if BACKEND == "tensorflow":
         return cast(schedule(step), "float64")
     with _usual_types():
@@ -244,7 +240,7 @@ def registered(name: str) -> list[Any]:
 
 
 class _OptimizerOfKeras2:
-    """What Keras 3 finds under a name of Keras 2; its config makes the optimizer of Keras 3."""
+    """What Keras 3 finds under a name of Keras 2."""
 
     kind: Any
 
@@ -257,8 +253,8 @@ class _OptimizerOfKeras2:
 def register_optimizers_of_keras_2() -> None:
     """Lets Keras 3 find the optimizers in the ``.h5`` files of Keras 2.11 to 2.15.
 
-    These call them ``Custom>Adam`` and so on, which Keras 3 does not know: it takes one of that
-    name with the default arguments instead, without a word. What is there under such a name stays.
+    For ``Custom>Adam`` and so on, as these call them, it would take one with the default arguments,
+    without a word. What is there under such a name stays.
     """
     if LEGACY:
         return
@@ -292,16 +288,12 @@ def any_optimizer() -> Any:
 
 
 def is_built(thing: Any) -> bool:
-    """Whether a model or an optimizer has its variables."""
     # The second and the third are of the optimizers of the legacy Keras.
     return any(getattr(thing, name, False) for name in ("built", "_built", "_hypers_created"))
 
 
 def lend_containers(optimizer: Any) -> None:
-    """Gives an optimizer that is not built copies of its lists and dictionaries to be built with.
-
-    Putting back its attributes then makes it one that is not built.
-    """
+    """Has an optimizer built with copies of its lists and dictionaries, which can be put back."""
     attributes = vars(optimizer)
     copies = {
         name: kind(value)

@@ -38,9 +38,8 @@ _ABSENT = object()
 class Snapshot:
     """The state of a model, its optimizers and the random numbers, at the time of its making.
 
-    `restore` puts everything back. Objects stay the same objects; compiled functions are kept. A
-    model that is not built is built meanwhile, and goes back to its first weights; an optimizer
-    that is not built is not built afterwards.
+    Put back, objects are the same objects, and compiled functions are kept. A model that is not
+    built is built meanwhile, and goes back to its first weights; an optimizer is not.
     """
 
     def __init__(self, model: Any, optimizers: list[Any], engine: Engine) -> None:
@@ -78,8 +77,7 @@ class Snapshot:
     def building(self) -> Iterator[None]:
         """A context for what builds the model: what is made and drawn there is there to stay.
 
-        An initializer without a seed draws one when its layer is built, and Keras draws a batch on
-        some backends. After the test the model is built and does not draw again.
+        An initializer without a seed draws one, and Keras draws a batch on some backends.
         """
         before = _random_state()
         yield
@@ -189,8 +187,8 @@ def _same(a: Any, b: Any) -> bool:
 class _TensorFlowSeeds:
     """TensorFlow's random state, if TensorFlow is there.
 
-    An eager random operation keeps its position in a cache that goes by its seeds and can only be
-    cleared as a whole. With seeds of its own, the test leaves the positions of the user's alone.
+    An eager random operation keeps its position in a cache that goes by seeds. With seeds of its
+    own, the test leaves the user's alone.
     """
 
     def __init__(self) -> None:
@@ -208,7 +206,7 @@ class _TensorFlowSeeds:
                 self._position = self._generator.state.numpy()
 
     def lend(self) -> None:
-        """Gives TensorFlow other seeds: drawn from those that it has, if it has any."""
+        """Gives TensorFlow other seeds, drawn from its own if it has any."""
         if self._before:
             seed, generator = self._before.values()
             seeded = None if seed is None else f"range test of {seed}, {generator.getstate()}"
@@ -216,7 +214,6 @@ class _TensorFlowSeeds:
             self._context.update(_seed=lent.getrandbits(31), _rng=lent)
 
     def restore(self) -> None:
-        """Gives TensorFlow back what it had."""
         _put_back(self._context, self._before)
         if self._generator is not None:
             self._generator.reset(self._position)

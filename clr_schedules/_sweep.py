@@ -59,12 +59,11 @@ class Sweep:
         self._logs: dict[str, list[float]] = {}
 
     def __len__(self) -> int:
-        """The number of steps planned."""
         return len(self.rates)
 
     @property
     def remaining(self) -> int:
-        """The number of steps that are still to be taken."""
+        """The steps still to be taken."""
         return 0 if self.stop_reason else len(self) - self.taken
 
     def upcoming(self) -> Iterator[Any]:

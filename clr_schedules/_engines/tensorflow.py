@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clr_schedules.reference import Floats, Integers
 
 
-# Between two looks at the clock, the keyboard and the progress bar.
+# Between two looks at the keyboard and the progress bar.
 _SECONDS_PER_CALL = 0.25
 
 
@@ -28,14 +28,12 @@ class Engine(_engines.Engine):
     counter = "int64"
 
     def is_shared(self, model: Any) -> bool:
-        """Whether the strategy has other workers, or servers and a coordinator, which this is."""
         strategy = model.distribute_strategy
         if isinstance(strategy, tf.distribute.ParameterServerStrategy):
             return True
         return len(_workers(strategy)) > 1
 
     def is_chief(self, model: Any) -> bool:
-        """Whether this process is a coordinator, the chief, or the first worker where is none."""
         strategy = model.distribute_strategy
         if len(workers := _workers(strategy)) < 2:
             return True
@@ -137,7 +135,7 @@ class ScalarWriter(_engines.ScalarWriter):
         tf.raw_ops.CloseSummaryWriter(writer=self._writer)
 
 
-# In a graph, since a call from Python for every step would take longer than the step itself.
+# In a graph: a call from Python for every step would take longer than the step itself.
 @partial(tf.function, autograph=False, reduce_retracing=True)
 def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
     def one(i: Any) -> Any:
@@ -149,17 +147,14 @@ def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
 
 
 def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:
-    """Builds what is not built: a step can only reset the metrics that are there when it is traced.
-
-    `fit` on TensorFlow leaves that to its first trace.
-    """
+    """Builds the model: a step can only reset the metrics that are there when it is traced."""
     data = without_missing(element_spec)
     with sweep.building():
         try:
             model._symbolic_build(data_batch=tf.nest.map_structure(_symbolic, data))
         except Exception:
-            # The legacy Keras has no such method, and not every model can be called with symbols,
-            # nor every kind of data be one. If it is the model that is wrong, this says so too.
+            # The legacy Keras has no such method, and not every model and kind of data goes with
+            # symbols. If it is the model that is wrong, this says so too.
             rate = tf.TensorSpec((), sweep.table.dtype)
             tf.function(step, autograph=autograph).get_concrete_function(data, rate)
 

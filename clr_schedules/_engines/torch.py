@@ -22,7 +22,7 @@ class Engine(_engines.Engine):
         return not _distributed() or bool(torch.distributed.get_rank() == 0)
 
     def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
-        """Nothing: `fit` takes one step a call."""
+        pass  # `fit` takes one step a call
 
     def native_variables(self, model: Any) -> Iterator[torch.Tensor]:
         return itertools.chain(model.parameters(), model.buffers())
@@ -64,7 +64,7 @@ class Engine(_engines.Engine):
 
         def flush() -> None:
             if waiting:
-                # A tensor each, so that the device is waited for once and not once a log.
+                # A tensor each: the device is waited for once, not once a log.
                 logs = {
                     name: torch.stack([torch.as_tensor(log[name]).detach() for log in waiting])
                     .cpu()
