@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from clr_schedules import _arguments, _engines, _keras, _reading
 from clr_schedules._interrupts import Interrupts
 from clr_schedules._rewind import Snapshot, leaves
-from clr_schedules._sweep import Sweep
-from clr_schedules._watcher import Watcher
+from clr_schedules._sweep import Sweep, Watcher
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
