@@ -93,8 +93,7 @@ class Engine(_engines.Engine):
                         jit_compile=model.jit_compile or None,
                         reduce_retracing=True,
                     )
-                    several = _graph_loop(one_step, spec, sweep.table)
-                    take = partial(_take_in_graph, several, sweep, _Pace(sweep))
+                    take = _in_graph(_graph_loop(one_step, spec, sweep.table), sweep)
             before = sweep.taken
             take(iterator)
             if sweep.remaining and sweep.taken == before:
@@ -206,19 +205,30 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     return tf.function(several, autograph=False)
 
 
-def _take_in_graph(several: Any, sweep: Sweep, pace: _Pace, iterator: Any) -> None:
-    """The steps of one call, as many at a time as the pace says."""
-    left = min(sweep.chunk, sweep.remaining)
-    while left and sweep.remaining:
-        count = pace.steps(left)
-        with pace:
+def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
+    """Takes the steps of a call; if the sweep is paced, a quarter of a second's at a time."""
+    steps = 1 if sweep.paced else sweep.chunk
+    compiled = False
+
+    def take(iterator: Any) -> None:
+        nonlocal steps, compiled
+        left = min(sweep.chunk, sweep.remaining)
+        while left and sweep.remaining:
+            count = min(steps, left)
+            start = time.perf_counter()
             taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
             taken = int(taken)
-        if taken:
-            sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
-        left -= count
-        if taken < count:
-            break
+            if sweep.paced and compiled:  # which the first call has spent its time on
+                seconds = max(time.perf_counter() - start, 1e-6)
+                steps = max(1, min(sweep.chunk, int(count * _SECONDS_PER_CALL / seconds)))
+            compiled = True
+            if taken:
+                sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
+            left -= count
+            if taken < count:
+                break
+
+    return take
 
 
 def _take_eagerly(step: Any, sweep: Sweep, iterator: Any) -> None:
@@ -238,27 +248,3 @@ def without_missing(data: Any) -> Any:
     """The data with None where Keras's adapters have an empty ``Optional`` for it."""
     kinds = (tf.experimental.Optional, tf.OptionalSpec)
     return tf.nest.map_structure(lambda leaf: None if isinstance(leaf, kinds) else leaf, data)
-
-
-class _Pace:
-    """How many steps to take at once: for a call to last a quarter of a second, if it is free."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        self._free, self._chunk = sweep.paced, sweep.chunk
-        # The first call compiles; the second is the first to be timed.
-        self._steps = 1 if self._free else self._chunk
-        self._calls = 0
-
-    def steps(self, left: int) -> int:
-        self._now = min(self._steps, left)
-        return self._now
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        seconds = time.perf_counter() - self._start
-        self._calls += 1
-        if self._free and self._calls > 1:
-            wanted = self._now * _SECONDS_PER_CALL / max(seconds, 1e-6)
-            self._steps = max(1, min(self._chunk, int(wanted)))
