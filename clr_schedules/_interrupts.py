@@ -12,10 +12,9 @@ from typing import Any
 class Interrupts:
     """Within this context, a SIGINT interrupts once, and waits from then on or from `hold` on.
 
-    Its handler is the one that was there before, so what a SIGINT does is unchanged. None is lost:
-    one that waited arrives on leaving the context, and one whose exception came to nothing (as it
-    does where it hits a destructor) arrives at the next `check`. Outside the main thread, where
-    Python delivers no signals, the context does nothing.
+    What a SIGINT does is unchanged, and none is lost: one that waited arrives on leaving, and one
+    whose exception came to nothing, as in a destructor, at the next `check`. Outside the main
+    thread, where Python delivers no signals, the context does nothing.
     """
 
     def __init__(self) -> None:

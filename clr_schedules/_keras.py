@@ -12,9 +12,10 @@ rest of the package may rely on:
     They are the framework's own, since most of ``keras.ops`` turns float64 into float32 on JAX and
     PyTorch.
 ``call_schedule(schedule, step)``
-    the rate of any schedule of Keras, called as Keras does, in float64.
+    the rate of any schedule of Keras in float64, called as Keras does, with a step of the type of
+    ``optimizer.iterations``.
 ``entries(array, index), bits(x)``
-    the entries of a NumPy array, and the bits of float64 as int64.
+    the entries of a NumPy array at a tensor of indices within it; the bits of float64 as int64.
 ``tensor(x)``
     a number, an array, a tensor or a variable as a tensor of Keras 3.
 ``to_numpy(thing)``
@@ -23,7 +24,8 @@ rest of the package may rely on:
     a context within which ``"int64"`` and ``"float64"`` tensors can be made and used. A number
     written in Python next to such a tensor takes its type and loses nothing.
 ``floatx(), name_scope(name)``
-    the dtype of results, and a name for the operations in graphs and profiles.
+    the dtype of results (on JAX, what it makes of Keras's ``floatx()``), and a name for the
+    operations in graphs and profiles.
 ``register, registered, is_registered, serialize, deserialize``
     Keras's serialization.
 ``register_optimizers_of_keras_2()``
@@ -31,7 +33,7 @@ rest of the package may rely on:
 ``Model, Optimizer, Variable, Callback, Progbar``
     Keras's own.
 ``inner_optimizer(optimizer)``
-    the one that takes the steps.
+    the one that takes the steps, within the one that scales its losses.
 ``SETTABLE_HYPERPARAMETERS, FLOAT_HYPERPARAMETERS, FIXED_HYPERPARAMETERS``
     whether optimizers read their hyperparameters from attributes in every step, whether these must
     be Python floats then, and which must be anyway.
@@ -113,7 +115,6 @@ if LEGACY:
 Variable: Any = _tf.Variable if LEGACY else keras.src.backend.Variable
 Callback: Any = keras.callbacks.Callback
 Progbar: Any = keras.utils.Progbar
-# One that can be saved, where it does not matter which.
 ANY_SCHEDULE: Any = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)
 
 serialize: Callable[[Any], Any] = keras.saving.serialize_keras_object
@@ -130,22 +131,18 @@ if BACKEND == "jax":
             f"computation come out as float32. Received: JAX {_jax.__version__}"
         )
 
-    # JAX hides its 64-bit types unless asked; the window is open for the schedule's own scalars
-    # alone, so what surrounds it in the train step keeps its 32-bit types.
+    # For the schedule's own scalars alone: what surrounds it keeps its 32-bit types.
     _enable_x64 = (_jax if hasattr(_jax, "enable_x64") else _jax_experimental).enable_x64
 
     def wide_types() -> contextlib.AbstractContextManager[Any]:
-        """A context in which 64-bit tensors exist."""
         return _enable_x64(True)  # type: ignore[no-any-return]
 
     _user_has_x64 = bool(_jax.config.jax_enable_x64)
 
     def _usual_types() -> contextlib.AbstractContextManager[Any]:
-        """What the user has outside of that context."""
         return _enable_x64(_user_has_x64)  # type: ignore[no-any-return]
 
     def floatx() -> str:
-        """The dtype of rates: Keras's ``floatx()``, or what JAX makes of it."""
         return str(_jax.dtypes.canonicalize_dtype(_floatx()))
 
 else:
@@ -156,16 +153,9 @@ else:
     else:
         _framework = keras.ops
 
-    def wide_types() -> contextlib.AbstractContextManager[Any]:
-        """A context in which 64-bit tensors exist."""
-        return contextlib.nullcontext()
-
-    def _usual_types() -> contextlib.AbstractContextManager[Any]:
-        """What the user has outside of that context."""
-        return contextlib.nullcontext()
+    wide_types = _usual_types = contextlib.nullcontext
 
     def floatx() -> str:
-        """The dtype of rates: Keras's ``floatx()``."""
         return str(_floatx())
 
 
@@ -188,7 +178,6 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 
 def entries(array: np.ndarray[Any, Any], index: Any) -> Any:
-    """The entries of an array of the host at a tensor of indices, which must be within it."""
     if BACKEND == "tensorflow":
         return _framework.gather(_framework.constant(array), index)
     if BACKEND == "torch":
@@ -197,7 +186,6 @@ def entries(array: np.ndarray[Any, Any], index: Any) -> Any:
 
 
 def bits(x: Any) -> Any:
-    """The bits of a float64 tensor, as int64: 11 of the exponent, then 52 of the digits."""
     if BACKEND == "tensorflow":
         return _framework.bitcast(x, "int64")
     if BACKEND == "torch":
@@ -206,22 +194,16 @@ def bits(x: Any) -> Any:
 
 
 def cast(x: Any, dtype: str) -> Any:
-    """The number, array, tensor or variable as a tensor of this dtype."""
     if LEGACY:
         return _tf.cast(x, dtype)
     return keras.ops.cast(tensor(x), dtype)
 
 
 def tensor(x: Any) -> Any:
-    """The number, array, tensor or variable as a tensor of Keras 3."""
     return keras.ops.convert_to_tensor(x)
 
 
 def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:
-    """The rates of any schedule of Keras, in float64.
-
-    It is called as Keras does, with a step of the type of ``optimizer.iterations``.
-    """
     if BACKEND == "tensorflow":
         return cast(schedule(step), "float64")
     with _usual_types():
@@ -230,7 +212,6 @@ def call_schedule(schedule: Callable[[Any], Any], step: Any) -> Any:
 
 
 def to_numpy(thing: Any) -> np.ndarray[Any, Any]:
-    """The value of a number, a tensor or a variable, on the host."""
     read = keras.backend.get_value if LEGACY else keras.ops.convert_to_numpy
     return np.asarray(read(thing))
 
@@ -259,7 +240,7 @@ def registered(name: str) -> list[Any]:
 
 
 class _OptimizerOfKeras2:
-    """What Keras 3 finds under a name of Keras 2; its config makes the optimizer of Keras 3."""
+    """What Keras 3 finds under a name of Keras 2."""
 
     kind: Any
 
@@ -272,8 +253,8 @@ class _OptimizerOfKeras2:
 def register_optimizers_of_keras_2() -> None:
     """Lets Keras 3 find the optimizers in the ``.h5`` files of Keras 2.11 to 2.15.
 
-    These call them ``Custom>Adam`` and so on, which Keras 3 does not know: it takes one of that
-    name with the default arguments instead, without a word. What is there under such a name stays.
+    For ``Custom>Adam`` and so on, as these call them, it would take one with the default arguments,
+    without a word. What is there under such a name stays.
     """
     if LEGACY:
         return
@@ -293,33 +274,26 @@ def is_registered(thing: Any) -> bool:
 
 
 def symbolic(shape: tuple[int | None, ...], dtype: str) -> Any:
-    """A tensor without values, to build a model of Keras 3 with."""
     return keras.KerasTensor(shape, dtype)
 
 
 def inner_optimizer(optimizer: Any) -> Any:
-    """The optimizer that takes the steps, within the one that scales its losses."""
     while (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
         optimizer = inner
     return optimizer
 
 
 def any_optimizer() -> Any:
-    """One that can be saved, where it does not matter which."""
     return keras.optimizers.SGD(name="any")  # it does not count as one when Keras gives names
 
 
 def is_built(thing: Any) -> bool:
-    """Whether a model or an optimizer has its variables."""
     # The second and the third are of the optimizers of the legacy Keras.
     return any(getattr(thing, name, False) for name in ("built", "_built", "_hypers_created"))
 
 
 def lend_containers(optimizer: Any) -> None:
-    """Gives an optimizer that is not built copies of its lists and dictionaries to be built with.
-
-    Putting back its attributes then makes it one that is not built.
-    """
+    """Has an optimizer built with copies of its lists and dictionaries, which can be put back."""
     attributes = vars(optimizer)
     copies = {
         name: kind(value)
@@ -339,11 +313,7 @@ def lend_containers(optimizer: Any) -> None:
 
 
 def remember_globals() -> Callable[[], None]:
-    """Remembers the names that Keras has given and its global random state.
-
-    Returns:
-        A function that puts them back.
-    """
+    """Returns the function that puts them back."""
     if LEGACY:
         from tf_keras.src import backend
 

@@ -1,14 +1,12 @@
 """What can be read from the curve of a learning-rate range test.
 
-Pure functions of NumPy arrays, one entry per training step: ``smooth`` averages the losses, and
-``read`` looks for the two bounds of a cycle and for the three single rates that other tools
-suggest. What the curve does not show gets a reason instead of a number.
+Pure functions of NumPy arrays with an entry per training step. What the curve does not show gets a
+reason, a string, in the place of a number.
 """
 
 from __future__ import annotations
 
 import bisect
-import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,14 +15,13 @@ from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.float64]
 
-# Two levels of five steps, and as many between them: with fewer, no level is told from a slope.
+# Two levels of five steps, and as many between them, to tell a level from a slope.
 _FEWEST_STEPS = 20
-# The part of a fall that an eye sees in the picture. Any from 0.03 to 0.15 serves on the quadratics
-# of the tests; below that, the stationary noise of what has been learned looks like a rise.
+# The part of a fall that an eye sees. 0.03 to 0.15 serve on the quadratics of the tests; below, the
+# stationary noise of what has been learned looks like a rise.
 _VISIBLE = 0.1
-# Standard errors. The lowest of all averages is some 3 below the mean of pure noise, and the level
-# that it is compared to has an error of its own. At 6, normal noise passes for a fall in about 1 of
-# 100 curves; at 8 in 1 of 1000, and noise of other distributions in 1 of 100 at most.
+# Standard errors. At 6, normal noise passes for a fall in about 1 of 100 curves; at 8 in 1 of 1000,
+# and noise of other distributions in 1 of 100 at most.
 _SIGNIFICANT = 8.0
 # A few last places of float32: what rounding alone does to a loss.
 _ROUNDING = 1e-6
@@ -33,15 +30,8 @@ _ROUNDING = 1e-6
 def smooth(losses: _Array, smoothing: float) -> _Array:
     """The exponential moving average of the losses, without the bias of its start.
 
-    The average starts at zero; dividing by the sum of its weights, ``1 - smoothing ** (i + 1)`` at
-    entry ``i``, makes up for that. This is how fastai smooths the losses that it records.
-
-    Args:
-        losses: The loss of each batch alone. One that is not finite spreads to all later entries.
-        smoothing: The weight of the past, from 0 (no smoothing) to below 1.
-
-    Returns:
-        An array of the same length.
+    As fastai smooths its losses: the average starts at zero, and is divided by the sum of its
+    weights, ``1 - smoothing ** (i + 1)`` at entry ``i``.
     """
     smoothed, average, weights = [], 0.0, 0.0
     # Python's floats: what is not finite goes through them without a warning. The weights are
@@ -53,80 +43,50 @@ def smooth(losses: _Array, smoothing: float) -> _Array:
     return np.array(smoothed, np.float64)
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a curve shows: rates, and for each that is None the reason.
-
-    Attributes:
-        base_lr: Where learning begins, the lower bound of a cycle.
-        max_lr: Where learning slows or is about to become unstable, the upper bound. It is above
-            ``base_lr``.
-        steepest: Where the smoothed loss falls fastest.
-        valley: Some way down the longest valley of the smoothed loss.
-        minimum: A tenth of the rate of the lowest smoothed loss.
-        reasons: For each name above that is None, a clause that says why.
-    """
-
-    base_lr: float | None
-    max_lr: float | None
-    steepest: float | None
-    valley: float | None
-    minimum: float | None
-    reasons: dict[str, str]
-
-
 def read(
     learning_rates: _Array,
     losses: _Array,
     smoothed_losses: _Array,
-    accuracies: _Array | None = None,
-) -> Reading:
-    """What the curve of a range test shows.
+    accuracies: _Array | None,
+) -> dict[str, float | str]:
+    """For each attribute of a `Suggestion`, the rate or the reason why there is none.
 
-    ``base_lr`` and ``max_lr`` follow Smith's rule: the accuracy begins to rise at the one, and
-    slows, becomes ragged or falls at the other, which is read as the first average within a
-    standard error of the highest. Without accuracies, or where they do not rise, the loss takes
-    their place: the base is where it begins to fall, and the maximum is half of the edge of
-    stability. With accuracies, too, the maximum is no higher than that.
+    ``base_lr`` and ``max_lr`` follow Smith's rule (arXiv:1506.01186, section 3.3): the accuracy
+    begins to rise at the one, and slows, becomes ragged or falls at the other, which is read as the
+    first average within a standard error of the highest. Without accuracies, or where they do not
+    rise, the loss takes their place: it begins to fall at the base, and the maximum is half of the
+    edge of stability. With accuracies, too, the maximum is no higher than that.
 
-    ``steepest``, ``valley`` and ``minimum`` are what fastai calls ``steep``, ``valley`` and
-    ``minimum``. They are taken from the smoothed losses without the first tenth of the steps and
-    the last five, as in its ``lr_find`` (which counts a tenth of the steps that were planned; here
-    it is of those that were taken). Where the loss does not fall they are None.
+    ``steepest``, ``valley`` and ``minimum`` are those of fastai's ``lr_find``, from the smoothed
+    losses without the first tenth of the steps (there, of those that were planned) and the last
+    five. Where the loss does not fall there are none.
 
-    All five scale with the rates, and do not depend on the unit of the losses.
-
-    Args:
-        learning_rates: The rate of each step, strictly increasing.
-        losses: The loss of each batch alone. The curve ends before the first that is not finite.
-        smoothed_losses: The same, smoothed.
-        accuracies: The accuracy of each batch alone, or None.
-
-    Returns:
-        The rates that the curve shows, and why it does not show the others.
-
-    Reference:
-        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
-        section 3.3, "How can one estimate reasonable minimum and maximum boundary values?".
+    All five scale with the rates, and do not depend on the unit of the losses. The curve ends
+    before the first loss that is not finite.
     """
     rates, losses, smoothed = (
         np.asarray(values, np.float64) for values in (learning_rates, losses, smoothed_losses)
     )
     steps = _finite_steps(losses)
     diverged = steps < len(losses)
-    names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
-    answers: dict[str, float | str] = dict.fromkeys(names, _too_few(steps, diverged=diverged))
-    if steps >= _FEWEST_STEPS:
-        loss = _Fall(losses[:steps], _midmean)
-        accuracy = _rise(accuracies, steps)
-        answers["base_lr"] = _base(rates[:steps], loss, accuracy)
-        answers["max_lr"] = _max(rates[:steps], loss, accuracy, diverged=diverged)
-        answers["base_lr"] = _below(answers["base_lr"], answers["max_lr"])
-        for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
-            answers[name] = rule(rates, smoothed) if loss.seen else loss.why_unseen()
-    found = {name: None if isinstance(a, str) else a for name, a in answers.items()}
-    reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
-    return Reading(**found, reasons=reasons)
+    if steps < _FEWEST_STEPS:
+        names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
+        return dict.fromkeys(names, _too_few(steps, diverged=diverged))
+    loss = _Fall(losses[:steps], _midmean)
+    accuracy = _rise(accuracies, steps)
+    top = _max(rates[:steps], loss, accuracy, diverged=diverged)
+    answers = {"base_lr": _base(rates, loss, accuracy, top), "max_lr": top}
+    # What fastai looks at: not the first tenth, not the last five, nothing that is not finite.
+    first = len(rates) // 10
+    kept = slice(first, first + _finite_steps(smoothed[first:-5]))
+    for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
+        if not loss.seen:
+            answers[name] = loss.why_unseen()
+        elif kept.stop - kept.start < 2:
+            answers[name] = "the smoothed loss is not finite after the first tenth of the steps"
+        else:
+            answers[name] = rule(rates, smoothed, kept)
+    return answers
 
 
 class _Fall:
@@ -139,8 +99,8 @@ class _Fall:
     def __init__(self, values: _Array, average: Callable[[_Array], _Array]) -> None:
         # No larger than 1, so that no difference overflows; by a power of two, which is exact.
         self.values = _scaled(values)
-        # A twentieth of the steps resolves the eight decades of a usual test to a factor of
-        # 2.5. An odd number, large enough to have a middle half; above 201, it only costs time.
+        # A twentieth of the steps resolves eight decades to a factor of 2.5. An odd number, large
+        # enough to have a middle half; above 201, it only costs time.
         self.window = min(max(5, len(values) // 20), 200) | 1
         self.averages = _moving(self.values, self.window, average)
         lowest = int(np.argmin(self.averages))
@@ -159,7 +119,6 @@ class _Fall:
         self.seen = self.depth > self.step
 
     def why_unseen(self) -> str:
-        """The reason for there being no fall."""
         if self.values[-1] > self.level + self.jump:
             return "the loss rose without having fallen by more than its noise"
         return "the loss did not fall by more than its noise"
@@ -196,8 +155,8 @@ def _rise(accuracies: _Array | None, steps: int) -> _Fall | None:
     return accuracy if accuracy.seen else None
 
 
-def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None) -> float | str:
-    """Where the accuracy begins to rise, or the loss to fall."""
+def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None, top: float | str) -> float | str:
+    """Where the accuracy begins to rise, or the loss to fall; below the maximum, if that is one."""
     fall = accuracy or loss
     if not fall.seen:
         return fall.why_unseen()
@@ -205,7 +164,10 @@ def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None) -> float | str:
     if step is None:
         already = "accuracy was already rising" if accuracy else "loss was already falling"
         return f"the {already} at the lowest rate, {rates[0]:.3g}"
-    return float(rates[step])
+    rate = float(rates[step])
+    if not isinstance(top, str) and rate >= top:
+        return f"learning began only at {rate:.3g}, which is not below max_lr={top:.3g}"
+    return rate
 
 
 def _max(rates: _Array, loss: _Fall, accuracy: _Fall | None, *, diverged: bool) -> float | str:
@@ -228,15 +190,14 @@ def _half_edge(rates: _Array, loss: _Fall, *, diverged: bool) -> float | str:
 
     On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
     ``(r * L - 1) ** 2``; so a step on which it grows by the factor ``g`` says that the edge,
-    ``2 / L``, is at ``2 * r / (1 + sqrt(g))``, however late the growth comes to light. The edge is
-    the lower quartile of that over the final rise, of the steps that take the loss to where it has
-    not been since it was on the floor. Half of it, where such a step learns fastest, leaves a
-    factor of two for the noise of the gradients.
+    ``2 / L``, is at ``2 * r / (1 + sqrt(g))``, however late the growth comes to light. That is
+    taken of the steps of the final rise on which the loss is higher than ever since the floor. Half
+    of the edge leaves a factor of two for the noise of the gradients.
 
-    The lower quartile, since of several curvatures the formula bounds the edge from above,
-    whichever of them it is whose loss grows; not the least, which is where noise had a hand in the
-    growth. In a network, where the loss grows slowly or in jumps, the formula gives about the rate
-    itself, and the quartile is early in the rise.
+    The edge is the lower quartile: of several curvatures the formula bounds it from above,
+    whichever it is whose loss grows; but in the least, noise had a hand. In a network, where the
+    loss grows slowly or in jumps, the formula gives about the rate itself, and the quartile is
+    early in the rise.
     """
     start = loss.rises()
     above = loss.values[start:] - loss.floor
@@ -253,44 +214,30 @@ def _half_edge(rates: _Array, loss: _Fall, *, diverged: bool) -> float | str:
     return float(np.quantile(rates[start + records] / (1 + growth), 0.25))
 
 
-def _below(base: float | str, top: float | str) -> float | str:
-    """The base, unless it is not below the maximum, which is the one that keeps from harm."""
-    if isinstance(base, str) or isinstance(top, str) or base < top:
-        return base
-    return f"learning began only at {base:.3g}, which is not below max_lr={top:.3g}"
-
-
-def _steepest(rates: _Array, smoothed: _Array) -> float | str:
+def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """The rate at which the smoothed loss falls fastest, against the logarithm of the rate.
 
     As ``steep`` of fastai (``fastai/callback/schedule.py``), by the difference to the next step.
-    Lightning's ``lr_find`` and torch-lr-finder suggest nearly the same: they take the difference
-    of both neighbours, per step, and leave out other steps at the ends.
     """
-    rates, smoothed = _trimmed(rates, smoothed)
-    if len(rates) < 2:
-        return _NOTHING_LEFT
+    rates = rates[kept]
     # The logarithm of their ratio, also of rates that are close to each other.
-    slopes = np.diff(smoothed) / np.log1p(np.diff(rates) / rates[:-1])
+    slopes = np.diff(_scaled(smoothed[kept])) / np.log1p(np.diff(rates) / rates[:-1])
     step = int(np.argmin(slopes))
     return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
 
 
-def _valley(rates: _Array, smoothed: _Array) -> float | str:
+def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """Half-way down the longest valley of the smoothed loss.
 
-    As ``valley`` of fastai (``fastai/callback/schedule.py``). The valley is the longest decreasing
-    subsequence; of several, the one that ends first. It is taken to start as many steps before its
-    end as it has entries, though these need not be neighbours, which may be one step before the
-    first; and of three sections, the rate is in the middle of the second, rounded down twice.
+    As ``valley`` of fastai. The valley is the longest decreasing subsequence; of several, the one
+    that ends first. It is taken to start as many steps before its end as it has entries, though
+    these need not be neighbours; of three sections, the rate is in the middle of the second,
+    rounded down twice.
     """
-    rates, smoothed = _trimmed(rates, smoothed)
-    if len(rates) < 2:
-        return _NOTHING_LEFT
     # Patience sorting: for each length, the highest loss in which such a subsequence ends.
     ends: list[float] = []
     longest, end = 0, 0
-    for step, loss in enumerate(smoothed.tolist()):
+    for step, loss in enumerate(smoothed[kept].tolist()):
         length = bisect.bisect_left(ends, -loss) + 1
         ends[length - 1 : length] = [-loss]
         if length > longest:
@@ -299,38 +246,23 @@ def _valley(rates: _Array, smoothed: _Array) -> float | str:
     if longest < 3:
         return "the smoothed loss did not fall for three steps"
     section = longest / 3
-    return float(rates[end - longest + int(section) + int(section / 2)])
+    return float(rates[kept][end - longest + int(section) + int(section / 2)])
 
 
-def _minimum(rates: _Array, smoothed: _Array) -> float | str:
+def _minimum(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """A tenth of the rate at which the smoothed loss is lowest.
 
-    As ``minimum`` of fastai (``fastai/callback/schedule.py``), unless the loss is lowest because
-    the test ended, or the tenth was not tested.
+    As ``minimum`` of fastai, unless the loss is lowest because the test ended, or the tenth was not
+    tested.
     """
-    kept, losses = _trimmed(rates, smoothed)
-    if len(kept) < 2:
-        return _NOTHING_LEFT
-    step = int(np.argmin(losses))
-    after = smoothed[len(rates) // 10 + step :]
-    if np.all(after <= after[0]):
+    lowest = kept.start + int(np.argmin(smoothed[kept]))
+    if np.all(smoothed[lowest:] <= smoothed[lowest]):
         return f"the smoothed loss was still falling at the highest rate, {rates[-1]:.3g}"
-    rate = float(kept[step]) / 10
+    rate = float(rates[lowest]) / 10
     return rate if rate >= rates[0] else f"it would be below the lowest rate, {rates[0]:.3g}"
 
 
-_NOTHING_LEFT = "the smoothed loss is not finite after the first tenth of the steps"
-
-
-def _trimmed(rates: _Array, smoothed: _Array) -> tuple[_Array, _Array]:
-    """What fastai looks at: not the first tenth, not the last five, nothing that is not finite."""
-    kept = slice(len(rates) // 10, len(rates) - 5)
-    kept = slice(kept.start, kept.start + _finite_steps(smoothed[kept]))
-    return rates[kept], _scaled(smoothed[kept])
-
-
 def _too_few(steps: int, *, diverged: bool) -> str:
-    """The reason for seeing nothing in less than the fewest steps."""
     if diverged and not steps:
         return "the loss was not finite from the first step on"
     counted = "steps with a finite loss" if diverged else "steps"
@@ -358,9 +290,9 @@ def _moving(values: _Array, window: int, average: Callable[[_Array], _Array]) ->
 
 
 def _midmean(windows: _Array) -> _Array:
-    """The mean of the middle half of each window.
+    """The mean of the middle half of each window, which outliers do not move.
 
-    Outliers do not move it; and unlike a median, it averages noise that has few values, too.
+    Unlike a median, it averages noise that has few values, too.
     """
     quarter = windows.shape[1] // 4
     return _mean(np.sort(windows, axis=1)[:, quarter : windows.shape[1] - quarter])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,9 +38,8 @@ _ABSENT = object()
 class Snapshot:
     """The state of a model, its optimizers and the random numbers, at the time of its making.
 
-    `restore` puts everything back. Objects stay the same objects; compiled functions are kept. A
-    model that is not built is built meanwhile, and goes back to its first weights; an optimizer
-    that is not built is not built afterwards.
+    Put back, objects are the same objects, and compiled functions are kept. A model that is not
+    built is built meanwhile, and goes back to its first weights; an optimizer is not.
     """
 
     def __init__(self, model: Any, optimizers: list[Any], engine: Engine) -> None:
@@ -51,7 +50,12 @@ class Snapshot:
         self._seen: set[int] = set()
         self._built = _keras.is_built(model)
         self._attributes = [
-            (model, dict(vars(model)) if self._built else _some(vars(model))),
+            (
+                model,
+                dict(vars(model))
+                if self._built
+                else {name: vars(model).get(name, _ABSENT) for name in _SET_BY_FIT},
+            ),
             *((optimizer, dict(vars(optimizer))) for optimizer in optimizers),
         ]
         self._modes = {module: module.training for module in engine.modules(model)}
@@ -67,27 +71,19 @@ class Snapshot:
             if not _keras.is_built(optimizer):
                 _keras.lend_containers(optimizer)
         if hasattr(self._model, "_symbolic_build"):
-            vars(self._model)["_symbolic_build"] = self._wrap(self._model._symbolic_build)
+            vars(self._model)["_symbolic_build"] = self.building()(self._model._symbolic_build)
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
         """A context for what builds the model: what is made and drawn there is there to stay.
 
-        An initializer without a seed draws one when its layer is built, and Keras draws a batch on
-        some backends. After the test the model is built and does not draw again.
+        An initializer without a seed draws one, and Keras draws a batch on some backends.
         """
         before = _random_state()
         yield
         if _same(before, self._first_random):
             self._random = _random_state()
         self._remember_variables()
-
-    def _wrap(self, build: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(*args: Any, **kwargs: Any) -> None:
-            with self.building():
-                build(*args, **kwargs)
-
-        return wrapped
 
     def _remember_variables(self) -> None:
         for variable in self._variables():
@@ -146,10 +142,6 @@ def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
             now[name] = value
 
 
-def _some(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: attributes.get(name, _ABSENT) for name in _SET_BY_FIT}
-
-
 def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:
     """What is in lists, tuples and dictionaries, and in those in them, so deep and no deeper."""
     if isinstance(thing, dict):
@@ -195,8 +187,8 @@ def _same(a: Any, b: Any) -> bool:
 class _TensorFlowSeeds:
     """TensorFlow's random state, if TensorFlow is there.
 
-    An eager random operation keeps its position in a cache that goes by its seeds and can only be
-    cleared as a whole. With seeds of its own, the test leaves the positions of the user's alone.
+    An eager random operation keeps its position in a cache that goes by seeds. With seeds of its
+    own, the test leaves the user's alone.
     """
 
     def __init__(self) -> None:
@@ -214,7 +206,7 @@ class _TensorFlowSeeds:
                 self._position = self._generator.state.numpy()
 
     def lend(self) -> None:
-        """Gives TensorFlow other seeds: drawn from those that it has, if it has any."""
+        """Gives TensorFlow other seeds, drawn from its own if it has any."""
         if self._before:
             seed, generator = self._before.values()
             seeded = None if seed is None else f"range test of {seed}, {generator.getstate()}"
@@ -222,7 +214,6 @@ class _TensorFlowSeeds:
             self._context.update(_seed=lent.getrandbits(31), _rng=lent)
 
     def restore(self) -> None:
-        """Gives TensorFlow back what it had."""
         _put_back(self._context, self._before)
         if self._generator is not None:
             self._generator.reset(self._position)

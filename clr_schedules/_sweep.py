@@ -1,4 +1,8 @@
-"""A range test under way: the rates to come, what the steps so far returned, and when to stop."""
+"""A range test under way.
+
+A `Sweep` has the rates to come and what the steps so far returned, and knows when to stop; beside
+the `fit` that drives it, a `Watcher` shows the progress, validates, and ends it.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clr_schedules import _keras
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from clr_schedules._engines import Engine
+    from clr_schedules._interrupts import Interrupts
+
+# The number of times that the validation data are evaluated on the way.
+_VALIDATIONS = 30
 
 
 class Sweep:
     """Hands out the learning rates and takes the logs of the train steps.
 
-    Args:
-        rates: The learning rate of every step, float64.
-        dtype: The type in which the optimizer takes its rate.
-        stop_factor: The sweep ends when the smoothed loss is this many times its best.
-        smoothing: The weight of the past in the smoothed loss.
-        chunk: The largest number of steps that a call of the train function takes.
-        paced: Whether it may be fewer, so that a call does not last long.
+    Each call of the train function takes ``chunk`` steps at most, and fewer where the sweep is
+    ``paced``, for no call to last long.
 
     Attributes:
+        table: The rates in the type in which the optimizer takes its rate.
         rate: The rate of the step that runs (or is traced) now; the optimizer reads it.
         on_rate: Called with the rate as each step begins; for optimizers that must be given it.
         building: A context for what builds the model.
         flush: Records the steps that were taken and are not recorded yet.
-        smoothing: As given.
         taken: The number of steps recorded.
         stop_reason: Why the sweep ended; None while it goes on.
     """
@@ -55,8 +62,8 @@ class Sweep:
         self.flush: Callable[[], None] = lambda: None
         self.taken = 0
         self.stop_reason: str | None = None
-        self._stop_factor = stop_factor
         self.smoothing = smoothing
+        self._stop_factor = stop_factor
         self._average = 0.0
         self._best = math.inf
         self._first: float | None = None
@@ -64,12 +71,11 @@ class Sweep:
         self._logs: dict[str, list[float]] = {}
 
     def __len__(self) -> int:
-        """The number of steps planned."""
         return len(self.rates)
 
     @property
     def remaining(self) -> int:
-        """The number of steps that are still to be taken."""
+        """The steps still to be taken."""
         return 0 if self.stop_reason else len(self) - self.taken
 
     def upcoming(self) -> Iterator[Any]:
@@ -81,13 +87,10 @@ class Sweep:
         self.rate = rate
         self.on_rate(rate)
 
-    def add(self, logs: Mapping[str, Any]) -> dict[str, float]:
+    def add(self, logs: Mapping[str, Any]) -> None:
         """Records the logs of some steps, an array of one entry a step for each name.
 
         What comes after the step at which the sweep ends is dropped.
-
-        Returns:
-            The logs of the last step recorded, and its learning rate.
         """
         columns = {name: np.asarray(values, np.float64) for name, values in logs.items()}
         for row in range(len(columns["loss"])):
@@ -96,7 +99,6 @@ class Sweep:
             for name, values in columns.items():
                 self._logs.setdefault(name, []).append(float(values[row]))
             self._judge(float(columns["loss"][row]))
-        return self.last
 
     @property
     def last(self) -> dict[str, float]:
@@ -122,7 +124,8 @@ class Sweep:
         rate = self.rates[self.taken]
         self.taken += 1
         if not math.isfinite(loss):
-            return self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
+            self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
+            return
         beta = self.smoothing
         self._average = beta * self._average + (1 - beta) * loss
         smoothed = self._average / (1 - beta**self.taken)
@@ -134,10 +137,97 @@ class Sweep:
         if self._lowest < 0:
             scale = max(self._first - self._best, abs(self._best))
         if smoothed - self._best > (self._stop_factor - 1) * scale:
-            return self.end(
+            self.end(
                 f"diverged: the smoothed loss was {self._stop_factor:g} times its best "
                 f"at a learning rate of {rate:.3g}"
             )
-        if self.taken == len(self):
+        elif self.taken == len(self):
             self.end(f"completed: reached the last learning rate, {rate:.3g}")
-        return None
+
+
+class Watcher(_keras.Callback):  # type: ignore[misc]
+    """A callback for the `fit` that drives a sweep.
+
+    Its attribute ``validation`` has the logs of each validation, with the learning rate of the step
+    before it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        sweep: Sweep,
+        engine: Engine,
+        interrupts: Interrupts,
+        validation_data: Any,
+        batch_size: int | None,
+        verbose: int,
+    ) -> None:
+        super().__init__()
+        # Not `self.model`: on JAX, to look at that costs a copy of all variables.
+        self._swept = model
+        self._sweep = sweep
+        self._engine = engine
+        self._interrupts = interrupts
+        self._validation_data = validation_data
+        self._batch_size = batch_size
+        self._verbose = verbose
+        self._due = np.linspace(0, len(sweep), _VALIDATIONS + 1)[1:].round()
+        self._before = 0
+        self._bar: Any = None
+        self.validation: list[dict[str, float]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = self._sweep.taken
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._interrupts.check()
+        if self._validation_data is not None:
+            self._sweep.flush()
+            self._validate()
+        self._show()
+        if not self._sweep.remaining:
+            self._swept.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._sweep.flush()
+        # The second is where there are no data any more.
+        if not self._sweep.remaining or self._sweep.taken == self._before:
+            self._swept.stop_training = True
+
+    def close(self) -> None:
+        """Leaves the terminal as it should be: at the beginning of a line."""
+        if self._bar is not None:
+            self._show(finalize=True)
+
+    def _show(self, finalize: bool = False) -> None:
+        logs = self._sweep.last
+        if not (self._verbose and logs):
+            return
+        if self._bar is None:
+            self._bar = _keras.Progbar(
+                len(self._sweep), verbose=self._verbose, stateful_metrics=list(logs)
+            )
+        if finalize and self._verbose == 2:  # the legacy Keras ends the line at the target only
+            self._bar.target = self._sweep.taken
+        self._bar.update(self._sweep.taken, list(logs.items()), finalize=finalize)
+
+    def _validate(self) -> None:
+        passed = int(np.searchsorted(self._due, self._sweep.taken, side="right"))
+        self._due = self._due[passed:]
+        if not (passed and math.isfinite(self._sweep.last["loss"])):
+            return
+        data = self._validation_data
+        x, y, sample_weight = (
+            (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
+        )
+        logs = self.model.evaluate(
+            x,
+            y,
+            sample_weight=sample_weight,
+            batch_size=self._batch_size,
+            verbose=0,
+            return_dict=True,
+        )
+        self._engine.resume_training(self._swept)
+        logs = {name: float(log) for name, log in logs.items() if np.ndim(log) == 0}
+        self.validation.append(logs | {"learning_rate": self._sweep.last["learning_rate"]})

@@ -25,19 +25,14 @@ if TYPE_CHECKING:
 
 
 class _StepLog(_keras.Callback):  # type: ignore[misc]
-    """Writes down the rate of every step, with one look at the counter an epoch.
-
-    Attributes:
-        epochs: What `LearningRateLogger` says.
-    """
+    """Writes down the rate of every step, with one look at the counter an epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
         self._iterations: list[int] = []
-        self._rates: list[float] = []
-        # Of the optimizer's hyperparameters that follow schedules; NaN where they did not.
-        self._hyperparameters: dict[str, list[float]] = {}
+        # The rates, and the hyperparameters that follow schedules: NaN where they did not.
+        self._logged: dict[str, list[float]] = {"learning_rate": []}
         self._ends: list[int] = []  # how many steps were written down at the end of each epoch
         self._writer: ScalarWriter | None = None
         # While a training runs: its optimizer, and the first step that is not written down yet.
@@ -46,8 +41,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         self._params: Any = None  # the training's, by which another test is told from its own
         # Whether steps may have been taken since the last look at the counter.
         self._stepping = False
-        # For the rate and each hyperparameter, a schedule of others, and how to call it with many
-        # steps.
+        # By the names of rate and hyperparameters: a schedule of others, and it for many steps.
         self._mapped: dict[str, tuple[Any, Any]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -86,8 +80,8 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         if self._rates:
             logs["learning_rate"] = self._rates[-1]
         for name in hyperparameters.scheduled(self._optimizer):
-            if self._hyperparameters.get(name):
-                logs.setdefault(name, self._hyperparameters[name][-1])  # unless a metric has it
+            if self._logged.get(name):
+                logs.setdefault(name, self._logged[name][-1])  # unless a metric has it
         self.epochs.append({"epoch": epoch, "iteration": self._next, **logs})
         self._ends.append(len(self._rates))
 
@@ -100,12 +94,12 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
             self._writer = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle takes along: no files, and no functions of Keras."""
+        """Leaves files and functions of Keras out of a copy or a pickle."""
         self._catch_up()
         return vars(self) | {"_writer": None, "_optimizer": None, "_mapped": {}}
 
     def _catch_up(self) -> None:
-        """Writes down the steps that were taken since the last time."""
+        """Writes down the steps since the last time."""
         if not self._stepping or self._optimizer is None or self._next is None:
             return
         # On JAX, `model` brings the variables up to date; at the end of an epoch, they are.
@@ -113,23 +107,24 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         steps = np.arange(self._next, self._engine.iteration(self._optimizer), dtype=np.int64)
         if not len(steps):
             return
-        source = self._engine.rate_source(self._optimizer)
-        rates = self._values_of("learning_rate", source, steps)
-        hyper = {
-            name: self._values_of(name, schedule, steps)
-            for name, schedule in hyperparameters.scheduled(self._optimizer).items()
+        sources = {
+            "learning_rate": self._engine.rate_source(self._optimizer),
+            **hyperparameters.scheduled(self._optimizer),
         }
-        nothing = [math.nan] * len(self._iterations)
-        for name in hyper:
-            self._hyperparameters.setdefault(name, nothing.copy())
+        found = {name: self._values_of(name, source, steps) for name, source in sources.items()}
+        for name in found:
+            self._logged.setdefault(name, [math.nan] * len(self._iterations))
         self._next = int(steps[-1]) + 1
         self._iterations += steps.tolist()
-        self._rates += rates.tolist()
-        for name, values in self._hyperparameters.items():
-            values += hyper[name].tolist() if name in hyper else [math.nan] * len(steps)
+        for name, values in self._logged.items():
+            values += found[name].tolist() if name in found else [math.nan] * len(steps)
         if self._writer is not None:
-            for name, found in {"learning_rate": rates, **hyper}.items():
-                self._writer.write(name, steps, found)
+            for name, new in found.items():
+                self._writer.write(name, steps, new)
+
+    @property
+    def _rates(self) -> list[float]:
+        return self._logged["learning_rate"]
 
     def _values_of(self, name: str, source: Any, steps: Integers) -> Floats:
         """The rates, or what else, that these steps were taken with, as precise as they were."""
@@ -208,11 +203,7 @@ class LearningRateLogger(_StepLog):
     def history(self) -> dict[str, list[Any]]:
         """The iteration, the learning rate and the scheduled hyperparameters of every step."""
         self._catch_up()
-        return {
-            "iteration": self._iterations,
-            "learning_rate": self._rates,
-            **self._hyperparameters,
-        }
+        return {"iteration": self._iterations, **self._logged}
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the optimizer, and opens a file in ``log_dir``."""
@@ -327,8 +318,8 @@ class CyclicalLR(_StepLog):
         lead = self._engine.iteration(optimizer) - len(self._rates)
         schedule = _Moved(self.schedule, lead) if lead else self.schedule
         restore = self._engine.install_rate(optimizer, schedule)
-        # A compiled step has its rate built in. The one with the schedule is kept for the next
-        # `fit`, which need not compile it again if the model still has the same one without.
+        # A compiled step has its rate built in. The one with the schedule is kept, for the next
+        # `fit` not to compile it again if the model still has the same one without.
         plain, cyclical, installed = self._functions
         if plain is not model.train_function or installed != schedule:
             plain = model.train_function
@@ -347,7 +338,6 @@ class CyclicalLR(_StepLog):
         vars(optimizer)[_PUT_BACK] = self, put_back
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle takes along."""
         return super().__getstate__() | {"_functions": (None, None, None)}
 
     def on_train_end(self, logs: Any = None) -> None:

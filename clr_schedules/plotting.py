@@ -1,9 +1,9 @@
 """The pictures. Matplotlib is imported when one is drawn, not before.
 
 They share one style, which is at the end of this module: colours that the colour-blind tell apart,
-line styles, widths and markers for those who print in black and white, legends below the axes,
-where no curve is. It is put on the axes that are drawn on; the settings of Matplotlib stay as they
-are, and text and frames have their colours from there, dark ones included.
+dashes and markers for print in black and white, legends below the axes, where no curve is. It is
+put on the axes that are drawn on; the settings of Matplotlib stay as they are, and text and frames
+have their colours from there, dark ones included.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -190,11 +189,8 @@ def plot_history(logger: LearningRateLogger | CyclicalLR, ax: Axes | None = None
         )
     logger._catch_up()
     if not logger._iterations:
-        raise ValueError(
-            _arguments.received(
-                "logger", "one that has logged a training, of a step or more", logger
-            )
-        )
+        rule = "one that has logged a training, of a step or more"
+        raise ValueError(_arguments.received("logger", rule, logger))
     ax = rate_ax = _axes(ax, figsize=(7.5, 4.2))
     iterations, epochs = np.array(logger._iterations), logger.epochs
     # Where a new optimizer began to count, the iterations start again; the steps go on.
@@ -270,11 +266,18 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
         ax.set_xscale("log")
     if len(rates) > 1:
         ax.set_xlim(rates[0], rates[-1])
-    handles = _draw_losses(ax, result)
+    ax.set_ylim(*_loss_limits(result))
+    losses = result.losses, result.smoothed_losses
+    handles = _draw_curve(ax, rates, *losses, label="loss", color=_BLUE, alpha=0.4, width=2.2)
     accuracies, twin = result.accuracies, None
     if accuracies is not None:
         twin = ax.twinx()
-        handles += _draw_accuracy(twin, rates, accuracies)
+        finite = accuracies[np.isfinite(accuracies)]
+        if np.all((finite >= 0) & (finite <= 1)):
+            twin.set_ylim(-0.02, 1.02)
+        look: dict[str, Any] = {"color": _VERMILION, "alpha": 0.25, "width": 1.8, "dashes": "--"}
+        smoothed = _reading.smooth(accuracies, _ACCURACY_SMOOTHING)
+        handles += _draw_curve(twin, rates, accuracies, smoothed, label="accuracy", **look)
     if len(result.validation_losses):
         handles += ax.plot(
             result.validation_learning_rates,
@@ -298,20 +301,22 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _draw_losses(ax: Axes, result: RangeTestResult) -> list[Any]:
-    """The losses, raw and smoothed, on an axis that shows their descent."""
-    ax.set_ylim(*_loss_limits(result))
-    ax.plot(
-        result.learning_rates, result.losses, color=_BLUE, alpha=0.4, linewidth=0.9 * _scale(ax)
-    )
-    ax.set_ylabel("loss", color=_BLUE)
-    return ax.plot(
-        result.learning_rates,
-        result.smoothed_losses,
-        color=_BLUE,
-        linewidth=2.2 * _scale(ax),
-        label="loss",
-    )
+def _draw_curve(
+    ax: Axes,
+    rates: NDArray[np.float64],
+    values: NDArray[np.float64],
+    smoothed: NDArray[np.float64],
+    *,
+    label: str,
+    color: str,
+    alpha: float,
+    width: float,
+    dashes: str = "-",
+) -> list[Any]:
+    """The values of each batch, pale, and strong what they are smoothed."""
+    ax.set_ylabel(label, color=color)
+    ax.plot(rates, values, color=color, alpha=alpha, linewidth=0.9 * _scale(ax))
+    return ax.plot(rates, smoothed, dashes, color=color, linewidth=width * _scale(ax), label=label)
 
 
 def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
@@ -339,26 +344,6 @@ def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
     return (low, high) if low < high and max(-low, high) < _HUGE else nothing
 
 
-def _draw_accuracy(
-    twin: Axes, rates: NDArray[np.float64], values: NDArray[np.float64]
-) -> list[Any]:
-    """The accuracy, raw and smoothed, on the axis at the right."""
-    smoothed = _reading.smooth(values, _ACCURACY_SMOOTHING)
-    finite = values[np.isfinite(values)]
-    if np.all((finite >= 0) & (finite <= 1)):
-        twin.set_ylim(-0.02, 1.02)
-    twin.plot(rates, values, color=_VERMILION, alpha=0.25, linewidth=0.9 * _scale(twin))
-    twin.set_ylabel("accuracy", color=_VERMILION)
-    return twin.plot(
-        rates,
-        smoothed,
-        color=_VERMILION,
-        linewidth=1.8 * _scale(twin),
-        linestyle="--",
-        label="accuracy",
-    )
-
-
 def _draw_marks(ax: Axes, result: RangeTestResult, suggestion: Suggestion) -> list[Any]:
     """The single rates that the curve shows, on the smoothed loss."""
     handles = []
@@ -381,11 +366,7 @@ def _draw_marks(ax: Axes, result: RangeTestResult, suggestion: Suggestion) -> li
 
 def _draw_bounds(ax: Axes, suggestion: Suggestion) -> None:
     """The bounds of a cycle as a band, their values above its edges."""
-    bounds = {
-        name: rate
-        for name in ("base_lr", "max_lr")
-        if (rate := getattr(suggestion, name)) is not None
-    }
+    bounds = _bounds(suggestion)
     if len(bounds) == 2:
         ax.axvspan(*bounds.values(), color=_GREEN, alpha=0.15, linewidth=0)
     # The labels stand outside of the band, so that they do not meet, and above the axes, where no
@@ -409,6 +390,12 @@ def _draw_bounds(ax: Axes, suggestion: Suggestion) -> None:
         )
 
 
+def _bounds(thing: Schedule | Suggestion) -> dict[str, float]:
+    """Those of its bounds that it has."""
+    rates = {name: getattr(thing, name, None) for name in _BOUNDS}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
 def _reasons(suggestion: Suggestion) -> str:
     """Why a bound is missing, a line each."""
     missing: dict[str, list[str]] = {}
@@ -421,11 +408,12 @@ def _reasons(suggestion: Suggestion) -> str:
 def _draw_schedules(ax: Axes, schedules: Sequence[Schedule], num_steps: int) -> list[str]:
     """Curves, and the bounds that all of them have. Returns their labels."""
     before = len(ax.lines)
-    bounds: dict[str, float] = {}
-    for name in _BOUNDS:
-        first, *others = (getattr(schedule, name, None) for schedule in schedules)
-        if first is not None and all(rate == first for rate in others):
-            bounds[name] = first
+    first, *others = map(_bounds, schedules)
+    bounds = {
+        name: rate
+        for name, rate in first.items()
+        if all(other.get(name) == rate for other in others)
+    }
     for rate in set(bounds.values()):
         ax.hlines(rate, 0, 1, transform=ax.get_yaxis_transform(), **_thin(ax))
         ax.annotate(
@@ -440,25 +428,18 @@ def _draw_schedules(ax: Axes, schedules: Sequence[Schedule], num_steps: int) -> 
         )
     labels = _labels(schedules, bounds)
     steps = _sample(num_steps)
-    dashes_and_colors = zip(
-        itertools.cycle(itertools.product(_MARKERS, _DASHES)),
-        itertools.cycle(_COLORS),
-        strict=False,
-    )
-    looks = zip(
-        itertools.islice(dashes_and_colors, before, None),  # other than what is drawn already
-        np.linspace(min(3.4, 0.85 + 0.85 * len(schedules)), 1.2, len(schedules)) * _scale(ax),
-        strict=False,
-    )
-    for schedule, label, look in zip(schedules, labels, looks, strict=True):
-        ((marker, dashes), color), width = look
+    dashes = list(itertools.product(_MARKERS, _DASHES))
+    widths = np.linspace(min(3.4, 0.85 + 0.85 * len(schedules)), 1.2, len(schedules))
+    # The looks that come after those of the lines that are there.
+    for i, (schedule, label) in enumerate(zip(schedules, labels, strict=True), before):
+        marker, dash = dashes[i % len(dashes)]
         _draw_line(
             ax,
             steps,
             schedule.values(steps),
-            color=color or _ink(ax),
-            linestyle=dashes,
-            linewidth=width,
+            color=_COLORS[i % len(_COLORS)] or _ink(ax),
+            linestyle=dash,
+            linewidth=widths[i - before] * _scale(ax),
             marker=marker,
             markersize=5 * _scale(ax),
             markevery=0.15,
@@ -473,22 +454,17 @@ def _labels(schedules: Sequence[Schedule], shared: Iterable[str]) -> list[str]:
     """The names of schedules, all different, with the bounds that they do not share."""
     labels = []
     for schedule in schedules:
-        own = {
-            name: f"{rate:g}"
-            for name in _BOUNDS
-            if name not in shared and (rate := getattr(schedule, name, None)) is not None
-        }
+        bounds = _bounds(schedule).items()
+        own = {name: f"{rate:g}" for name, rate in bounds if name not in shared}
         both = len(own) == len(_BOUNDS)
-        bounds = [" to ".join(own.values())] if both else map(" ".join, own.items())
-        labels.append(", ".join([schedule.name or type(schedule).__name__, *bounds]))
-    times = Counter(labels)
+        said = [" to ".join(own.values())] if both else map(" ".join, own.items())
+        labels.append(", ".join([schedule.name or type(schedule).__name__, *said]))
     labels = [
-        label if times[label] == 1 else repr(schedule)
+        label if labels.count(label) == 1 else repr(schedule)
         for label, schedule in zip(labels, schedules, strict=True)
     ]
-    times = Counter(labels)
     return [
-        label if times[label] == 1 else f"{label} ({labels[: i + 1].count(label)})"
+        label if labels.count(label) == 1 else f"{label} ({labels[: i + 1].count(label)})"
         for i, label in enumerate(labels)
     ]
 

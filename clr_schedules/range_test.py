@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from clr_schedules import _arguments, _engines, _keras, _reading
 from clr_schedules._interrupts import Interrupts
 from clr_schedules._rewind import Snapshot, leaves
-from clr_schedules._sweep import Sweep
-from clr_schedules._watcher import Watcher
+from clr_schedules._sweep import Sweep, Watcher
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,14 +134,20 @@ def lr_range_test(
     if steps_per_execution is not None:
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
     engine = _engines.engine()
-    _check_alone(engine, model)
+    if engine.is_shared(model):
+        raise ValueError(
+            "A range test needs the model to itself: run it in a process that trains alone, with "
+            "batches as large as those of all workers together, and give all of them the bounds "
+            f"that it finds. Received: model={model.name!r}, which several processes train"
+        )
     compiled = engine.steps_per_execution(model)
     sweep = Sweep(
         rates,
         _keras.floatx(),
         stop_factor=_stop_factor(stop_factor),
         smoothing=_smoothing(smoothing),
-        chunk=_chunk(steps_per_execution, compiled, validation_data is not None),
+        # Enough steps a call to save time; one, to validate between any two.
+        chunk=steps_per_execution or (max(_CHUNK, compiled) if validation_data is None else 1),
         paced=steps_per_execution is None,
     )
     verbosity = _verbosity(verbose)
@@ -241,10 +246,12 @@ class RangeTestResult:
         Returns:
             The suggestion. What the curve does not show is None there, with a reason.
         """
-        reading = _reading.read(
+        answers = _reading.read(
             self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
         )
-        return Suggestion(**vars(reading))
+        rates = {name: None if isinstance(a, str) else a for name, a in answers.items()}
+        reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
+        return Suggestion(**rates, reasons=reasons)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws the loss and the accuracy against the rate, the suggested bounds marked.
@@ -263,14 +270,7 @@ class RangeTestResult:
         Args:
             path: Where to. A file that is there is replaced.
         """
-        content = {
-            "class": type(self).__name__,
-            "version": _VERSION,
-            **{
-                field.name: _to_json(getattr(self, field.name))
-                for field in dataclasses.fields(self)
-            },
-        }
+        content = {"class": type(self).__name__, "version": _VERSION, **_to_json(vars(self))}
         content["sha256"] = _digest(content)
         _write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -300,7 +300,7 @@ class RangeTestResult:
             if digest != _digest(content):
                 raise ValueError("it has changed since it was written")
             del content["class"], content["version"]
-            result = cls(**{name: _from_json(value) for name, value in content.items()})
+            result = cls(**_from_json(content))
             result._check()
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
@@ -309,16 +309,13 @@ class RangeTestResult:
             ) from error
         return result
 
+    def _columns(self) -> list[_Array]:
+        return [self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()]
+
     def _check(self) -> None:
         """Raises a ``ValueError`` unless all that belongs together has the same length."""
-        for columns in (
-            (self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()),
-            (
-                self.validation_learning_rates,
-                self.validation_losses,
-                *self.validation_metrics.values(),
-            ),
-        ):
+        validation = self.validation_learning_rates, self.validation_losses
+        for columns in self._columns(), (*validation, *self.validation_metrics.values()):
             shapes = {np.shape(column) for column in columns}
             if len(shapes) != 1 or len(*shapes) != 1:
                 raise ValueError(f"columns of the shapes {sorted(shapes)}")
@@ -334,22 +331,17 @@ class RangeTestResult:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["step", "learning_rate", "loss", "smoothed_loss", *self.metrics])
-        columns = self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()
-        for step, row in enumerate(zip(*columns, strict=True)):
+        for step, row in enumerate(zip(*self._columns(), strict=True)):
             writer.writerow([step, *map(float, row)])
         _write(path, table.getvalue())
 
     def __repr__(self) -> str:
-        steps = len(self.learning_rates)
-        between = ""
-        if steps:
-            first, last = self.learning_rates[[0, -1]]
-            between = f" from {first:.3g} to {last:.3g}"
-        validated = len(self.validation_learning_rates)
-        return (
-            f"<RangeTestResult: {steps} steps{between}"
-            f"{f', validated at {validated} rates' if validated else ''}; {self.stop_reason}>"
-        )
+        text = f"{len(self.learning_rates)} steps"
+        if len(self.learning_rates):
+            text += " from {:.3g} to {:.3g}".format(*self.learning_rates[[0, -1]])
+        if validated := len(self.validation_learning_rates):
+            text += f", validated at {validated} rates"
+        return f"<RangeTestResult: {text}; {self.stop_reason}>"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -412,16 +404,6 @@ class Suggestion:
         return kind(base_lr=self.base_lr, max_lr=self.max_lr, step_size=step_size, **kwargs)
 
 
-def _check_alone(engine: _engines.Engine, model: Any) -> None:
-    """Raises where other processes would have to take the same steps at the same time."""
-    if engine.is_shared(model):
-        raise ValueError(
-            "A range test needs the model to itself: run it in a process that trains alone, with "
-            "batches as large as those of all workers together, and give all of them the bounds "
-            f"that it finds. Received: model={model.name!r}, which several processes train"
-        )
-
-
 def _optimizers(model: Any) -> list[Any]:
     """The model's optimizer, and within it the one that has the rate, if it is another."""
     if not isinstance(model, _keras.Model):
@@ -433,16 +415,15 @@ def _optimizers(model: Any) -> list[Any]:
     found = [optimizer]
     while (inner := getattr(found[-1], "inner_optimizer", None)) is not None:
         found.append(inner)
+    known = set(map(id, found))
     others = {
         id(other): f"{type(other).__name__} ({getattr(other, 'name', 'unnamed')})"
         for thing in (model, *found)
         for name, value in vars(thing).items()
         if not name.startswith("_self_")  # TensorFlow's own books
         for other in leaves(value)
-        if isinstance(other, _keras.Optimizer)
+        if isinstance(other, _keras.Optimizer) and id(other) not in known
     }
-    for known in found:
-        others.pop(id(known), None)
     if others:
         more = ", ".join(others.values())
         raise ValueError(f"{_arguments.received('model', rule, model)}, which also holds {more}")
@@ -474,7 +455,7 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
             "Argument `num_steps` must be given for data of unknown length. "
             f"Received: x={type(x).__name__}, num_steps=None"
         )
-    if not given:
+    if given is None:
         return min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
     if given * epoch == 1:
         rule = "at least 2, since one has a single batch"
@@ -577,16 +558,9 @@ def _smoothing(value: Any) -> float:
 
 
 def _verbosity(value: Any) -> int:
-    if value == "auto":
-        return 1
-    if value not in (0, 1, 2):
+    if value not in ("auto", 0, 1, 2):
         raise ValueError(_arguments.received("verbose", "'auto', 0, 1 or 2", value))
-    return int(value)
-
-
-def _chunk(wanted: int | None, compiled: int, validated: bool) -> int:
-    """The number of steps a call: what is wanted; else enough to save time, or each to validate."""
-    return wanted or (1 if validated else max(_CHUNK, compiled))
+    return 1 if value == "auto" else int(value)
 
 
 def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
@@ -594,7 +568,7 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
     losses = metrics.pop("loss", np.empty(0))
     validation = {
         name: np.array([logs[name] for logs in watcher.validation])
-        for name in (watcher.validation[0] if watcher.validation else ())
+        for name in next(iter(watcher.validation), ())
     }
     return RangeTestResult(
         learning_rates=sweep.rates[: sweep.taken].copy(),
@@ -613,7 +587,6 @@ _VERSION = 1  # of the files
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """What tells whether a file is as it was written."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

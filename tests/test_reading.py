@@ -5,15 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import clr_schedules as clr
 from clr_schedules import _reading
 
 NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
 SMOOTHING = 0.98
 
 
+def suggest(rates, losses, smoothed, accuracies=None):
+    metrics = {} if accuracies is None else {"accuracy": accuracies}
+    return clr.RangeTestResult(rates, losses, smoothed, metrics, "completed").suggest()
+
+
 def read(rates, losses, accuracies=None):
     losses = np.asarray(losses, float)
-    return _reading.read(rates, losses, _reading.smooth(losses, SMOOTHING), accuracies)
+    return suggest(rates, losses, _reading.smooth(losses, SMOOTHING), accuracies)
 
 
 def rates_of(steps, low=1e-7, high=10.0):
@@ -124,7 +130,7 @@ def curves(draw, values=numbers, most=80):
 
 @given(curves())
 def test_any_numbers_at_all_are_read_without_a_warning(curve):
-    reading = _reading.read(*curve)
+    reading = suggest(*curve)
     if len(curve[0]):
         check(reading, curve[0])
     else:
@@ -134,8 +140,8 @@ def test_any_numbers_at_all_are_read_without_a_warning(curve):
 @given(curves(), st.integers(-60, 60))
 def test_the_answers_scale_with_the_rates(curve, exponent):
     rates, *rest = curve
-    reading = _reading.read(rates, *rest)
-    scaled = _reading.read(np.ldexp(rates, exponent), *rest)
+    reading = suggest(rates, *rest)
+    scaled = suggest(np.ldexp(rates, exponent), *rest)
     for name in NAMES:
         rate = getattr(reading, name)
         expected = rate if rate is None else math.ldexp(rate, exponent)
@@ -149,7 +155,7 @@ def test_the_unit_of_the_loss_does_not_matter(curve, exponent):
         other = np.ldexp(losses, exponent), np.ldexp(smoothed, exponent)
         back = np.ldexp(other[0], -exponent), np.ldexp(other[1], -exponent)
     if np.array_equal(back, (losses, smoothed)):  # nothing overflowed, nothing got lost
-        assert _reading.read(rates, *other, accuracies) == _reading.read(*curve)
+        assert suggest(rates, *other, accuracies) == suggest(*curve)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 0.1, 3.0, 1e30])
@@ -408,7 +414,7 @@ def longest_valley(losses):
 def test_the_rules_of_others_by_their_definitions(values, seed):
     smoothed = np.array(values, float)
     rates = np.cumsum(0.01 + np.random.default_rng(seed).random(len(values)))
-    reading = _reading.read(rates, np.linspace(1, 0, len(rates)), smoothed)
+    reading = suggest(rates, np.linspace(1, 0, len(rates)), smoothed)
     kept, inner = trimmed(rates, smoothed)
 
     slopes = [
@@ -434,7 +440,7 @@ def test_others_on_a_curve_that_can_be_read_by_hand():
         [np.full(10, 9.0), np.arange(9.0, 0, -1), np.arange(1.0, 22.0)]
     )  # kept: steps 4 to 34; falls by one from step 10 (rate 11) to step 18 (rate 19)
     losses = np.concatenate([np.full(15, 9.0), np.linspace(9, 0, 10), np.full(15, 20.0)])
-    reading = _reading.read(rates, losses, smoothed)
+    reading = suggest(rates, losses, smoothed)
     assert reading.steepest == 18  # the last step down is the shortest on the axis of logarithms
     # Nine entries, the last at step 18; so taken to start at step 9; 3 + 1 steps from there.
     assert reading.valley == rates[13]

@@ -24,7 +24,7 @@ def engine() -> Engine:
 class Engine(abc.ABC):
     """How a sweep trains a model, and how variables and optimizers are read and written.
 
-    What is written here is that of Keras 3.
+    What is written here is that of Keras 3; what a method is for is said here alone.
     """
 
     # The type in which Keras counts steps.
@@ -42,16 +42,14 @@ class Engine(abc.ABC):
     def train_function(self, model: Any, sweep: Sweep) -> Callable[..., Any]:
         """A function in the place of ``model.train_function``, called by `fit` in its way.
 
-        Each call takes up to ``sweep.chunk`` steps, each of them the model's own ``train_step``
-        with fresh metrics and with the sweep's learning rate, and hands their logs to
-        ``sweep.add``.
+        A call hands ``sweep.add`` the logs of up to ``sweep.chunk`` steps, each of them the model's
+        own ``train_step`` with fresh metrics at the sweep's rate.
         """
 
     def lend_rate(self, optimizer: Any, sweep: Sweep) -> None:
-        """Has the optimizer take its learning rate from the sweep, as Keras 3 lets any callable.
+        """Has the optimizer take its rate from the sweep.
 
-        Like `lend_chunk`, it writes into the object's dictionary: to put the old values back
-        undoes it.
+        Like `lend_chunk`, it writes into the object's dictionary, where a `Snapshot` undoes it.
         """
         vars(optimizer)["_learning_rate"] = lambda: sweep.rate
 
@@ -103,11 +101,7 @@ class Engine(abc.ABC):
         return float(_keras.to_numpy(source() if callable(source) else source))
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
-        """Has an optimizer with a constant rate follow a schedule.
-
-        Returns:
-            A function that puts the constant rate back, in its place among the variables.
-        """
+        """Has an optimizer with a constant rate follow a schedule; returns what puts that back."""
         rate, variables = optimizer._learning_rate, optimizer._variables
         # A variable, or a function, which is none of the optimizer's variables.
         places = [place for place, variable in enumerate(variables) if variable is rate]
@@ -124,7 +118,7 @@ class Engine(abc.ABC):
         return restore
 
     def remake_train_function(self, model: Any) -> None:
-        """Has a model make its train function anew, though it has one."""
+        """Makes a model's train function anew."""
         model.make_train_function(force=True)
 
     def map_schedule(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Floats]:
@@ -148,16 +142,12 @@ class Engine(abc.ABC):
         return None
 
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
-        """What writes scalars into this folder, for TensorBoard."""
+        """What writes scalars for TensorBoard, to a new file in this folder."""
         return ScalarWriter(log_dir)
 
 
 class ScalarWriter:
-    """Writes scalars for TensorBoard, by what TensorBoard has for that itself.
-
-    Args:
-        log_dir: The folder to put a new file of events in; it is made if need be.
-    """
+    """Writes scalars by what TensorBoard has for that."""
 
     def __init__(self, log_dir: str) -> None:
         try:
@@ -170,13 +160,12 @@ class ScalarWriter:
         self._writer = Writer(log_dir)
 
     def write(self, name: str, steps: Integers, values: Floats) -> None:
-        """Adds a scalar a step, and sees to it that they are on the disk."""
+        """Puts a scalar a step on the disk."""
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def close(self) -> None:
-        """Closes the file."""
         self._writer.close()
 
 

@@ -16,19 +16,14 @@ if TYPE_CHECKING:
 
 
 class Engine(_engines.Engine):
-    """Trains on JAX."""
-
     def is_shared(self, model: Any) -> bool:
-        """Whether ``jax.distributed`` knows of other processes."""
         return bool(jax.process_count() > 1)
 
     def is_chief(self, model: Any) -> bool:
-        """Whether this process is its first."""
         return bool(jax.process_index() == 0)
 
     def native_variables(self, model: Any) -> Iterator[Any]:
-        """None: JAX has no variables."""
-        return iter(())
+        return iter(())  # JAX has no variables
 
     def unwrap(self, variable: Any) -> Any | None:
         """What `read` and `write` take: the Keras variable itself, if it has a value."""
@@ -39,7 +34,6 @@ class Engine(_engines.Engine):
         return np.array(variable.value)
 
     def remake_train_function(self, model: Any) -> None:
-        """Has a model make its train function anew, though it has one."""
         # JAX finds what it has compiled by the function, and a method is equal to itself.
         attributes, step = vars(model), model.train_step
         former = attributes.get("train_step")
@@ -50,15 +44,12 @@ class Engine(_engines.Engine):
             attributes["train_step"] = former
 
     def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
-        """Any schedule as a function of an array of steps, compiled for each length."""
         mapped = jax.jit(jax.vmap(schedule))
         return lambda steps: mapped(steps.astype(self.counter))
 
     def train_function(
         self, model: Any, sweep: Sweep
     ) -> Callable[[Any, Any], tuple[dict[str, float], Any]]:
-        """Calls the compiled step, and fetches the logs when a call is over."""
-
         def step(state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
             sweep.begin_step(rate)
             state = (*state[:3], [jax.numpy.asarray(value) for value in fresh])

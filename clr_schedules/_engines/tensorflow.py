@@ -18,26 +18,22 @@ if TYPE_CHECKING:
     from clr_schedules.reference import Floats, Integers
 
 
-# Between two looks at the clock, the keyboard and the progress bar.
+# Between two looks at the keyboard and the progress bar.
 _SECONDS_PER_CALL = 0.25
 
 
 class Engine(_engines.Engine):
-    """Trains on TensorFlow."""
-
     # Whether control flow on tensors is converted; the `fit` of Keras 3 leaves it as it is.
     autograph = False
     counter = "int64"
 
     def is_shared(self, model: Any) -> bool:
-        """Whether the strategy has other workers, or servers and a coordinator, which this is."""
         strategy = model.distribute_strategy
         if isinstance(strategy, tf.distribute.ParameterServerStrategy):
             return True
         return len(_workers(strategy)) > 1
 
     def is_chief(self, model: Any) -> bool:
-        """Whether this process is a coordinator, the chief, or the first worker where is none."""
         strategy = model.distribute_strategy
         if len(workers := _workers(strategy)) < 2:
             return True
@@ -45,21 +41,16 @@ class Engine(_engines.Engine):
         return (resolver.task_type, resolver.task_id) == workers[0]
 
     def native_variables(self, model: Any) -> Iterator[tf.Variable]:
-        """Every variable that TensorFlow's own tracking reaches from the model."""
-        for thing in tf.train.TrackableView(model).descendants():
-            if isinstance(thing, tf.Variable):
-                yield thing
+        reached = tf.train.TrackableView(model).descendants()
+        return (thing for thing in reached if isinstance(thing, tf.Variable))
 
     def is_variable(self, thing: Any) -> bool:
-        """Whether this is a variable of Keras or TensorFlow."""
         return isinstance(thing, (tf.Variable, _keras.Variable))
 
     def read(self, variable: tf.Variable) -> Any:
-        """A copy of the variable's value."""
         return np.array(variable.numpy())
 
     def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
-        """Any schedule as a function of an array of steps, in a graph that is made once."""
         return tf.function(  # type: ignore[no-any-return]
             lambda steps: tf.vectorized_map(schedule, steps),
             autograph=False,
@@ -67,11 +58,9 @@ class Engine(_engines.Engine):
         )
 
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
-        """TensorFlow's own writer of scalars."""
         return ScalarWriter(log_dir)
 
     def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
-        """Takes the steps in a graph; one by one for a model that asked to run eagerly."""
         strategy = model.distribute_strategy
 
         def step(data: Any, rate: Any) -> dict[str, Any]:
@@ -87,37 +76,27 @@ class Engine(_engines.Engine):
             mean = tf.distribute.ReduceOp.MEAN
             return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
 
-        if model.run_eagerly:
-            return _eager(model, step_on_replicas, sweep, self.autograph)
-        # `tf.function` has an option for that, but `strategy.run` goes by the decorator.
-        do_not_convert = tf.autograph.experimental.do_not_convert
-        one_step = tf.function(
-            step_on_replicas if self.autograph else do_not_convert(step_on_replicas),
-            jit_compile=model.jit_compile or None,
-            reduce_retracing=True,
-        )
-        several = None
-        pace = _Pace(sweep)
+        take: Callable[[Any], None] | None = None
 
         def function(iterator: Any) -> dict[str, float]:
-            nonlocal several
-            if several is None:
-                _build(model, iterator.element_spec, step_on_replicas, sweep, self.autograph)
-                several = _graph_loop(one_step, iterator.element_spec, sweep.table)
-            left = min(sweep.chunk, sweep.remaining)
-            found = 0
-            while left and sweep.remaining:
-                count = pace.steps(left)
-                with pace:
-                    taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
-                    taken = int(taken)
-                if taken:
-                    sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
-                found += taken
-                left -= count
-                if taken < count:
-                    break
-            if sweep.remaining and not found:
+            nonlocal take
+            if take is None:
+                spec = iterator.element_spec
+                _build(model, spec, step_on_replicas, sweep, self.autograph)
+                if model.run_eagerly:
+                    take = partial(_take_eagerly, step_on_replicas, sweep)
+                else:
+                    # `tf.function` has an option for it, but `strategy.run` goes by the decorator.
+                    do_not_convert = tf.autograph.experimental.do_not_convert
+                    one_step = tf.function(
+                        step_on_replicas if self.autograph else do_not_convert(step_on_replicas),
+                        jit_compile=model.jit_compile or None,
+                        reduce_retracing=True,
+                    )
+                    take = _in_graph(_graph_loop(one_step, spec, sweep.table), sweep)
+            before = sweep.taken
+            take(iterator)
+            if sweep.remaining and sweep.taken == before:
                 raise StopIteration
             return sweep.last
 
@@ -135,11 +114,7 @@ def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
 
 
 class ScalarWriter(_engines.ScalarWriter):
-    """Writes scalars for TensorBoard, by operations that TensorFlow has without TensorBoard.
-
-    Args:
-        log_dir: The folder to put a new file of events in; it is made if need be.
-    """
+    """Writes scalars by operations that TensorFlow has without TensorBoard."""
 
     def __init__(self, log_dir: str) -> None:
         self._writer = tf.raw_ops.SummaryWriter(shared_name=str(uuid.uuid4()))
@@ -152,16 +127,14 @@ class ScalarWriter(_engines.ScalarWriter):
         )
 
     def write(self, name: str, steps: Integers, values: Floats) -> None:
-        """Adds a scalar a step, and sees to it that they are on the disk."""
         _write(self._writer, tf.constant(name), tf.constant(steps), tf.constant(values, tf.float32))
         tf.raw_ops.FlushSummaryWriter(writer=self._writer)
 
     def close(self) -> None:
-        """Closes the file."""
         tf.raw_ops.CloseSummaryWriter(writer=self._writer)
 
 
-# In a graph, since a call from Python for every step would take longer than the step itself.
+# In a graph: a call from Python for every step would take longer than the step itself.
 @partial(tf.function, autograph=False, reduce_retracing=True)
 def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
     def one(i: Any) -> Any:
@@ -173,17 +146,14 @@ def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
 
 
 def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:
-    """Builds what is not built: a step can only reset the metrics that are there when it is traced.
-
-    `fit` on TensorFlow leaves that to its first trace.
-    """
+    """Builds the model: a step can only reset the metrics that are there when it is traced."""
     data = without_missing(element_spec)
     with sweep.building():
         try:
             model._symbolic_build(data_batch=tf.nest.map_structure(_symbolic, data))
         except Exception:
-            # The legacy Keras has no such method, and not every model can be called with symbols,
-            # nor every kind of data be one. If it is the model that is wrong, this says so too.
+            # The legacy Keras has no such method, and not every model and kind of data goes with
+            # symbols. If it is the model that is wrong, this says so too.
             rate = tf.TensorSpec((), sweep.table.dtype)
             tf.function(step, autograph=autograph).get_concrete_function(data, rate)
 
@@ -235,60 +205,46 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     return tf.function(several, autograph=False)
 
 
-def _eager(
-    model: Any, step: Any, sweep: Sweep, autograph: bool
-) -> Callable[[Any], dict[str, float]]:
-    """The steps in Python, one by one, for a model that asked to run eagerly."""
-    built = False
+def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
+    """Takes the steps of a call; if the sweep is paced, a quarter of a second's at a time."""
+    steps = 1 if sweep.paced else sweep.chunk
+    compiled = False
 
-    def function(iterator: Any) -> dict[str, float]:
-        nonlocal built
-        if not built:
-            _build(model, iterator.element_spec, step, sweep, autograph)
-            built = True
-        found = False
-        for rate in sweep.upcoming():
-            if sweep.stop_reason:
+    def take(iterator: Any) -> None:
+        nonlocal steps, compiled
+        left = min(sweep.chunk, sweep.remaining)
+        while left and sweep.remaining:
+            count = min(steps, left)
+            start = time.perf_counter()
+            taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
+            taken = int(taken)
+            if sweep.paced and compiled:  # which the first call has spent its time on
+                seconds = max(time.perf_counter() - start, 1e-6)
+                steps = max(1, min(sweep.chunk, int(count * _SECONDS_PER_CALL / seconds)))
+            compiled = True
+            if taken:
+                sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
+            left -= count
+            if taken < count:
                 break
-            try:
-                data = next(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            found = True
-            logs = step(without_missing(data), tf.constant(rate))
-            sweep.add({name: [float(log)] for name, log in logs.items()})
-        if sweep.remaining and not found:
-            raise StopIteration
-        return sweep.last
 
-    return function
+    return take
+
+
+def _take_eagerly(step: Any, sweep: Sweep, iterator: Any) -> None:
+    """The steps of one call in Python, one by one, for a model that asked to run eagerly."""
+    for rate in sweep.upcoming():
+        try:
+            data = next(iterator)
+        except (StopIteration, tf.errors.OutOfRangeError):
+            break
+        logs = step(without_missing(data), tf.constant(rate))
+        sweep.add({name: [float(log)] for name, log in logs.items()})
+        if sweep.stop_reason:
+            break
 
 
 def without_missing(data: Any) -> Any:
     """The data with None where Keras's adapters have an empty ``Optional`` for it."""
     kinds = (tf.experimental.Optional, tf.OptionalSpec)
     return tf.nest.map_structure(lambda leaf: None if isinstance(leaf, kinds) else leaf, data)
-
-
-class _Pace:
-    """How many steps to take at once: for a call to last a quarter of a second, if it is free."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        self._free, self._chunk = sweep.paced, sweep.chunk
-        # The first call compiles; the second is the first to be timed.
-        self._steps = 1 if self._free else self._chunk
-        self._calls = 0
-
-    def steps(self, left: int) -> int:
-        self._now = min(self._steps, left)
-        return self._now
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        seconds = time.perf_counter() - self._start
-        self._calls += 1
-        if self._free and self._calls > 1:
-            wanted = self._now * _SECONDS_PER_CALL / max(seconds, 1e-6)
-            self._steps = max(1, min(self._chunk, int(wanted)))

@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
 
 class Engine(tensorflow.Engine):
-    """Trains on the legacy Keras."""
-
     autograph = True
 
     def lend_rate(self, optimizer: Any, sweep: Sweep) -> None:
-        """Has the optimizer take its learning rate from the sweep."""
         attributes = vars(optimizer)
         if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
             attributes["_hyper"] = {**attributes["_hyper"], "learning_rate": _Lent(sweep)}
@@ -31,11 +28,9 @@ class Engine(tensorflow.Engine):
             attributes["_learning_rate"] = _Lent(sweep)
 
     def iteration(self, optimizer: Any) -> int:
-        """The number of steps that an optimizer has taken: what it calls a schedule with."""
         return int(_keras.to_numpy(optimizer.iterations))
 
     def rate_source(self, optimizer: Any) -> Any:
-        """What the optimizer takes its rate from: a function of the step, or the rate of now."""
         if not hasattr(optimizer, "_hyper"):
             return super().rate_source(optimizer)
         source = optimizer._hyper["learning_rate"]
@@ -49,11 +44,6 @@ class Engine(tensorflow.Engine):
         )
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
-        """Has an optimizer with a constant rate follow a schedule.
-
-        Returns:
-            A function that puts the constant rate back.
-        """
         if hasattr(optimizer, "_hyper"):
             optimizer._create_hypers()
             rate = optimizer._hyper["learning_rate"]
@@ -69,16 +59,12 @@ class Engine(tensorflow.Engine):
         return restore
 
     def steps_per_execution(self, model: Any) -> int:
-        """The steps a call that the model was compiled with."""
         variable = model._steps_per_execution
         return 1 if variable is None else int(variable.numpy())
 
     def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
-        """Has `fit` count this many steps a call.
-
-        It goes through epochs of unknown length one by one only; then it counts calls, each of
-        which may take many steps all the same.
-        """
+        # It goes through epochs of unknown length one by one only; then it counts calls, each of
+        # which may take many steps all the same.
         if length is None:
             chunk = 1
         with model.distribute_strategy.scope():

@@ -15,43 +15,32 @@ if TYPE_CHECKING:
 
 
 class Engine(_engines.Engine):
-    """Trains on PyTorch."""
-
     def is_shared(self, model: Any) -> bool:
-        """Whether ``torch.distributed`` knows of other processes."""
         return _distributed() and bool(torch.distributed.get_world_size() > 1)
 
     def is_chief(self, model: Any) -> bool:
-        """Whether this process is its first."""
         return not _distributed() or bool(torch.distributed.get_rank() == 0)
 
     def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
-        """Nothing: Keras on PyTorch takes one step a call."""
+        pass  # `fit` takes one step a call
 
     def native_variables(self, model: Any) -> Iterator[torch.Tensor]:
-        """Every parameter and buffer of the module that a model is on PyTorch."""
         return itertools.chain(model.parameters(), model.buffers())
 
     def modules(self, model: Any) -> Iterator[torch.nn.Module]:
-        """The modules in the model, each in training mode or not."""
         return model.modules()  # type: ignore[no-any-return]
 
     def resume_training(self, model: Any) -> None:
-        """Goes back to the mode in which `fit` trains; `evaluate` has left it."""
         model.train()
 
     def read(self, variable: torch.Tensor) -> torch.Tensor:
-        """A copy of the variable's value."""
         return variable.detach().cpu().clone()
 
     def write(self, variable: torch.Tensor, value: torch.Tensor) -> None:
-        """Gives the variable this value."""
         with torch.no_grad():
             variable.copy_(value)
 
     def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
-        """Takes one step a call, and fetches the logs of a chunk of them."""
-
         def step(data: Any, rate: torch.Tensor) -> dict[str, Any]:
             sweep.begin_step(rate)
             return _engines.scalars(model.train_step(data), model)
@@ -75,7 +64,7 @@ class Engine(_engines.Engine):
 
         def flush() -> None:
             if waiting:
-                # A tensor each, so that the device is waited for once and not once a log.
+                # A tensor each: the device is waited for once, not once a log.
                 logs = {
                     name: torch.stack([torch.as_tensor(log[name]).detach() for log in waiting])
                     .cpu()
