@@ -13,7 +13,7 @@ import strategies
 from keras_under_test import BACKEND, ENGINES, LEGACY, MAX_STEP, as_tensor, compute, keras
 
 import clr_schedules as clr
-from clr_schedules import _keras
+from clr_schedules import _keras, numerics
 
 ONE_CYCLE = clr.OneCycle(6e-3, 10**6)
 FAR = clr.OneCycle(6e-3, 2**31 - 5, 0.123)
@@ -129,6 +129,17 @@ def test_float64_keeps_what_rounding_leaves_of_an_angle(policy, set_floatx):
     with _keras.wide_types():
         rates = compute(COMPILED, ANGLES[policy], steps)
     assert exact.ulps(rates, *truth, "float64").max() <= 3.5
+
+
+def test_float32_has_no_operation_for_what_rounding_leaves():
+    with _keras.wide_types():
+        step = numerics.integer(12_345)
+        for up, down in ((700, 700), (700, 333)):
+            angle = numerics.triangle_angle(step, up, down)
+            wave = numerics.half_cosine(angle)
+            for each in (angle, angle.clipped(), wave, wave.times(0.5)):
+                assert isinstance(each.rest, float)
+                assert each.rest == 0
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="the others have float64 at all times")
