@@ -28,10 +28,7 @@ def restarts(
 ) -> tuple[numerics.Unrounded, Any]:
     """Where a step is in a sequence of cycles, each ``cycle_mult`` times as long as the one before.
 
-    Args:
-        step: int64 tensor, from 0.
-        first_cycle_steps: steps of the first cycle.
-        cycle_mult: the factor; where cycles shrink, none takes less than a step.
+    Where they shrink, none takes less than a step.
 
     Returns:
         What is left of the cycle, as an angle: from a right one at its start down to 0; and the

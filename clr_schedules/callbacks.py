@@ -125,7 +125,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         return self._logged["learning_rate"]
 
     def _values_of(self, name: str, source: Any, steps: Integers) -> Floats:
-        """The rates, or what else, that these steps were taken with, as precise as they were."""
+        """What these steps were taken with, as precise as it was."""
         if isinstance(source, Schedule):
             return source.values(steps).astype(_keras.floatx()).astype(np.float64)
         if not callable(source):

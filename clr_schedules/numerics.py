@@ -61,16 +61,10 @@ def wide(x: Any) -> Any:
 
 
 def triangle(step: Any, up: int, down: int) -> Any:
-    """The triangle wave at a step.
+    """The triangle wave at an int64 tensor of steps, from 0; float64.
 
-    Args:
-        step: int64 tensor, from 0.
-        up: steps of the rising half-cycle.
-        down: steps of the falling half-cycle.
-
-    Returns:
-        With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
-        ``(up + down - position) / down`` back to 0; float64.
+    With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
+    ``(up + down - position) / down`` back to 0.
     """
     length = up + down
     position = step % length
@@ -110,15 +104,10 @@ def slope(steps: int | Fraction) -> tuple[float, float]:
 
 
 def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
-    """``(steps - part) * (head + tail)``.
+    """``(steps - part) * (head + tail)``, of int64 steps and the two numbers of a ``slope``.
 
-    Its roundings count, since the square of a sine doubles what its angle is off by.
-
-    Args:
-        steps: int64 tensor.
-        head: of a slope, from ``slope``; a float, or a float64 tensor.
-        tail: its other number; likewise.
-        part: of a step; likewise.
+    These and the part (of a step) are floats or float64 tensors. Roundings count, since the square
+    of a sine doubles what its angle is off by.
     """
     steps = wide(steps)
     left = steps if _is_zero(part) else steps - part
@@ -133,14 +122,11 @@ def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
 
 
 def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
-    """The number of the phase that a step is in.
+    """The number of the phase that a step is in; where all are the same, that one.
 
     Args:
         behind: whether the step is behind each phase but the last, as boolean tensors.
         numbers: those of all phases, floats or integers.
-
-    Returns:
-        A tensor, float64 or int64; where all numbers are the same, that number.
     """
     if len(set(numbers)) == 1:
         return numbers[0]
@@ -185,10 +171,7 @@ def finite(scale: Any, least: float) -> Any:
 def between(base_lr: Any, max_lr: Any, amplitude: Unrounded) -> Any:
     """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both.
 
-    Args:
-        base_lr: The rate at an amplitude of 0; a float, or a float64 tensor.
-        max_lr: The rate at 1, and at what is above; likewise.
-        amplitude: From 0.
+    The bounds are floats or float64 tensors; the amplitude is from 0, and above 1 taken as 1.
     """
     height = max_lr - base_lr
     part = height * amplitude.near
@@ -196,6 +179,6 @@ def between(base_lr: Any, max_lr: Any, amplitude: Unrounded) -> Any:
         left = (max_lr - height) - base_lr  # by the rounding of the height
         part = part + (height * amplitude.rest + left * amplitude.near)
     # An amplitude of 1 may arrive as 1 - 3 * 2^-53 (compilers turn `x / n` into `x * (1 / n)`), and
-    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; no rounding puts what is
-    # below above it.
+    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; from below, no rounding
+    # goes above it.
     return _keras.where(amplitude.near > 1 - 2.0**-51, max_lr, base_lr + part)

@@ -97,10 +97,10 @@ def plot_schedules(schedules: Iterable[Schedule], num_steps: int, ax: Axes | Non
     """Draws the learning rates of several schedules against the iteration, for comparison.
 
     The first line is the widest and lowest, the last the thinnest, so that all are seen where they
-    run together. The legend has their names or classes; where names are equal, the calls.
+    run together. The legend has their names or classes, or the calls where those are equal.
 
-    Thin lines mark ``base_lr`` and ``max_lr``, where all the schedules have the same. Where they
-    differ, the legend has each one's.
+    Thin lines mark ``base_lr`` and ``max_lr`` where all the schedules have the same; else, the
+    legend has each one's.
 
     Args:
         schedules: The schedules, an iterable. At least 1.
@@ -114,9 +114,9 @@ def plot_schedules(schedules: Iterable[Schedule], num_steps: int, ax: Axes | Non
 
     Raises:
         ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
-        TypeError: If ``schedules`` is no list, or something in it is no schedule of this package;
-            if ``num_steps`` is no number, or ``ax`` is something else.
-        ValueError: If the list is empty, or ``num_steps`` is not a whole number of at least 1.
+        TypeError: If ``schedules`` is no iterable of schedules of this package, ``num_steps`` no
+            number, or ``ax`` something else.
+        ValueError: If there are none, or ``num_steps`` is not a whole number of at least 1.
 
     Example:
         >>> import clr_schedules as clr
@@ -340,7 +340,7 @@ def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
 
 
 def _draw_marks(ax: Axes, result: RangeTestResult, suggestion: Suggestion) -> list[Any]:
-    """The single rates that the curve shows, on the smoothed loss."""
+    """The single rates, on the smoothed loss."""
     handles = []
     for name, (marker, color) in _MARKS.items():
         rate = getattr(suggestion, name)
@@ -527,7 +527,7 @@ def _sample(count: int) -> NDArray[np.int64]:
 
 
 def _broken(x: Any, y: Any, runs: NDArray[np.int64]) -> tuple[Any, Any]:
-    """The points with a NaN where one run ends and the next begins, which breaks a line."""
+    """The points, with a NaN between two runs, which breaks a line."""
     ends = np.flatnonzero(np.diff(runs)) + 1
     return np.insert(x.astype(np.float64), ends, np.nan), np.insert(y, ends, np.nan)
 
@@ -587,7 +587,7 @@ def _draw_legend(ax: Axes, handles: Sequence[Any], title: str = "") -> None:
 
 
 def _make_room(ax: Axes) -> None:
-    """Makes a figure higher by what its legend has beyond some lines."""
+    """Makes a figure higher where its legend is long."""
     figure: Any = ax.figure
     legend: Any = ax.get_legend()
     height = legend.get_window_extent().height / figure.dpi

@@ -85,7 +85,7 @@ def lr_range_test(
             epoch, but at least 200 and at most 1,000 steps.
         epochs: Instead of ``num_steps``: as many steps as this many epochs have.
         growth: ``"exponential"`` or ``"linear"``.
-        batch_size: Samples a batch, for arrays. Default: 32.
+        batch_size: Samples a batch, for arrays; other data have their own. Default: 32.
         sample_weight: Weights of the samples, as for `fit`.
         validation_data: Data on which the model is evaluated at 30 rates on the way, as for `fit`;
             they must end, and be repeatable.
@@ -470,7 +470,7 @@ def _batches(x: Any, batch_size: int | None) -> int | None:
 
 
 def _samples(x: Any) -> int | None:
-    """The number of samples in arrays, or None where the data are something else."""
+    """The number of samples in arrays; None for other data."""
     while isinstance(x, (dict, list, tuple)) and len(x):
         first = next(iter(x.values() if isinstance(x, dict) else x))
         if isinstance(x, (list, tuple)) and isinstance(first, (int, float, list, tuple)):
@@ -489,7 +489,7 @@ def _cardinality(x: Any) -> int | None:
 
 
 def _check_validation_data(data: Any) -> None:
-    """Refuses what cannot be repeated, or has no end."""
+    """Refuses what cannot be repeated or has no end."""
     rule = "data that end and can be gone through again, or None"
     features = data[0] if isinstance(data, (tuple, list)) and data else data
     length = _cardinality(features)
