@@ -138,9 +138,9 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
 class LearningRateLogger(_StepLog):
     """Logs the learning rate that every step was taken with.
 
-    ``history`` has the rate of every step, at any ``steps_per_execution``; the epoch's logs get the
-    rate of its last step as ``learning_rate``, so that ``History``, ``CSVLogger``, ``TensorBoard``
-    and every tracker see it; and ``log_dir`` gets the rate of every step, for TensorBoard.
+    ``history`` has the rate of every step, at any ``steps_per_execution``; the epoch's logs get
+    that of its last step as ``learning_rate``, so that ``History``, ``CSVLogger``, ``TensorBoard``
+    and every tracker see it; ``log_dir`` gets every step's, for TensorBoard.
 
     It costs nothing between batches: the rates are computed on the host, from the optimizer's
     counter. Whatever gives the optimizer its rate is logged: a schedule of this package, any other
@@ -151,9 +151,8 @@ class LearningRateLogger(_StepLog):
     ``TensorBoard`` callback replaces the rate in its own logs by that of the step to come.)
 
     Args:
-        log_dir: The folder to write the rate of every step to, as the scalar ``learning_rate``.
-            Default: none. Written by TensorFlow or, on other backends, by TensorBoard; of several
-            workers, by the chief alone.
+        log_dir: The folder for the scalar ``learning_rate`` of every step. Default: none. Written
+            by TensorFlow or, on other backends, by TensorBoard; of several workers, by the chief.
 
     Attributes:
         history: A dict of lists with an entry for every step: ``"iteration"``, counted from 0
@@ -295,7 +294,7 @@ class CyclicalLR(_StepLog):
         super().on_train_begin(logs)
         optimizer, model = self._optimizer, self.model
         other = _put_back(optimizer)
-        # The callbacks of one training have the same parameters, and those of another have others.
+        # The callbacks of one training share their parameters.
         if other not in (None, self) and other.params is self.params is not None:
             raise ValueError(
                 "`CyclicalLR` must be the only one among the callbacks of a training. "

@@ -54,7 +54,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         The optimizer.
 
     Raises:
-        TypeError: If ``optimizer`` or a schedule is none.
+        TypeError: If ``optimizer`` is no optimizer, or a schedule no schedule.
         ValueError: If the optimizer has no such hyperparameter, or one that is no number in every
             step; if it has been built; or on ``tf_keras``.
 

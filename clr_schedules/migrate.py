@@ -149,9 +149,8 @@ class AddonsCyclical(Schedule):
     not say it; in new code, use ``Cyclical``. A scale above 1 goes beyond
     ``maximal_learning_rate``.
 
-    The phase is exact at every step: ``step_size`` is taken as the nearest fraction with a
-    denominator of at most ``sqrt(2**61 / step_size)``, some 10^7, such as ``60_000 / 7`` was before
-    it was rounded.
+    The phase is exact at every step, as is a ``step_size`` such as ``60_000 / 7``: it is taken as
+    the nearest fraction with a denominator of at most ``sqrt(2**61 / step_size)``, some 10^7.
 
     Args:
         initial_learning_rate: The rate where each cycle starts and ends. At least 0.

@@ -236,7 +236,7 @@ class Cyclical(_Cycle):
             default: no scaling. In training it gets a float64 tensor, in ``values`` a NumPy array:
             write it with operators (``1 / x``, ``0.9 ** x``), or with ``keras.ops`` (in float32
             on JAX and PyTorch). A model saved with it can be loaded if it is registered with
-            ``keras.saving.register_keras_serializable``; one with a lambda cannot be saved.
+            ``keras.saving.register_keras_serializable``; a lambda trains but cannot be saved.
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
             or ``"iterations"``, the iteration, from 0.
         name: The name in graphs, profiles and plots. Default: the class's.
