@@ -110,7 +110,7 @@ class Sweep:
         }
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
-        """What was recorded: for each name an array."""
+        """What was recorded, an array for each name."""
         return {name: np.array(values, np.float64) for name, values in self._logs.items()}
 
     def end(self, reason: str) -> None:

@@ -343,7 +343,7 @@ class _Cyclical(_Saved):
 
 
 def _plain(value: Any) -> Any:
-    """The number in a tensor, whether Keras has serialized it or not; anything else as it is."""
+    """The number in a tensor, serialized by Keras or not; anything else as it is."""
     match value:
         case {"class_name": "__tensor__" | "__numpy__", "config": {"value": number}}:
             return number
@@ -352,7 +352,7 @@ def _plain(value: Any) -> Any:
 
 
 def _function(saved: Any) -> Any:
-    """The scale function, of any of the forms in which Keras has saved it."""
+    """The scale function, in any form in which Keras has saved it."""
     again = (
         "load the model with `compile=False` and compile it again, with `clr_schedules.Cyclical` "
         f"and a function that is. Received: scale_fn={saved!r}"

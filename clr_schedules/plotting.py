@@ -147,10 +147,9 @@ def plot_history(logger: LearningRateLogger | CyclicalLR, ax: Axes | None = None
     """Draws the losses of a training and its learning rate over the same steps.
 
     The losses are points on the left axis, the rate of every step is the green line on the right
-    one. The loss of an epoch (the mean over its batches, as Keras reports it) and the validation
-    loss are drawn at the epoch's end. The axis is logarithmic where the losses are above 0 and span
-    two decades or more. A cross at the upper edge is a loss that was infinite or NaN. Of more than
-    50,000 steps, as many are drawn.
+    one. The loss of an epoch (the mean over its batches) and the validation loss are drawn at its
+    end. The axis is logarithmic where the losses are above 0 and span two decades or more. A cross
+    at the upper edge is an infinite loss or NaN. Of more than 50,000 steps, as many are drawn.
 
     Trainings follow each other: a vertical line is where a new optimizer began to count from 0.
     Steps that were taken without the logger are a gap.
@@ -227,9 +226,9 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     """Draws the curve of a range test, and what it suggests.
 
     The loss is the solid line, on the left axis; the accuracy, where a metric's name contains
-    "acc", the dashed line on the right axis (of several, their mean). Pale are the values of each
-    batch alone, strong are their moving averages. Losses on validation data are circles. The loss
-    axis ends a little above the descent, so that a loss that blows up does not flatten the rest.
+    "acc", the dashed line on the right axis (of several, their mean). Single batches
+    are pale, their moving averages strong, losses on validation data circles. The loss axis ends a
+    little above the descent, so that a loss that blows up does not flatten the rest.
 
     The band reaches from the suggested ``base_lr`` to ``max_lr``; where one is None, the reason is
     written below. Markers on the smoothed loss are the single rates that were found.

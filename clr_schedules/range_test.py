@@ -108,9 +108,9 @@ def lr_range_test(
             What the model or the data raise passes through.
 
     Source:
-        Leslie N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2015,
-        https://arxiv.org/abs/1506.01186, section 3.3 ("LR range test"). The exponential growth, the
-        smoothing and the end at four times the best loss: fastai's ``lr_find``.
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.3. The exponential growth, the smoothing and the end at four times the best loss:
+        fastai's ``lr_find``.
 
     Example:
         >>> import keras, numpy as np, clr_schedules as clr
@@ -598,7 +598,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    """Writes beside the path and renames, so that the path never names half a file."""
+    """Writes beside the path and renames."""
     path = Path(os.path.realpath(path))  # of a link, what it leads to
     half_done = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:

@@ -24,7 +24,7 @@ def engine() -> Engine:
 class Engine(abc.ABC):
     """How a sweep trains a model, and how variables and optimizers are read and written.
 
-    What is written here is for Keras 3.
+    The code here is for Keras 3.
     """
 
     # The type in which Keras counts steps.

@@ -44,9 +44,9 @@ class OneCycle(Schedule):
     where ``wave(t)`` is ``(1 - cos(pi * t)) / 2`` (``anneal="cosine"``) or ``t``. The corners need
     not be whole iterations. From ``end`` on, the rate is the final one.
 
-    The arguments and the rates are those of PyTorch's ``OneCycleLR``, whose strategy ``"cos"`` is
-    called ``"cosine"`` here. Where that divides by zero, these rates go on: with ``peak`` at 0
-    no phase rises, with ``peak`` at ``end`` none falls.
+    Arguments, defaults and rates are those of PyTorch's ``OneCycleLR``, whose strategy ``"cos"`` is
+    called ``"cosine"`` here. Where that divides by zero, these rates go on: with ``peak`` at 0 no
+    phase rises, with ``peak`` at ``end`` none falls.
 
     The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
     from 0, under gradient accumulation too.
@@ -72,7 +72,7 @@ class OneCycle(Schedule):
 
     Reference:
         L. N. Smith, N. Topin, *Super-Convergence: Very Fast Training of Neural Networks Using
-        Large Learning Rates*, arXiv:1708.07120. Arguments and defaults: PyTorch's ``OneCycleLR``.
+        Large Learning Rates*, arXiv:1708.07120.
 
     Example:
         >>> import keras
