@@ -152,7 +152,7 @@ def _make(optimizer: Any, schedules: dict[str, Any]) -> Any:
     return made
 
 
-# Set past Keras, which would track it.
+# Set past Keras, which would track them.
 _SCHEDULES, _CONSTANTS = "_clr_schedules_hyperparameters", "_clr_schedules_constants"
 
 

@@ -193,7 +193,7 @@ class RangeTestResult:
     Attributes:
         learning_rates: The rate of each step taken, float64, shape ``(steps,)``, rising. (The
             optimizer gets them rounded to Keras's ``floatx()``.)
-        losses: The loss of each step's batch alone; the last may not be finite.
+        losses: The loss of each step's batch alone; the last may be infinite or NaN.
         smoothed_losses: Their exponential moving average, without the bias of its start.
         metrics: For the name of each metric, its values on each step's batch alone; scalars only.
         stop_reason: Why the test ended: ``"completed: …"``, ``"diverged: …"``, ``"stopped …"``.

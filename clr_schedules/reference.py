@@ -236,7 +236,7 @@ def one_cycle_momentum_phases(
 
 
 def _phases(values: list[float], total_steps: int, pct_start: float) -> list[Phase]:
-    """Phases between values at the start, the peak, (of four) twice that, and the end."""
+    """Phases between values at the start, the peak, twice that if they are four, and the end."""
     # The product is rounded, as in PyTorch; beyond 2^53 it must not become too long.
     rising = min(Fraction(pct_start * total_steps), Fraction(total_steps, len(values) - 2))
     peak, end = rising - 1, Fraction(total_steps - 1)

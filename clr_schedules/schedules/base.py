@@ -49,8 +49,8 @@ class Schedule(_keras.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """The learning rate of a step, inside or outside a compiled train step.
 
-            step: the number of steps taken so far, an integer from 0, below 2^62, or an array or
-                tensor of such, of any shape; floats are taken as the integers that they are.
+        Args:
+            step: the number of steps taken so far, from 0, below 2^62: an integer or an array or
                 tensor of such, of any shape; floats are taken as the integers that they are.
 
         Returns:
