@@ -226,9 +226,9 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     """Draws the curve of a range test, and what it suggests.
 
     The loss is the solid line, on the left axis; the accuracy, where a metric's name contains
-    "acc", the dashed line on the right axis (of several, their mean). Single batches are pale, their
-    moving averages strong, losses on validation data circles. The loss axis ends a little above the
-    descent, so that a loss that blows up does not flatten the rest.
+    "acc", the dashed line on the right axis (of several, their mean). Single batches are pale,
+    their moving averages strong, losses on validation data circles. The loss axis ends a little
+    above the descent, so that a loss that blows up does not flatten the rest.
 
     The band reaches from the suggested ``base_lr`` to ``max_lr``; where one is None, the reason is
     written below. Markers on the smoothed loss are the single rates that were found.
