@@ -1,9 +1,8 @@
 """What makes an argument a good one, and the error for a bad one, in Keras's words.
 
-Imports nothing of the package: the one leaf that every module may use. Each function returns the
-argument as the plain Python value that goes into a config, or raises a ``TypeError`` (of a wrong
-kind) or a ``ValueError`` (of the right kind, out of range) that names the argument, the rule and
-what was received.
+Imports nothing of the package. Each function returns the argument as the plain Python value that
+goes into a config, or raises a ``TypeError`` (of a wrong kind) or a ``ValueError`` (out of range)
+that names the argument, the rule and what was received.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def received(name: str, rule: str, value: Any) -> str:
 
 
 def real(name: str, value: Any, rule: str) -> float:
-    """A finite real number, as a float."""
+    """A finite number."""
     _check_kind(name, value, rule)
     try:
         number = float(value)
@@ -53,14 +52,12 @@ def rate(name: str, value: Any, *, zero: bool = True) -> float:
 
 
 def bounds(low_name: str, low: Any, high_name: str, high: Any) -> tuple[float, float]:
-    """The lowest and the highest rate, in order."""
     rates = rate(low_name, low), rate(high_name, high, zero=False)
     in_order(low_name, rates[0], high_name, rates[1])
     return rates
 
 
 def in_order(low_name: str, low: float, high_name: str, high: float) -> None:
-    """Refuses numbers of which the first is above the second."""
     if low > high:
         raise ValueError(
             f"Argument `{low_name}` must not be above `{high_name}`. "
@@ -69,7 +66,6 @@ def in_order(low_name: str, low: float, high_name: str, high: float) -> None:
 
 
 def factor(name: str, value: Any, *, most: float | None = None) -> float:
-    """A factor above 0."""
     rule = "a finite number above 0" if most is None else f"above 0 and at most {most}"
     number = real(name, value, rule)
     if not 0 < number <= (math.inf if most is None else most):
@@ -78,7 +74,7 @@ def factor(name: str, value: Any, *, most: float | None = None) -> float:
 
 
 def count(name: str, value: Any) -> int:
-    """A number of steps, samples or epochs: a whole number, at least 1 (``2000.0`` is one)."""
+    """A whole number, at least 1 (``2000.0`` is one)."""
     rule = "a whole number of at least 1"
     _check_kind(name, value, rule)
     # An integer or a fraction is exact; everything else is as good as its double.
@@ -91,7 +87,6 @@ def count(name: str, value: Any) -> int:
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """One of a few strings."""
     rule = f"one of {', '.join(map(repr, choices))}"
     if not isinstance(value, str):
         raise TypeError(received(name, rule, value))
@@ -101,7 +96,6 @@ def choice(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def label(name: str, value: Any) -> str | None:
-    """A name to print, or None."""
     rule = "a non-empty string or None"
     if value is not None and not isinstance(value, str):
         raise TypeError(received(name, rule, value))

@@ -1,13 +1,13 @@
 """The phase of cycles that grow or shrink, on tensors: exact boundaries at every step.
 
-A cycle begins at ``first_cycle_steps * (cycle_mult ** n - 1) / (cycle_mult - 1)``. In float64, a
-power and a logarithm would put it some iterations off as soon as the steps are many. So the starts
-are computed on the host, as fractions, and looked up in the step: the cycle is guessed from a rough
-logarithm, and the comparison with the start of the next one is exact.
+A cycle begins at ``first_cycle_steps * (cycle_mult ** n - 1) / (cycle_mult - 1)``. Float64 would
+soon be some iterations off. So the starts are computed on the host, as fractions, and looked up in
+the step: the cycle is guessed from a rough logarithm, and the comparison with the start of the next
+one is exact.
 
-There are some dozens of cycles up to 2^62, most of the time. Where there are too many for a table,
-since they grow by less than a percent, they are looked up in groups of 1,024, and those in groups
-of 1,024, since what follows a restart is the same again, scaled: ``start(i + j) = start(i) +
+There are some dozens of cycles up to 2^62, most of the time. Where they grow by less than a
+percent, they are too many for a table, and are looked up in groups of 1,024, and those in groups of
+1,024, since what follows a restart is the same again, scaled: ``start(i + j) = start(i) +
 cycle_mult ** i * start(j)``.
 """
 
@@ -28,10 +28,7 @@ def restarts(
 ) -> tuple[numerics.Unrounded, Any]:
     """Where a step is in a sequence of cycles, each ``cycle_mult`` times as long as the one before.
 
-    Args:
-        step: int64 tensor, from 0.
-        first_cycle_steps: steps of the first cycle.
-        cycle_mult: the factor; where cycles shrink, none takes less than a step.
+    Where they shrink, none takes less than a step.
 
     Returns:
         What is left of the cycle, as an angle: from a right one at its start down to 0; and the
@@ -58,8 +55,8 @@ def restarts(
             passed = passed + (part - _keras.entries(fine.part, within))
             cycle = cycle + numerics.integer(passed / first_cycle_steps - 2.0**-10)
             cycle = _keras.clip(cycle, 0, plan.cycles - 1)
-    # The guess is right or one too low. Entries looked up by what was looked up would cost XLA a
-    # kernel of its own, so both are taken, and one is chosen.
+    # The guess is right or one too low. Both are taken and one is chosen: entries looked up by what
+    # was looked up would cost XLA a kernel.
     lefts, angles = [], []
     for later in (within, within + 1):
         end, digits = _keras.entries(fine.whole, later + 1), _keras.entries(fine.part, later + 1)
@@ -171,7 +168,6 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float, precise: bool) -> 
 def _guess_cycle(step: Any, plan: _Plan) -> Any:
     """The cycle in which a step is, or the one before it."""
     whole, part = plan.anchor
-    # From the anchor, cycles grow in the one direction or the other.
     grown = _keras.at_least((numerics.wide(step - whole) - part) * plan.growth, 0.0)
     if plan.per_octave < 800:
         cycles, error = _log2(1 + grown) * plan.per_octave, 3e-4 * plan.per_octave + 1e-6
@@ -185,8 +181,7 @@ def _guess_cycle(step: Any, plan: _Plan) -> Any:
 def _log2(x: Any) -> Any:
     """The logarithm of float64 numbers from 1 up, to 3e-4.
 
-    From the bits, by additions and multiplications alone: what needs an exact logarithm does not
-    become a part of other kernels of XLA.
+    From the bits, by additions and multiplications alone, which XLA may repeat in other kernels.
     """
     rough = numerics.wide(_keras.bits(x)) * 2.0**-52 - 1023.0
     m = rough - numerics.wide(numerics.integer(rough))
@@ -196,7 +191,7 @@ def _log2(x: Any) -> Any:
 def _scale(whole: Any, part: Any, scales: list[Any]) -> tuple[Any, Any]:
     """``(whole + part) * sum(scales)``, again in two parts.
 
-    The whole is cut in two halves of 31 bits, the scales have 22 bits each: no product is rounded.
+    The halves of the whole have 31 bits, the scales 22 each: no product is rounded.
     """
     high, low = numerics.wide(whole // 2**31) * 2.0**31, numerics.wide(whole % 2**31)
     products = [half * scale for scale in scales for half in (high, low)]
@@ -206,7 +201,7 @@ def _scale(whole: Any, part: Any, scales: list[Any]) -> tuple[Any, Any]:
 
 
 def _digits(x: Fraction, count: int = 6, bits: int = 22) -> list[float]:
-    """Numbers of so many bits that add up to x, as far as they get."""
+    """Numbers of so many bits that add up to x, the largest first."""
     found = []
     for _ in range(count):
         if x:

@@ -15,8 +15,7 @@ from clr_schedules import _keras
 if TYPE_CHECKING:
     from clr_schedules._engines import Engine
 
-# What `fit` and `evaluate` themselves set on a model. The rest of an unbuilt model's attributes
-# come to be when it is built, and stay.
+# What `fit` and `evaluate` set on a model. What else a model gets when it is built stays.
 _SET_BY_FIT = (
     "history",
     "stop_training",
@@ -38,8 +37,8 @@ _ABSENT = object()
 class Snapshot:
     """The state of a model, its optimizers and the random numbers, at the time of its making.
 
-    Put back, objects are the same objects, and compiled functions are kept. A model that is not
-    built is built meanwhile, and goes back to its first weights; an optimizer is not.
+    Objects and compiled functions stay the same ones. A model that is not built is built meanwhile,
+    and goes back to its first weights; an optimizer is not.
     """
 
     def __init__(self, model: Any, optimizers: list[Any], engine: Engine) -> None:
@@ -65,7 +64,7 @@ class Snapshot:
         self._remember_variables()
 
     def open(self) -> None:
-        """Prepares for changes: the only ones that this class makes itself."""
+        """Prepares for changes."""
         self._tensorflow.lend()
         for optimizer in self._optimizers:
             if not _keras.is_built(optimizer):
@@ -75,7 +74,7 @@ class Snapshot:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
-        """A context for what builds the model: what is made and drawn there is there to stay.
+        """A context for what builds the model: what is made and drawn there stays.
 
         An initializer without a seed draws one, and Keras draws a batch on some backends.
         """
@@ -92,7 +91,7 @@ class Snapshot:
                 self._values.append((variable, self._engine.read(variable)))
 
     def restore(self) -> None:
-        """Puts everything back; what cannot be, does not keep the rest from it."""
+        """Puts everything back, each thing whether or not another can be."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._tensorflow.restore)
             stack.callback(self._restore_globals)
@@ -115,7 +114,7 @@ class Snapshot:
         _put_back(vars(thing), before)
 
     def _variables(self) -> Iterator[Any]:
-        """The framework's variables, those of Keras unwrapped; some more than once."""
+        """The framework's variables, some more than once."""
         model = self._model
         # The legacy Keras raises an error for a model that is not built.
         groups: list[Iterable[Any]] = [model.variables if _keras.is_built(model) else ()]
@@ -123,8 +122,7 @@ class Snapshot:
         for optimizer in self._optimizers:
             listed = optimizer.variables
             groups.append(listed() if callable(listed) else listed)
-        # Those that no list has, such as the states of recurrent layers and the legacy Keras's
-        # counters.
+        # Those in no list, such as the states of recurrent layers and the legacy Keras's counters.
         for thing in (*model._flatten_layers(), *self._optimizers):
             groups.append(filter(self._engine.is_variable, leaves(list(vars(thing).values()))))
         for group in groups:
@@ -143,7 +141,7 @@ def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:
-    """What is in lists, tuples and dictionaries, and in those in them, so deep and no deeper."""
+    """What is in nested lists, tuples and dictionaries, so deep and no deeper."""
     if isinstance(thing, dict):
         thing = list(thing.values())
     if not isinstance(thing, (list, tuple)):
@@ -154,7 +152,6 @@ def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:
 
 
 def _random_state() -> dict[str, Any]:
-    """The state of the generators of Python, NumPy and PyTorch."""
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - Keras shuffles with it
@@ -176,7 +173,7 @@ def _set_random_state(state: dict[str, Any]) -> None:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two random states are equal: nested arrays and tensors, which `==` does not take."""
+    """Whether two random states, nested arrays and tensors, are equal."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
     if isinstance(a, list):
@@ -187,7 +184,7 @@ def _same(a: Any, b: Any) -> bool:
 class _TensorFlowSeeds:
     """TensorFlow's random state, if TensorFlow is there.
 
-    An eager random operation keeps its position in a cache that goes by seeds. With seeds of its
+    An eager random operation keeps its position in a cache that goes by seeds: with seeds of its
     own, the test leaves the user's alone.
     """
 

@@ -1,7 +1,7 @@
 """A range test under way.
 
-A `Sweep` has the rates to come and what the steps so far returned, and knows when to stop; beside
-the `fit` that drives it, a `Watcher` shows the progress, validates, and ends it.
+A `Sweep` has the rates to come and what the steps returned, and knows when to stop; a `Watcher`
+among the callbacks of the `fit` that drives it shows the progress, validates, and ends it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from clr_schedules._engines import Engine
     from clr_schedules._interrupts import Interrupts
 
-# The number of times that the validation data are evaluated on the way.
+# How often the validation data are evaluated on the way.
 _VALIDATIONS = 30
 
 
 class Sweep:
     """Hands out the learning rates and takes the logs of the train steps.
 
-    Each call of the train function takes ``chunk`` steps at most, and fewer where the sweep is
+    Each call of the train function takes ``chunk`` steps at most, fewer where the sweep is
     ``paced``, for no call to last long.
 
     Attributes:
@@ -37,7 +37,7 @@ class Sweep:
         rate: The rate of the step that runs (or is traced) now; the optimizer reads it.
         on_rate: Called with the rate as each step begins; for optimizers that must be given it.
         building: A context for what builds the model.
-        flush: Records the steps that were taken and are not recorded yet.
+        flush: Records steps that were taken and are not recorded yet.
         taken: The number of steps recorded.
         stop_reason: Why the sweep ended; None while it goes on.
     """
@@ -75,11 +75,9 @@ class Sweep:
 
     @property
     def remaining(self) -> int:
-        """The steps still to be taken."""
         return 0 if self.stop_reason else len(self) - self.taken
 
     def upcoming(self) -> Iterator[Any]:
-        """The rates of the next call's steps."""
         yield from self.table[self.taken : self.taken + min(self.chunk, self.remaining)]
 
     def begin_step(self, rate: Any) -> None:
@@ -90,7 +88,7 @@ class Sweep:
     def add(self, logs: Mapping[str, Any]) -> None:
         """Records the logs of some steps, an array of one entry a step for each name.
 
-        What comes after the step at which the sweep ends is dropped.
+        What comes after the end of the sweep is dropped.
         """
         columns = {name: np.asarray(values, np.float64) for name, values in logs.items()}
         for row in range(len(columns["loss"])):
@@ -112,11 +110,11 @@ class Sweep:
         }
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
-        """What was recorded: an array of one entry a step for each name."""
+        """What was recorded, an array for each name."""
         return {name: np.array(values, np.float64) for name, values in self._logs.items()}
 
     def end(self, reason: str) -> None:
-        """Ends the sweep, if it has not ended yet."""
+        """Ends the sweep, if it goes on."""
         self.stop_reason = self.stop_reason or reason
 
     def _judge(self, loss: float) -> None:
@@ -132,7 +130,7 @@ class Sweep:
         self._first = smoothed if self._first is None else self._first
         self._lowest = min(self._lowest, loss)
         self._best = min(self._best, smoothed)
-        # A factor says nothing where a loss goes below zero: there, the descent is the measure.
+        # A factor says nothing where a loss goes below zero: the descent is the measure there.
         scale = self._best
         if self._lowest < 0:
             scale = max(self._first - self._best, abs(self._best))
@@ -148,8 +146,7 @@ class Sweep:
 class Watcher(_keras.Callback):  # type: ignore[misc]
     """A callback for the `fit` that drives a sweep.
 
-    Its attribute ``validation`` has the logs of each validation, with the learning rate of the step
-    before it.
+    ``validation`` has the logs of each validation, and the rate of the step before it.
     """
 
     def __init__(
@@ -195,7 +192,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             self._swept.stop_training = True
 
     def close(self) -> None:
-        """Leaves the terminal as it should be: at the beginning of a line."""
+        """Leaves the terminal at the beginning of a line."""
         if self._bar is not None:
             self._show(finalize=True)
 

@@ -1,7 +1,7 @@
 """Callbacks: the rate of every step for logs and pictures, and the blog post's ``CyclicalLR``.
 
-Neither does anything in between the batches. A rate is a function of the step, so that a look at
-the optimizer's counter once an epoch is enough to write down all of them.
+Both look at the optimizer's counter once an epoch: a rate is a function of the step, so that is
+enough to write down all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _StepLog(_keras.Callback):  # type: ignore[misc]
-    """Writes down the rate of every step, with one look at the counter an epoch."""
+    """Writes down the rate of every step, an epoch at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,6 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         self._mapped: dict[str, tuple[Any, Any]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the optimizer."""
         self._catch_up()  # with a training that an exception ended
         from clr_schedules import _engines
 
@@ -86,7 +85,6 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         self._ends.append(len(self._rates))
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Lets the optimizer go."""
         self._catch_up()
         self._optimizer = None
         if self._writer is not None:
@@ -94,7 +92,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
             self._writer = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves files and functions of Keras out of a copy or a pickle."""
+        """Leaves files and functions of Keras out."""
         self._catch_up()
         return vars(self) | {"_writer": None, "_optimizer": None, "_mapped": {}}
 
@@ -127,7 +125,7 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
         return self._logged["learning_rate"]
 
     def _values_of(self, name: str, source: Any, steps: Integers) -> Floats:
-        """The rates, or what else, that these steps were taken with, as precise as they were."""
+        """What these steps were taken with, as precise as it was."""
         if isinstance(source, Schedule):
             return source.values(steps).astype(_keras.floatx()).astype(np.float64)
         if not callable(source):
@@ -140,36 +138,31 @@ class _StepLog(_keras.Callback):  # type: ignore[misc]
 class LearningRateLogger(_StepLog):
     """Logs the learning rate that every step was taken with.
 
-    ``history`` has the rate of every step, at any ``steps_per_execution``; the epoch's logs get the
-    rate of its last step as ``learning_rate``, so that ``History``, ``CSVLogger``, ``TensorBoard``
-    and every tracker see it; and ``log_dir`` gets the rate of every step, for TensorBoard.
+    ``history`` has the rate of every step, at any ``steps_per_execution``; the epoch's logs get
+    that of its last step as ``learning_rate``, so that ``History``, ``CSVLogger``, ``TensorBoard``
+    and every tracker see it; ``log_dir`` gets every step's, for TensorBoard.
 
-    It costs nothing between batches: the optimizer's counter is read once an epoch (and once at the
-    start), the rates are computed on the host. Whatever gives the optimizer its rate is logged: a
-    schedule of this package, any other Keras schedule, a constant. A rate that another callback
-    sets at the beginning or the end of an epoch is logged right; one that it sets in between
-    batches is seen once an epoch.
+    It costs nothing between batches: the rates are computed on the host, from the optimizer's
+    counter. Whatever gives the optimizer its rate is logged: a schedule of this package, any other
+    Keras schedule, a constant. A rate that another callback sets at the beginning or the end of an
+    epoch is logged right; one that it sets between batches is seen once an epoch.
 
-    Put it first among the callbacks: Keras hands the logs from one to the next, and those before it
-    do not see what it adds. (Keras's ``TensorBoard`` callback replaces the rate in its own logs by
-    that of the step to come.)
+    Put it first among the callbacks: those before it do not see what it adds to the logs. (Keras's
+    ``TensorBoard`` callback replaces the rate in its own logs by that of the step to come.)
 
     Args:
-        log_dir: The folder to write the rate of every step to, as the scalar ``learning_rate``.
-            Default: none. Written by TensorFlow; where the backend is another, by TensorBoard; of
-            several workers, by the chief alone.
+        log_dir: The folder for the scalar ``learning_rate`` of every step. Default: none. Written
+            by TensorFlow or, on other backends, by TensorBoard; of several workers, by the chief.
 
     Attributes:
         history: A dict of lists with an entry for every step: ``"iteration"``, counted from 0
             by the optimizer (batches, under gradient accumulation too), and ``"learning_rate"``,
-            the value that the optimizer took, as the float that it was in ``floatx()``. It goes
-            on over several trainings; after an exception, what the optimizer counted until then is
-            there. (Read it before a training without the logger goes on with the same optimizer:
-            its steps would be counted in.) Hyperparameters that follow schedules
-            (`schedule_hyperparameters`) have a list each, and are in the logs and in ``log_dir``
-            too.
+            the value that the optimizer took, in ``floatx()``. It goes on over several trainings,
+            and has the steps before an exception. (Read it before a training without the logger
+            goes on with the same optimizer: its steps would be counted in.) Hyperparameters of
+            `schedule_hyperparameters` have a list each, and are in the logs and ``log_dir`` too.
         epochs: A list of the logs of each epoch, each a dict with ``"epoch"``, ``"iteration"`` (the
-            steps taken when it ended) and what Keras logged, the learning rate among it.
+            steps taken when it ended) and what Keras logged.
 
     Raises:
         TypeError: If ``log_dir`` is no path.
@@ -206,7 +199,7 @@ class LearningRateLogger(_StepLog):
         return {"iteration": self._iterations, **self._logged}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the optimizer, and opens a file in ``log_dir``."""
+        """Finds the optimizer and opens a file in ``log_dir``."""
         super().on_train_begin(logs)
         if self._log_dir is None or self._writer is not None:
             return
@@ -218,18 +211,17 @@ class CyclicalLR(_StepLog):
     """The callback of the blog post "Recreating Cyclical Learning Rates", on a native schedule.
 
     For code that has this callback already. It puts a schedule of this package into the optimizer
-    when a training starts, and the former, constant rate back when it ends; in between, it is the
-    schedule that sets the rate, within the compiled step and at any ``steps_per_execution``. The
-    cycles go on over several ``fit`` calls, also where other trainings come in between or the model
-    is compiled anew.
+    when a training starts, and the former, constant rate back when it ends; in between, the
+    schedule sets the rate within the compiled step, at any ``steps_per_execution``. The cycles go
+    on over several ``fit`` calls, also after other trainings or a new ``compile``.
 
     New code is better off with the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``,
     which also goes on where a saved model stopped: a new callback begins a new cycle. To go on with
-    a training that was killed, put it before Keras's ``BackupAndRestore`` in the list of callbacks:
-    the backup then finds the optimizer that it has saved, and cycles and weights go on exactly.
+    a training that was killed, put it before Keras's ``BackupAndRestore`` among the callbacks: the
+    backup then finds the optimizer that it has saved.
 
-    A training that an exception ended leaves the schedule in the optimizer; the next one with a
-    `CyclicalLR` takes it out, or a call of ``on_train_end()``.
+    After an exception the schedule stays in the optimizer, until the next training with a
+    `CyclicalLR` or a call of ``on_train_end()``.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
@@ -302,7 +294,7 @@ class CyclicalLR(_StepLog):
         super().on_train_begin(logs)
         optimizer, model = self._optimizer, self.model
         other = _put_back(optimizer)
-        # The callbacks of one training have the same parameters, and those of another have others.
+        # The callbacks of one training share their parameters.
         if other not in (None, self) and other.params is self.params is not None:
             raise ValueError(
                 "`CyclicalLR` must be the only one among the callbacks of a training. "
@@ -318,8 +310,8 @@ class CyclicalLR(_StepLog):
         lead = self._engine.iteration(optimizer) - len(self._rates)
         schedule = _Moved(self.schedule, lead) if lead else self.schedule
         restore = self._engine.install_rate(optimizer, schedule)
-        # A compiled step has its rate built in. The one with the schedule is kept, for the next
-        # `fit` not to compile it again if the model still has the same one without.
+        # A compiled step has its rate built in. The one with the schedule is kept for the next
+        # `fit`.
         plain, cyclical, installed = self._functions
         if plain is not model.train_function or installed != schedule:
             plain = model.train_function
@@ -333,8 +325,7 @@ class CyclicalLR(_StepLog):
             if model.train_function is cyclical:
                 model.train_function = plain
 
-        # On the optimizer, for another callback to find after an exception; not as an attribute
-        # that Keras would look into.
+        # For another callback to find after an exception; past Keras, which would look into it.
         vars(optimizer)[_PUT_BACK] = self, put_back
 
     def __getstate__(self) -> dict[str, Any]:

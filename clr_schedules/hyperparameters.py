@@ -35,19 +35,18 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         momentum(iteration), beta_1(iteration), ...     as learning_rate(iteration) does
 
     The optimizer is of the given one's class (and a subclass of it), with the same arguments; the
-    given one is left alone. Each step is taken with the values of its iteration, as if the
-    attributes had been set by hand before. A schedule may pass through 0: momentum that is 0 for a
-    while is momentum all the same.
+    given one is left alone. Each step is taken as if the attributes had been set to the values of
+    its iteration. Momentum that is 0 for a while is momentum all the same.
 
     An attribute that follows a schedule reads as the constant that the optimizer was made with, and
     cannot be set. It saves and loads with the model; ``import clr_schedules`` before loading.
 
-    What Adam corrects its bias with is the present ``beta`` to the power of the number of steps, as
-    if it had always been that: it is what Keras does, and PyTorch with a `beta` that is set.
+    Adam corrects its bias by the present ``beta`` to the power of the number of steps, as in
+    PyTorch.
 
     Args:
-        optimizer: An optimizer of Keras 3, which has not been built yet. Of a
-            ``LossScaleOptimizer``, it is the inner one.
+        optimizer: An optimizer of Keras 3 that has not been built; of a ``LossScaleOptimizer``, the
+            inner one is meant.
         schedules: For each hyperparameter by its name (``momentum``, ``beta_1``, ``beta_2``,
             ``rho``, ``weight_decay``, ...), any schedule of Keras. At least one.
 
@@ -55,9 +54,9 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         The optimizer.
 
     Raises:
-        TypeError: If ``optimizer`` is none, or one of the schedules is none.
-        ValueError: If the optimizer has no such hyperparameter, or one that shapes what it does
-            rather than being a number in every step; if it has been built; or on ``tf_keras``.
+        TypeError: If ``optimizer`` is no optimizer, or a schedule no schedule.
+        ValueError: If the optimizer has no such hyperparameter, or one that is no number in every
+            step; if it has been built; or on ``tf_keras``.
 
     Reference:
         L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
@@ -103,7 +102,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     made = _make(inner, schedules)
     if inner is optimizer:
         return made
-    # Its config has that of the inner one, where there may be what cannot be saved.
+    # Its config has the inner one's, which may not be one that can be saved.
     stand_in = {"inner_optimizer": _keras.any_optimizer()}
     with _set(optimizer, stand_in, {"inner_optimizer": inner}):
         config = optimizer.get_config() | {"inner_optimizer": made}
@@ -128,7 +127,7 @@ def scheduled(optimizer: Any) -> dict[str, Any]:
 
 
 def _names(optimizer: Any) -> list[str]:
-    """What can be scheduled: numbers that the optimizer has an attribute for."""
+    """The numbers that the optimizer has an attribute for."""
     config = _plain_config(optimizer)
     return [
         name
@@ -148,20 +147,20 @@ def _make(optimizer: Any, schedules: dict[str, Any]) -> Any:
         if name.startswith("_exclude_from_weight_decay"):  # in no config
             vars(made)[name] = value
     vars(made)[_SCHEDULES] = found = scheduled(optimizer) | schedules
-    # Not what a step finds: where there are several replicas, another one may have begun it.
+    # Not what a step finds: another replica may have begun it.
     vars(made)[_CONSTANTS] = {name: vars(made)[name] for name in found}
     return made
 
 
-# Set past Keras, which would track what is in it.
+# Set past Keras, which would track them.
 _SCHEDULES, _CONSTANTS = "_clr_schedules_hyperparameters", "_clr_schedules_constants"
 
 
 class _Scheduled:
-    """What an optimizer's own class is extended by."""
+    """Extends an optimizer's own class."""
 
     def build(self, variables: Any) -> None:
-        """Builds the optimizer for hyperparameters that are not 0."""
+        """Builds for hyperparameters that are not 0."""
         before = {name: vars(self)[name] for name in scheduled(self)}  # within a step, a tensor
         constants = {name: _Float(vars(self)[_CONSTANTS][name] or 0.0) for name in before}
         with _set(self, constants, before):
@@ -183,20 +182,18 @@ class _Scheduled:
         super().__setattr__(name, value)
 
     def __reduce__(self) -> Any:
-        # As Keras pickles all optimizers, but for the class, which has no place in a module.
+        # As Keras pickles optimizers, but for the class, which no module has.
         reduced: Any = super().__reduce__()
         load, arguments = reduced
         return getattr(_keras.Optimizer, load.__name__), arguments
 
     def get_config(self) -> dict[str, Any]:
-        """The optimizer, and its schedules, as Keras saves them."""
         schedules = {name: _keras.serialize(s) for name, s in scheduled(self).items()}
         plain = _own_class(self).from_config(_plain_config(self))
         return {"optimizer": _keras.serialize(plain), "schedules": schedules}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes the optimizer of a config."""
         if config.keys() != {"optimizer", "schedules"}:
             raise ValueError(
                 "The config of an optimizer with schedules must have the keys 'optimizer' and "
@@ -207,16 +204,12 @@ class _Scheduled:
 
 
 def _own_class(optimizer: Any) -> Any:
-    """The optimizer's class without schedules."""
     kind = type(optimizer)
     return kind.__mro__[2] if isinstance(optimizer, _Scheduled) else kind
 
 
 def _plain_config(optimizer: Any) -> dict[str, Any]:
-    """The config of the optimizer's own class, with the very schedule of its learning rate.
-
-    That need not be one that can be saved, or loaded without being told of.
-    """
+    """The config of the optimizer's own class, with its very learning rate, saveable or not."""
     rate = optimizer._learning_rate
     replaced = {"_learning_rate": _keras.ANY_SCHEDULE} if callable(rate) else {}
     of: Any = super(_Scheduled, optimizer) if isinstance(optimizer, _Scheduled) else optimizer
@@ -229,8 +222,7 @@ def _plain_config(optimizer: Any) -> dict[str, Any]:
 def _class(base: Any) -> Any:
     """The class that extends an optimizer's.
 
-    All are registered by one name: what is saved says itself which optimizer it is of, and that one
-    need not be Keras's.
+    All are registered by one name: the config says which optimizer it is of.
     """
     return _keras.register(
         type(f"Scheduled{base.__name__}", (_Scheduled, base), {"__module__": __name__}),
@@ -249,7 +241,7 @@ def _set(optimizer: Any, values: dict[str, Any], after: dict[str, Any]) -> Itera
 
 
 def _value(schedule: Any, step: Any) -> Any:
-    """The value of a schedule at a step, to be calculated with as with a float that is not 0."""
+    """The value of a schedule at a step, which calculates as a float that is not 0."""
     if _keras.FLOAT_HYPERPARAMETERS:
         if isinstance(schedule, Schedule):
             value = float(schedule.values(int(step)))
@@ -261,7 +253,7 @@ def _value(schedule: Any, step: Any) -> Any:
 
 
 class _Float(float):
-    """A float that is not 0 to the code that asks whether the optimizer has it at all."""
+    """A float that is not 0 to code that asks whether it is set."""
 
     def __ne__(self, other: object) -> bool:
         return True if other == 0 else float(self) != other
@@ -286,12 +278,10 @@ class _Tensor:
 
     @property
     def dtype(self) -> str:
-        """The type that it has to the operations of Keras."""
         return _keras.floatx()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of a scalar."""
         return ()
 
     def _rounded(self, dtype: Any = None) -> Any:

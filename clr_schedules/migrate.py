@@ -4,8 +4,7 @@ r"""Models saved with the cyclical schedules of TensorFlow Addons, loaded withou
 >>> migrate.register_addons()
 
 and ``keras.models.load_model`` makes of them schedules of this package, with the values of Addons
-but for its rounding errors. What is saved then is a model of this package: it loads after
-``import clr_schedules``.
+but for its rounding errors. Saved again, they load after ``import clr_schedules``.
 
 TensorFlow Addons 0.23, ``tensorflow_addons.optimizers``, and what becomes of it:
 
@@ -50,7 +49,7 @@ _REQUIRED = ("initial_learning_rate", "maximal_learning_rate", "step_size")
 def register_addons() -> None:
     """Lets Keras load what was saved with TensorFlow Addons' cyclical schedules.
 
-    Needs no Addons, nor ``custom_objects``. What loads then, by what Keras itself can:
+    Needs no Addons, nor ``custom_objects``. What loads then:
 
     ============ ====================================== ==========================================
     saved as     Keras 3                                ``tf_keras``
@@ -74,19 +73,18 @@ def register_addons() -> None:
         model.save("new.keras")
 
     (A model that was compiled with ``"mse"`` needs ``custom_objects={"mse":
-    keras.losses.mean_squared_error}``.) It also takes the optimizers of ``.h5`` files of Keras
-    2.11 to 2.15 for ones with default arguments, constant rate included; this function has them
-    load as they were, whatever their learning rate.
+    keras.losses.mean_squared_error}``.) Keras 3 also takes the optimizers of ``.h5`` files of Keras
+    2.11 to 2.15 for ones with default arguments; this function has them load as they were, whatever
+    their learning rate.
 
     A scale function must be registered with Keras when the file is loaded, by the name that it was
-    saved with and any package, or be in the ``custom_objects`` of ``load_model``. A Python lambda
-    cannot be loaded: of its code, what was saved is good for one version of Python, or there is
-    nothing. Load the model with ``compile=False`` and compile it again, with ``Cyclical`` and a
-    function that has a name; the optimizer then starts anew.
+    saved with and any package, or be in ``custom_objects``. A Python lambda cannot be loaded: its
+    saved code is good for one version of Python, if it is there. Load the model with
+    ``compile=False`` and compile it again, with ``Cyclical`` and a function that has a name; the
+    optimizer then starts anew.
 
-    Calling this again changes nothing. In a process that imports Addons as well, Keras makes of
-    such a file what the later of the two wants: call this after that import. The schedules of
-    Addons go on working.
+    Calling this again changes nothing. In a process that imports Addons as well, call this after
+    that import: the later one decides what Keras loads. The schedules of Addons go on working.
 
     Raises:
         TypeError, ValueError: On loading, for a config that Addons did not write or whose scale
@@ -121,7 +119,7 @@ class Power:
     start: int = 0
 
     def __call__(self, x: Any) -> Any:
-        """The scale of a cycle or an iteration: a number, an array or a tensor."""
+        """The scale: of a number, an array or a tensor."""
         return self.gamma ** (x - self.start)
 
     def get_config(self) -> dict[str, Any]:
@@ -148,22 +146,19 @@ class AddonsCyclical(Schedule):
         x     = |iteration / step_size - 2 * cycle + 1|
 
     It is what ``register_addons`` loads where ``Triangular``, ``Triangular2`` and ``ExpRange`` do
-    not say it; in new code, use ``Cyclical``. Nothing is kept within the bounds: a scale above 1
-    goes beyond ``maximal_learning_rate``.
+    not say it; in new code, use ``Cyclical``. A scale above 1 goes beyond
+    ``maximal_learning_rate``.
 
-    The phase is taken in integers, so it is exact at every step, as is a ``step_size`` such as
-    ``60_000 / 7``: it is taken as the nearest fraction with a denominator of at most
-    ``sqrt(2**61 / step_size)``, some 10^7, which is what a ratio of two such numbers was before it
-    was rounded.
+    The phase is exact at every step, as is a ``step_size`` such as ``60_000 / 7``: it is taken as
+    the nearest fraction with a denominator of at most ``sqrt(2**61 / step_size)``, some 10^7.
 
     Args:
         initial_learning_rate: The rate where each cycle starts and ends. At least 0.
         maximal_learning_rate: The rate in the middle of each cycle, before the scale. At least 0.
         step_size: The iterations of a half-cycle: at least 1/2, and not always a whole number.
         scale_fn: A function of one number that returns the factor of the amplitude, as that of
-            ``Cyclical``; default: no scaling. It gets a float64 tensor, where Addons passed
-            float32 (the cycle) or whatever the optimizer counts in (the iteration): one that
-            mixes it with float32 tensors of its own must cast it first.
+            ``Cyclical``; default: no scaling. It gets a float64 tensor, and must cast it to mix it
+            with float32 tensors of its own (Addons passed float32, or the type of the iterations).
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
             or ``"iterations"``, the iteration, from 0.
         name: The name in graphs, profiles and plots. Default: the class's.
@@ -199,7 +194,7 @@ class AddonsCyclical(Schedule):
         }
 
     def _scaling(self) -> Cyclical:
-        """The schedule of which only the scale is used."""
+        """The schedule that has the scale."""
         return Cyclical(0.0, 1.0, 1, scale_fn=self.scale_fn, scale_mode=self.scale_mode)
 
     def _half_cycle(self) -> Fraction:
@@ -208,8 +203,8 @@ class AddonsCyclical(Schedule):
         return Fraction(self.step_size).limit_denominator(max(1, limit))
 
     def _rate(self, step: Any) -> Any:
-        # A half-cycle is `half` n-ths of an iteration. `2 * half` iterations, which are n whole
-        # cycles, are taken off first, so that nothing overflows.
+        # A half-cycle is `half` n-ths of an iteration. Whole cycles, `2 * half` iterations, are
+        # taken off first, so that nothing overflows.
         half, n = self._half_cycle().as_integer_ratio()
         position = step % (2 * half) * n
         amplitude = numerics.triangle(position, half, half)
@@ -257,7 +252,7 @@ class AddonsCyclical(Schedule):
 def _bounds_and_step_size(
     initial_learning_rate: Any, maximal_learning_rate: Any, step_size: Any
 ) -> dict[str, Any]:
-    """What all have, as plain numbers; the step size is an integer where it is whole."""
+    """The arguments of all, as plain numbers; a whole step size is an integer."""
     rule = "a finite number of at least 1/2"
     number = _arguments.real("step_size", step_size, rule)
     if number < 0.5:
@@ -270,7 +265,7 @@ def _bounds_and_step_size(
 
 
 class _Saved:
-    """What Keras finds under a name of Addons; its config makes a schedule of this package."""
+    """What Keras finds under a name of Addons."""
 
     name: ClassVar[str]
     required: ClassVar[tuple[str, ...]] = _REQUIRED
@@ -307,7 +302,7 @@ class _Saved:
     def _policy(
         cls, saved: dict[str, Any], mode: str
     ) -> tuple[Callable[..., Schedule] | None, Callable[[Any], Any] | None]:
-        """The schedule that says it, where there is one, and the scale function of any other."""
+        """The schedule that says it, if there is one, and the scale function of any other."""
         raise NotImplementedError
 
 
@@ -348,7 +343,7 @@ class _Cyclical(_Saved):
 
 
 def _plain(value: Any) -> Any:
-    """The number in a tensor, whether Keras has serialized it or not; anything else as it is."""
+    """The number in a tensor, serialized by Keras or not; anything else as it is."""
     match value:
         case {"class_name": "__tensor__" | "__numpy__", "config": {"value": number}}:
             return number
@@ -357,7 +352,7 @@ def _plain(value: Any) -> Any:
 
 
 def _function(saved: Any) -> Any:
-    """The scale function, of any of the forms in which Keras has saved it."""
+    """The scale function, in any form in which Keras has saved it."""
     again = (
         "load the model with `compile=False` and compile it again, with `clr_schedules.Cyclical` "
         f"and a function that is. Received: scale_fn={saved!r}"

@@ -1,9 +1,9 @@
 """The arithmetic of a schedule on tensors: an integer phase, then one wide float.
 
 A rate in float32 is only as good as the step that it is computed from, and float32 counts no
-further than 2^24. So the phase is taken first, in 64-bit integers, where it is exact for every
-step; what follows is a handful of operations on one float64 scalar, whose errors (some 2^-51)
-vanish when the result is rounded, once, to float32.
+further than 2^24. So the phase is taken first, in 64-bit integers, where it is exact; what follows
+is a handful of operations on one float64 scalar, whose errors (some 2^-51) vanish when the result
+is rounded, once, to float32.
 
 Call these within ``_keras.wide_types()``.
 """
@@ -25,15 +25,14 @@ RIGHT_ANGLE = Fraction("1.57079632679489661923132169163975144")  # half of pi
 class Unrounded(NamedTuple):
     """A number as the sum of two float64 tensors: its rounding, and what that left of it.
 
-    The rest is for rates in float64. For shorter ones, where it would change nothing, it is the
-    Python number 0, and costs no operation.
+    The rest is for rates in float64. For shorter ones it is the Python number 0, and costs nothing.
     """
 
     near: Any
     rest: Any = 0.0
 
     def clipped(self) -> Unrounded:
-        """As an angle, from 0 to a right one; a half cosine is flat there, whatever the rest is."""
+        """As an angle, from 0 to a right one."""
         return Unrounded(_keras.clip(self.near, 0.0, float(RIGHT_ANGLE)), self.rest)
 
     def times(self, factor: Any) -> Unrounded:
@@ -42,7 +41,7 @@ class Unrounded(NamedTuple):
 
 
 def _is_zero(x: Any) -> bool:
-    """Whether this is no tensor, but the number 0."""
+    """Whether this is the Python number 0."""
     return isinstance(x, float) and x == 0
 
 
@@ -52,7 +51,7 @@ def is_precise() -> bool:
 
 
 def integer(step: Any) -> Any:
-    """The step as an int64 tensor; a float is taken as the integer that it is."""
+    """The step as an int64 tensor; a float stands for a whole number."""
     return _keras.cast(step, "int64")
 
 
@@ -62,20 +61,14 @@ def wide(x: Any) -> Any:
 
 
 def triangle(step: Any, up: int, down: int) -> Any:
-    """The triangle wave at a step.
+    """The triangle wave at an int64 tensor of steps, from 0; float64.
 
-    Args:
-        step: int64 tensor, from 0.
-        up: steps of the rising half-cycle.
-        down: steps of the falling half-cycle.
-
-    Returns:
-        With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
-        ``(up + down - position) / down`` back to 0; float64.
+    With ``position`` the step within its cycle: ``position / up`` from 0 to 1, then
+    ``(up + down - position) / down`` back to 0.
     """
     length = up + down
     position = step % length
-    # Each line is above 1 on the other's half, so their minimum is the triangle.
+    # Each line is above 1 on the other's half.
     if up == down:
         return wide(_keras.minimum(position, length - position)) / up
     return _keras.minimum(wide(position) / up, wide(length - position) / down)
@@ -94,7 +87,7 @@ def triangle_angle(step: Any, up: int, down: int) -> Unrounded:
 
 
 def slope(steps: int | Fraction) -> tuple[float, float]:
-    """The angle of a step, where it takes so many steps (negative ones, too) to a right angle.
+    """The angle of a step, with so many steps (negative ones, too) to a right angle.
 
     Returns:
         Two floats that add up to it. For rates in float64, the first has so few digits that its
@@ -111,21 +104,16 @@ def slope(steps: int | Fraction) -> tuple[float, float]:
 
 
 def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
-    """``(steps - part) * (head + tail)``.
+    """``(steps - part) * (head + tail)``, of int64 steps and the two numbers of a ``slope``.
 
-    Its roundings count, since the square of a sine doubles what its angle is off by.
-
-    Args:
-        steps: int64 tensor.
-        head: of a slope, from ``slope``; a float, or a float64 tensor.
-        tail: its other number; likewise.
-        part: of a step; likewise.
+    These and the part (of a step) are floats or float64 tensors. Roundings count, since the square
+    of a sine doubles what its angle is off by.
     """
     steps = wide(steps)
     left = steps if _is_zero(part) else steps - part
     if _is_zero(tail):
         return Unrounded(left * head)
-    # The sums are T. J. Dekker's: what each is off by is exact where the larger number comes first.
+    # The sums are T. J. Dekker's: their errors are exact where the larger number comes first.
     exact = steps * head
     rough = exact - part * head
     rest = (exact - rough) - part * head + left * tail
@@ -134,19 +122,16 @@ def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
 
 
 def chosen(behind: Sequence[Any], numbers: Sequence[float]) -> Any:
-    """The number of the phase that a step is in.
+    """The number of the phase that a step is in; where all are the same, that one.
 
     Args:
         behind: whether the step is behind each phase but the last, as boolean tensors.
         numbers: those of all phases, floats or integers.
-
-    Returns:
-        A tensor, float64 or int64; where all numbers are the same, that number.
     """
     if len(set(numbers)) == 1:
         return numbers[0]
     as_tensor, kind = (integer, np.int64) if isinstance(numbers[0], int) else (wide, np.float64)
-    # As arrays, since even a float64 of NumPy would lose digits as a Python number does.
+    # As arrays: a Python number, even a float64 of NumPy, would lose digits.
     value, *others = (as_tensor(np.array(number, kind)) for number in numbers)
     for is_behind, other in zip(behind, others, strict=True):
         value = _keras.where(is_behind, other, value)
@@ -168,10 +153,9 @@ def half_cosine(angle: Unrounded) -> Unrounded:
 def power(base: float, exponent: Any) -> Any:
     """``base ** exponent`` for a Python float in (0, 1] and an int64 tensor; underflows to 0.
 
-    The framework's power of float64: a base rounded to float32 is another base (0.99994 ** 1e5
-    would be off by 2e-3), and ``exp(exponent * log(base))`` loses the digits of float64 that the
-    product has before its point. (So does Eigen's power of a vector of steps, in TensorFlow without
-    XLA; that of a scalar, which a step takes, does not.)
+    The framework's power of float64: a base in float32 is another one (0.99994 ** 1e5 would be off
+    by 2e-3), and ``exp(exponent * log(base))`` loses the digits that the product has before its
+    point. (So does Eigen's power of a vector of steps, in TensorFlow without XLA.)
     """
     return base ** wide(exponent)
 
@@ -179,7 +163,7 @@ def power(base: float, exponent: Any) -> Any:
 def finite(scale: Any, least: float) -> Any:
     """A scale as a finite factor from ``least`` up: at an amplitude of 0, infinity gives 0."""
     if isinstance(scale, (int, float)):
-        # A Python number stays one: it would lose digits on its way through a float32 tensor.
+        # A Python number stays one: a float32 tensor would lose digits.
         return scale if math.isnan(scale) else min(max(scale, least), 1e300)
     return _keras.clip(wide(scale), least, 1e300)
 
@@ -187,10 +171,7 @@ def finite(scale: Any, least: float) -> Any:
 def between(base_lr: Any, max_lr: Any, amplitude: Unrounded) -> Any:
     """``base_lr + (max_lr - base_lr) * amplitude``, never outside the two and reaching both.
 
-    Args:
-        base_lr: The rate at an amplitude of 0; a float, or a float64 tensor.
-        max_lr: The rate at 1, and at what is above; likewise.
-        amplitude: From 0.
+    The bounds are floats or float64 tensors; the amplitude is from 0, and above 1 taken as 1.
     """
     height = max_lr - base_lr
     part = height * amplitude.near
@@ -198,6 +179,6 @@ def between(base_lr: Any, max_lr: Any, amplitude: Unrounded) -> Any:
         left = (max_lr - height) - base_lr  # by the rounding of the height
         part = part + (height * amplitude.rest + left * amplitude.near)
     # An amplitude of 1 may arrive as 1 - 3 * 2^-53 (compilers turn `x / n` into `x * (1 / n)`), and
-    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; what is below is so far
-    # below that no rounding puts it above.
+    # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; from below, no rounding
+    # goes above it.
     return _keras.where(amplitude.near > 1 - 2.0**-51, max_lr, base_lr + part)

@@ -38,8 +38,8 @@ def step_size(num_samples: int, batch_size: int, epochs: float = 4) -> int:
     Args:
         num_samples: The samples of one epoch. At least 1.
         batch_size: The samples of one batch, over all replicas. At least 1.
-        epochs: The epochs of a half-cycle. Above 0, may be a fraction. 2 to 10 work well, with
-            little difference between them; default: 4, so that a full cycle takes 8 epochs.
+        epochs: The epochs of a half-cycle. Above 0, may be a fraction. 2 to 10 work well; default:
+            4, so that a full cycle takes 8 epochs.
 
     Returns:
         The number of iterations, at least 1.

@@ -1,9 +1,8 @@
 """The pictures. Matplotlib is imported when one is drawn, not before.
 
-They share one style, which is at the end of this module: colours that the colour-blind tell apart,
-dashes and markers for print in black and white, legends below the axes, where no curve is. It is
-put on the axes that are drawn on; the settings of Matplotlib stay as they are, and text and frames
-have their colours from there, dark ones included.
+They share one style, at the end of this module: colours that the colour-blind tell apart, dashes
+and markers for black and white, legends below the axes. Matplotlib's settings stay as they are;
+text and frames take their colours from them, dark styles included.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ _MAX_POINTS = 50_000
 # Colours of Okabe and Ito, which the colour-blind tell apart.
 _BLUE, _VERMILION, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _ORANGE, _SKY, _PURPLE, _YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"
-# Lines of one picture: by turns dark and light, so that one is seen upon the other; None is the
-# colour of the text. In black and white, thirty differ in their dashes and markers.
+# Lines of one picture, by turns dark and light; None is the colour of the text. In black and white,
+# thirty differ in their dashes and markers.
 _COLORS = (_BLUE, _ORANGE, None, _SKY, _VERMILION, _PURPLE, _GREEN)
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _MARKERS = ("", "o", "s", "^", "D", "v")
@@ -60,9 +59,9 @@ def plot_schedule(schedule: Schedule, num_steps: int, ax: Axes | None = None) ->
     Args:
         schedule: The schedule.
         num_steps: The number of iterations to draw, from 0. At least 1.
-        ax: The Matplotlib axes to draw on; default: those of a new figure. On axes that have a line
-            already, the next colour and dashes are taken, and a legend takes the place of the
-            title. To compare schedules, `plot_schedules` does it better.
+        ax: The Matplotlib axes to draw on; default: those of a new figure. On axes with lines, the
+            next colour and dashes are taken and a legend replaces the title; `plot_schedules`
+            compares schedules better.
 
     Returns:
         The axes. The last of their ``lines`` is the schedule's.
@@ -97,15 +96,14 @@ def plot_schedule(schedule: Schedule, num_steps: int, ax: Axes | None = None) ->
 def plot_schedules(schedules: Iterable[Schedule], num_steps: int, ax: Axes | None = None) -> Axes:
     """Draws the learning rates of several schedules against the iteration, for comparison.
 
-    The first is the widest line and lies at the bottom, the last is the thinnest, so that all are
-    seen where they run together. The legend has their names, or their classes; of those with equal
-    names, the calls that make them.
+    The first line is the widest, at the bottom, the last the thinnest, so that all are seen where
+    they run together. The legend has their names or classes, or the calls where those are equal.
 
-    Thin lines mark ``base_lr`` and ``max_lr``, where all the schedules have the same. Where they
-    differ, the legend has each one's.
+    Thin lines mark ``base_lr`` and ``max_lr`` where all the schedules have the same; else, the
+    legend has each one's.
 
     Args:
-        schedules: The schedules, in a list or anything else that can be iterated. At least 1.
+        schedules: The schedules, an iterable. At least 1.
         num_steps: The number of iterations to draw, from 0. At least 1. Of more than 50,000, as
             many are drawn.
         ax: The Matplotlib axes to draw on; default: those of a new figure. The legend goes below
@@ -116,9 +114,9 @@ def plot_schedules(schedules: Iterable[Schedule], num_steps: int, ax: Axes | Non
 
     Raises:
         ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
-        TypeError: If ``schedules`` is no list, or something in it is no schedule of this package;
-            if ``num_steps`` is no number, or ``ax`` is something else.
-        ValueError: If the list is empty, or ``num_steps`` is not a whole number of at least 1.
+        TypeError: If ``schedules`` is no iterable of schedules of this package, ``num_steps`` no
+            number, or ``ax`` something else.
+        ValueError: If there are none, or ``num_steps`` is not a whole number of at least 1.
 
     Example:
         >>> import clr_schedules as clr
@@ -149,14 +147,12 @@ def plot_history(logger: LearningRateLogger | CyclicalLR, ax: Axes | None = None
     """Draws the losses of a training and its learning rate over the same steps.
 
     The losses are points on the left axis, the rate of every step is the green line on the right
-    one. The loss of an epoch is the one that Keras reports, the mean over the epoch's batches, and
-    is drawn at the epoch's end; so is the validation loss, which was measured there. The axis is
-    logarithmic where the losses are above 0 and span two decades or more. A cross at the upper edge
-    is a loss that was infinite or NaN. Of more than 50,000 steps, as many are drawn.
+    one. The loss of an epoch (the mean over its batches) and the validation loss are drawn at its
+    end. The axis is logarithmic where the losses are above 0 and span two decades or more. A cross
+    at the upper edge is an infinite loss or NaN. Of more than 50,000 steps, as many are drawn.
 
-    Trainings that follow each other are drawn one behind the other: where a new optimizer began to
-    count from 0, there is a vertical line, and the steps go on. Steps that were taken without the
-    logger are a gap.
+    Trainings follow each other: a vertical line is where a new optimizer began to count from 0.
+    Steps that were taken without the logger are a gap.
 
     Args:
         logger: A `LearningRateLogger` or a `CyclicalLR` that was among the callbacks of a training.
@@ -193,7 +189,7 @@ def plot_history(logger: LearningRateLogger | CyclicalLR, ax: Axes | None = None
         raise ValueError(_arguments.received("logger", rule, logger))
     ax = rate_ax = _axes(ax, figsize=(7.5, 4.2))
     iterations, epochs = np.array(logger._iterations), logger.epochs
-    # Where a new optimizer began to count, the iterations start again; the steps go on.
+    # Where a new optimizer began to count, the iterations start again.
     starts = np.flatnonzero(np.diff(iterations) <= 0) + 1
     shifts = np.cumsum([0, *(iterations[starts - 1] + 1 - iterations[starts])])
     steps = iterations + np.repeat(shifts, np.diff([0, *starts, len(iterations)]))
@@ -230,14 +226,12 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     """Draws the curve of a range test, and what it suggests.
 
     The loss is the solid line, on the left axis; the accuracy, where a metric's name contains
-    "acc", the dashed line on the right axis (of several, their mean). Pale are the values of each
-    batch alone, strong are their moving averages. Losses on validation data are circles. The loss
-    axis ends a little above the descent, so that a loss that blows up leaves the picture and does
-    not flatten the rest.
+    "acc", the dashed line on the right axis (of several, their mean). Single batches are pale,
+    their moving averages strong, losses on validation data circles. The loss axis ends a little
+    above the descent, so that a loss that blows up does not flatten the rest.
 
-    The band reaches from the suggested ``base_lr`` to ``max_lr``. Where one of them is None, there
-    is no band, and the reason is written below. Markers on the smoothed loss are the single rates
-    that were found.
+    The band reaches from the suggested ``base_lr`` to ``max_lr``; where one is None, the reason is
+    written below. Markers on the smoothed loss are the single rates that were found.
 
     Args:
         result: What `lr_range_test` returned.
@@ -313,7 +307,7 @@ def _draw_curve(
     width: float,
     dashes: str = "-",
 ) -> list[Any]:
-    """The values of each batch, pale, and strong what they are smoothed."""
+    """The values of each batch, pale, and their moving average, strong."""
     ax.set_ylabel(label, color=color)
     ax.plot(rates, values, color=color, alpha=alpha, linewidth=0.9 * _scale(ax))
     return ax.plot(rates, smoothed, dashes, color=color, linewidth=width * _scale(ax), label=label)
@@ -345,7 +339,7 @@ def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
 
 
 def _draw_marks(ax: Axes, result: RangeTestResult, suggestion: Suggestion) -> list[Any]:
-    """The single rates that the curve shows, on the smoothed loss."""
+    """The single rates, on the smoothed loss."""
     handles = []
     for name, (marker, color) in _MARKS.items():
         rate = getattr(suggestion, name)
@@ -369,8 +363,7 @@ def _draw_bounds(ax: Axes, suggestion: Suggestion) -> None:
     bounds = _bounds(suggestion)
     if len(bounds) == 2:
         ax.axvspan(*bounds.values(), color=_GREEN, alpha=0.15, linewidth=0)
-    # The labels stand outside of the band, so that they do not meet, and above the axes, where no
-    # curve is. Their width is in that of the axes.
+    # The labels stand outside of the band, so that they do not meet, and above the axes.
     small = _is_small(ax)
     width = (0.6 if small else 1.06) / _inches(ax)
     for name, rate in bounds.items():
@@ -391,13 +384,11 @@ def _draw_bounds(ax: Axes, suggestion: Suggestion) -> None:
 
 
 def _bounds(thing: Schedule | Suggestion) -> dict[str, float]:
-    """Those of its bounds that it has."""
     rates = {name: getattr(thing, name, None) for name in _BOUNDS}
     return {name: rate for name, rate in rates.items() if rate is not None}
 
 
 def _reasons(suggestion: Suggestion) -> str:
-    """Why a bound is missing, a line each."""
     missing: dict[str, list[str]] = {}
     for name in _BOUNDS:
         if getattr(suggestion, name) is None:
@@ -451,7 +442,7 @@ def _draw_schedules(ax: Axes, schedules: Sequence[Schedule], num_steps: int) -> 
 
 
 def _labels(schedules: Sequence[Schedule], shared: Iterable[str]) -> list[str]:
-    """The names of schedules, all different, with the bounds that they do not share."""
+    """Names, all different, with the bounds that are not shared."""
     labels = []
     for schedule in schedules:
         bounds = _bounds(schedule).items()
@@ -509,7 +500,6 @@ def _draw_loss(
 
 
 def _fit_losses(ax: Axes) -> None:
-    """The axis of the losses, logarithmic where they span decades."""
     ax.set_ylabel("loss", color=_BLUE)
     low, high = map(float, ax.dataLim.intervaly)
     # Of too many decades, Matplotlib could not make room at the edges.
@@ -518,7 +508,6 @@ def _fit_losses(ax: Axes) -> None:
 
 
 def _put_in_front(ax: Axes, twin: Axes) -> None:
-    """Axes in front of their twin, seen through."""
     ax.set_zorder(twin.get_zorder() + 1)
     twin.set_facecolor(ax.get_facecolor())
     twin.patch.set_visible(True)
@@ -537,7 +526,7 @@ def _sample(count: int) -> NDArray[np.int64]:
 
 
 def _broken(x: Any, y: Any, runs: NDArray[np.int64]) -> tuple[Any, Any]:
-    """The points with a NaN where one run ends and the next begins, which breaks a line."""
+    """The points, with a NaN between two runs, which breaks a line."""
     ends = np.flatnonzero(np.diff(runs)) + 1
     return np.insert(x.astype(np.float64), ends, np.nan), np.insert(y, ends, np.nan)
 
@@ -556,14 +545,13 @@ def _draw_line(ax: Axes, x: Any, y: Any, **look: Any) -> list[Any]:
 
 
 def _draw_title(ax: Axes, text: str, **look: Any) -> None:
-    """The title, in lines that fit the axes."""
     if _is_small(ax):
         look["fontsize"] = "small"
     ax.set_title(textwrap.fill(text, max(24, int(13 * _inches(ax)))), parse_math=False, **look)
 
 
 def _draw_legend(ax: Axes, handles: Sequence[Any], title: str = "") -> None:
-    """The legend, below the axes, where no curve is; above it, a title."""
+    """The legend, below the axes; above it, a title."""
     from matplotlib.transforms import ScaledTranslation
 
     inches = _inches(ax)
@@ -598,7 +586,7 @@ def _draw_legend(ax: Axes, handles: Sequence[Any], title: str = "") -> None:
 
 
 def _make_room(ax: Axes) -> None:
-    """Makes a figure higher by what its legend has beyond some lines."""
+    """Makes a figure higher where its legend is long."""
     figure: Any = ax.figure
     legend: Any = ax.get_legend()
     height = legend.get_window_extent().height / figure.dpi
@@ -606,7 +594,7 @@ def _make_room(ax: Axes) -> None:
 
 
 def _dress(ax: Axes, twin: Axes | None = None, *, steps: bool = True) -> None:
-    """What all pictures share: ticks, grid and frame. The axis of x is one of steps or of rates."""
+    """What all pictures share: ticks, grid and frame."""
     from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
     axes = [ax] if twin is None or twin is ax else [ax, twin]
@@ -638,12 +626,10 @@ def _dress(ax: Axes, twin: Axes | None = None, *, steps: bool = True) -> None:
 
 
 def _thin(ax: Axes) -> dict[str, Any]:
-    """The look of a line that marks a place."""
     return {"colors": _ink(ax), "linestyles": ":", "linewidths": 1.0}
 
 
 def _ink(ax: Axes) -> Any:
-    """The colour of text on these axes."""
     return ax.xaxis.label.get_color()
 
 
@@ -665,7 +651,6 @@ def _small_text(ax: Axes) -> str:
 
 
 def _scale(ax: Axes) -> float:
-    """The factor of the widths of lines."""
     return 0.6 if _is_small(ax) else 1.0
 
 

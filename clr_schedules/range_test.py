@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 _S = TypeVar("_S", bound="Schedule")
 _Array = NDArray[np.float64]
 
-# Where neither `num_steps` nor `epochs` is given: an epoch, but within these. Fewer show little on
-# eight decades of rates; more show no more.
+# Where neither `num_steps` nor `epochs` is given: an epoch, but within these.
 _FEWEST_STEPS, _MOST_STEPS = 200, 1000
 # Steps a call of the train function, where the user names no number.
 _CHUNK = 20
@@ -64,17 +63,16 @@ def lr_range_test(
         min_lr + (max_lr - min_lr) * (i / (n - 1))        growth="linear", as in the paper
 
     The steps are those of `fit`, compiled as the model was compiled, with its own `train_step`. The
-    loss and the metrics are those of each batch alone, not means over the epoch so far.
+    loss and the metrics are those of each batch alone.
 
     **Afterwards the model is as it was**, bit for bit: weights, optimizer, metrics, seed
     generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
-    names, the compiled functions and the history. So it is after an error, a loss that is not
-    finite, and Ctrl-C. A model that was not built is built, as by `fit`, with its first weights; an
-    optimizer that was not built is not.
+    names, the compiled functions and the history; so too after an error, a loss that is not finite,
+    and Ctrl-C. A model that was not built is built with its first weights; an optimizer is not.
 
-    Some things cannot be rewound: the position of a generator or an iterator; the shuffling of a
-    `tf.data.Dataset` or `PyDataset` object that keeps the state of it (arrays do not); what a
-    custom `train_step` does to Python objects of its own, or to files.
+    Not rewound are the position of a generator or an iterator; the state by which a
+    `tf.data.Dataset` or `PyDataset` shuffles; what a custom `train_step` does to Python objects of
+    its own, or to files.
 
     Args:
         model: A compiled Keras model.
@@ -83,15 +81,14 @@ def lr_range_test(
         y: The targets, where they are not part of ``x``.
         min_lr: The rate of the first step. Above 0.
         max_lr: The rate of the last step. Above ``min_lr``.
-        num_steps: The number of train steps, at least 2. Where the data are shorter, they are gone
-            through again. Default: one epoch, but at least 200 and at most 1,000 steps.
+        num_steps: The number of train steps, at least 2. Shorter data are repeated. Default: one
+            epoch, but at least 200 and at most 1,000 steps.
         epochs: Instead of ``num_steps``: as many steps as this many epochs have.
         growth: ``"exponential"`` or ``"linear"``.
-        batch_size: Samples a batch, as for `fit`. Default: 32 for arrays; other data have their
-            own.
+        batch_size: Samples a batch, for arrays; other data have their own. Default: 32.
         sample_weight: Weights of the samples, as for `fit`.
-        validation_data: Data on which the model is evaluated at 30 rates on the way, as for `fit`.
-            Data that end, and can be gone through again.
+        validation_data: Data on which the model is evaluated at 30 rates on the way, as for `fit`;
+            they must end, and be repeatable.
         stop_factor: The test ends when the smoothed loss is this many times its best. Above 1;
             infinity lets only a loss that is not finite end it.
         smoothing: The weight of the past in the smoothed loss, an exponential moving average
@@ -105,15 +102,15 @@ def lr_range_test(
 
     Raises:
         TypeError, ValueError: If an argument is of the wrong kind or out of range; if the model is
-            not compiled, has no optimizer or several, or one whose rate cannot be set; if its
-            `train_step` returns no loss; if the length of the data is unknown and ``num_steps`` is
-            not given; if there are no data; if several workers train the model, in which case all
-            of them raise at once and none waits. What the model or the data raise passes through.
+            not compiled, has no optimizer, several, or one whose rate cannot be set; if its
+            `train_step` returns no loss; if there are no data, or of unknown length without
+            ``num_steps``; if several workers train the model (all of them raise, none waits).
+            What the model or the data raise passes through.
 
     Source:
-        Leslie N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2015,
-        https://arxiv.org/abs/1506.01186, section 3.3 ("LR range test"). The exponential growth, the
-        smoothing and the end at four times the best loss: fastai's ``lr_find``.
+        L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
+        section 3.3. The exponential growth, the smoothing and the end at four times the best loss:
+        fastai's ``lr_find``.
 
     Example:
         >>> import keras, numpy as np, clr_schedules as clr
@@ -196,17 +193,14 @@ class RangeTestResult:
     Attributes:
         learning_rates: The rate of each step taken, float64, shape ``(steps,)``, rising. (The
             optimizer gets them rounded to Keras's ``floatx()``.)
-        losses: The loss of each step's batch alone. Where the test ended with a loss that is not
-            finite, that is the last.
+        losses: The loss of each step's batch alone; the last may be infinite or NaN.
         smoothed_losses: Their exponential moving average, without the bias of its start.
-        metrics: For the name of each metric, its values on each step's batch alone. A metric whose
-            value is not a scalar is left out.
+        metrics: For the name of each metric, its values on each step's batch alone; scalars only.
         stop_reason: Why the test ended: ``"completed: …"``, ``"diverged: …"``, ``"stopped …"``.
         growth: ``"exponential"`` or ``"linear"``.
-        validation_learning_rates: The rates at which the validation data were evaluated; empty
-            without them.
-        validation_losses: The loss on the validation data there.
-        validation_metrics: The metrics on the validation data there.
+        validation_learning_rates: Where the validation data were evaluated; empty without them.
+        validation_losses: The loss there.
+        validation_metrics: The metrics there.
 
     Example:
         >>> import numpy as np
@@ -239,9 +233,9 @@ class RangeTestResult:
     def suggest(self) -> Suggestion:
         """Reads the bounds of a cycle, and three single rates, off the curve.
 
-        ``base_lr`` and ``max_lr`` follow the paper's rule, on the accuracy if the metrics have one:
-        the accuracy begins to rise at the one, and slows, becomes ragged or falls at the other.
-        On the loss otherwise: it begins to fall, and is about to blow up.
+        ``base_lr`` and ``max_lr`` follow the paper's rule. On the accuracy, if the metrics have
+        one: where it begins to rise, and where it slows, becomes ragged or falls. On the loss
+        otherwise: where it begins to fall, and where it is about to blow up.
 
         Returns:
             The suggestion. What the curve does not show is None there, with a reason.
@@ -265,7 +259,7 @@ class RangeTestResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to a JSON file, which `load` reads.
 
-        The file is written beside and renamed, so that it is never half there.
+        The file is never there in part.
 
         Args:
             path: Where to. A file that is there is replaced.
@@ -286,7 +280,7 @@ class RangeTestResult:
 
         Raises:
             ValueError: If the file is something else, damaged, changed by hand, or of a version
-                that this package does not read.
+                unknown here.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -313,7 +307,7 @@ class RangeTestResult:
         return [self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()]
 
     def _check(self) -> None:
-        """Raises a ``ValueError`` unless all that belongs together has the same length."""
+        """Raises a ``ValueError`` unless columns that belong together are equally long."""
         validation = self.validation_learning_rates, self.validation_losses
         for columns in self._columns(), (*validation, *self.validation_metrics.values()):
             shapes = {np.shape(column) for column in columns}
@@ -323,7 +317,7 @@ class RangeTestResult:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes a table with a line a step: learning rate, loss, smoothed loss, each metric.
 
-        The file is written beside and renamed, so that it is never half there.
+        The file is never there in part.
 
         Args:
             path: Where to. A file that is there is replaced.
@@ -352,8 +346,7 @@ class Suggestion:
         base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
         max_lr: Its upper bound.
         steepest: The rate where the smoothed loss falls fastest (fastai's ``steep``).
-        valley: The rate in the middle of the longest descent of the smoothed loss (fastai's
-            ``valley``).
+        valley: The middle of the longest descent of the smoothed loss (fastai's ``valley``).
         minimum: A tenth of the rate where the smoothed loss is lowest (fastai's ``minimum``).
         reasons: Why each name that is None is None.
 
@@ -435,7 +428,6 @@ def _optimizers(model: Any) -> list[Any]:
 
 
 def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> int:
-    """The number of steps of the whole test."""
     epoch = _batches(x, batch_size)
     if epoch == 0:
         raise ValueError(f"Argument `x` must have at least one batch. Received: x={x!r}")
@@ -478,7 +470,7 @@ def _batches(x: Any, batch_size: int | None) -> int | None:
 
 
 def _samples(x: Any) -> int | None:
-    """The number of samples in arrays, or None where the data are something else."""
+    """The number of samples in arrays; None for other data."""
     while isinstance(x, (dict, list, tuple)) and len(x):
         first = next(iter(x.values() if isinstance(x, dict) else x))
         if isinstance(x, (list, tuple)) and isinstance(first, (int, float, list, tuple)):
@@ -497,7 +489,7 @@ def _cardinality(x: Any) -> int | None:
 
 
 def _check_validation_data(data: Any) -> None:
-    """Refuses what cannot be gone through again and again to its end."""
+    """Refuses what cannot be repeated or has no end."""
     rule = "data that end and can be gone through again, or None"
     features = data[0] if isinstance(data, (tuple, list)) and data else data
     length = _cardinality(features)
@@ -511,7 +503,7 @@ def _check_validation_data(data: Any) -> None:
 
 
 def _passes(x: Any, num_steps: int) -> dict[str, int]:
-    """How often `fit` is to go through the data; the sweep ends it when it has its steps."""
+    """How often `fit` is to go through the data, at most."""
     if hasattr(x, "__next__"):
         return {"epochs": 1}
     if _cardinality(x) == -1:
@@ -520,7 +512,7 @@ def _passes(x: Any, num_steps: int) -> dict[str, int]:
 
 
 def _can_be_shuffled(x: Any) -> bool:
-    """Whether `fit` can shuffle the data; where it cannot, it warns when it is asked to."""
+    """Whether `fit` can shuffle the data; where it cannot, asking makes it warn."""
     if _samples(x) is not None:
         return True
     indexed = hasattr(x, "__getitem__") and _batches(x, None) is not None
@@ -606,7 +598,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a file beside the path and renames it, so that the path never names half a file."""
+    """Writes beside the path and renames."""
     path = Path(os.path.realpath(path))  # of a link, what it leads to
     half_done = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:

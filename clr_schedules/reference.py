@@ -11,13 +11,13 @@ cycle has ``length = step_size + step_size_down`` iterations, and
                (length - position) / step_size_down      falling half-cycle
     lr       = base_lr + (max_lr - base_lr) * wave(triangle) * scale
 
-which is, where both half-cycles are equal, the formula of L. N. Smith, *Cyclical Learning Rates
-for Training Neural Networks* (arXiv:1506.01186), section 3.1: ``1 - x`` there is ``triangle`` here,
-and its ``cycle`` counts from 1.
+which is, with equal half-cycles, the formula of L. N. Smith, *Cyclical Learning Rates for Training
+Neural Networks* (arXiv:1506.01186), section 3.1: ``1 - x`` there is ``triangle`` here, and its
+``cycle`` counts from 1.
 
 Each function takes ``iteration``: an integer from 0 or an array of such, of any shape; floats are
-taken as the integers that they are. It returns float64 of the same shape. The results are within a
-few units of the last place of float64, so they can judge float32 to eight digits more than it has.
+taken as the integers that they are. It returns float64 of the same shape, right to a few units of
+the last place: enough to judge float32 to eight digits more than it has.
 
 >>> import clr_schedules.reference as reference
 >>> reference.triangular([0, 1000, 2000, 3000, 4000], base_lr=0.001, max_lr=0.006, step_size=2000)
@@ -46,7 +46,7 @@ def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers
 
     Args:
         iteration: an integer or an array of integers (or of floats that are whole), each in
-            [0, 2^62), as far as the formulas are computed.
+            [0, 2^62).
         name: what an error calls them.
 
     Returns:
@@ -170,7 +170,7 @@ def cyclical(
     amplitude = np.square(np.sin(np.pi / 2 * triangle)) if wave == "cosine" else triangle
     if scale_fn is not None:
         x = iterations if scale_mode == "iterations" else cycle + 1
-        # A scale may underflow to 0, and be infinite where its formula has a pole (1 / iteration).
+        # A scale may underflow to 0, or be infinite at a pole of its formula (1 / iteration).
         with np.errstate(all="ignore"):
             scale = np.asarray(scale_fn(x.astype(np.float64)), np.float64)
             amplitude = amplitude * np.clip(scale, -1e300, 1e300)
@@ -190,9 +190,9 @@ class Phase(NamedTuple):
     begin: int
     """The first iteration in it."""
     bottom: Fraction
-    """Where it has its lowest rate: its start or its end, in iterations, not always a whole one."""
+    """Where it has its lowest rate, its start or its end, in iterations; maybe a fraction."""
     top: Fraction
-    """Where it has its highest rate: the other of the two."""
+    """Where it has its highest rate: the other end."""
     low: float
     """The lowest rate."""
     high: float
@@ -237,7 +237,7 @@ def one_cycle_momentum_phases(
 
 def _phases(values: list[float], total_steps: int, pct_start: float) -> list[Phase]:
     """Phases between values at the start, the peak, twice that if they are four, and the end."""
-    # The product is rounded, as PyTorch does; beyond 2^53 it must not round to what is too long.
+    # The product is rounded, as in PyTorch; beyond 2^53 it must not become too long.
     rising = min(Fraction(pct_start * total_steps), Fraction(total_steps, len(values) - 2))
     peak, end = rising - 1, Fraction(total_steps - 1)
     corners = [Fraction(0), peak, *([2 * peak] if len(values) == 4 else []), end]
@@ -293,7 +293,6 @@ def one_cycle_momentum(
 
 
 def _through(phases: list[Phase], iterations: Integers, anneal: str) -> Floats:
-    """The values of phases, one after the other."""
     value = np.zeros(iterations.shape)
     for begin, bottom, top, low, high in phases:
         # In integers first: float64 does not count as far.
@@ -311,7 +310,7 @@ _FINE = 256  # bits behind the point
 
 
 def restart(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
-    """Where a cycle of ``cosine_restarts`` begins, in iterations, not always a whole one.
+    """Where a cycle of ``cosine_restarts`` begins, in iterations; maybe a fraction.
 
     ``first_cycle_steps * (cycle_mult ** cycle - 1) / (cycle_mult - 1)``, right to 2^-180, or to as
     many of its digits; behind the last cycle of more than an iteration, each takes one.
@@ -338,7 +337,7 @@ def restart_length(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fra
 
 @functools.lru_cache
 def shrinking_cycles(first_cycle_steps: int, cycle_mult: float) -> int:
-    """The number of cycles that take more than one iteration, where they shrink, or endless many.
+    """The number of cycles that take more than one iteration, where they shrink; else, 2^62.
 
     >>> shrinking_cycles(8, 0.5)
     3
@@ -362,7 +361,6 @@ def restart_cycles(iterations: Integers, first_cycle_steps: int, cycle_mult: flo
         restart, first_cycle_steps=first_cycle_steps, cycle_mult=cycle_mult
     )
     count = shrinking_cycles(first_cycle_steps, cycle_mult)
-    # Behind those that shrink, they take one iteration each.
     constant = min(math.ceil(start(count)), 2**62)
     distinct, place = np.unique(np.minimum(iterations, constant), return_inverse=True)
     if not len(distinct):
@@ -383,13 +381,13 @@ def restart_cycles(iterations: Integers, first_cycle_steps: int, cycle_mult: flo
 
 
 def _cut(cycle_mult: float) -> Fraction:
-    """The factor, with no more bits than its powers have, and no larger than makes a difference."""
+    """The factor, with the bits that its powers have, and no larger than makes a difference."""
     return Fraction(math.floor(min(Fraction(cycle_mult), _FAR) * 2**_FINE), 2**_FINE)
 
 
 @functools.lru_cache
 def _power(base: Fraction, exponent: int) -> Fraction:
-    """``base ** exponent``, with so many bits and to a limit: the exact one could be endless."""
+    """``base ** exponent``, cut to some bits and a limit: the exact one could be endless."""
     most = int(_FAR**3) << _FINE
     power, square = 1 << _FINE, min(math.floor(base * 2**_FINE), most)
     while exponent:
@@ -449,7 +447,7 @@ def warmup(
 def sequence(
     iteration: npt.ArrayLike, rates: Sequence[npt.ArrayLike], boundaries: Sequence[int]
 ) -> Floats:
-    """One after the other: the rates of the first, then of the second from its boundary on, ...
+    """One after the other: each one's rates from its boundary on.
 
     >>> sequence([0, 1, 2], [[1.0, 1.0, 1.0], [0.5, 0.5, 0.25]], boundaries=[1])
     array([1.  , 0.5 , 0.25])

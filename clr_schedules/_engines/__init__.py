@@ -24,7 +24,7 @@ def engine() -> Engine:
 class Engine(abc.ABC):
     """How a sweep trains a model, and how variables and optimizers are read and written.
 
-    What is written here is that of Keras 3; what a method is for is said here alone.
+    The code here is for Keras 3.
     """
 
     # The type in which Keras counts steps.
@@ -40,16 +40,16 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def train_function(self, model: Any, sweep: Sweep) -> Callable[..., Any]:
-        """A function in the place of ``model.train_function``, called by `fit` in its way.
+        """A function in the place of ``model.train_function``, called by `fit`.
 
-        A call hands ``sweep.add`` the logs of up to ``sweep.chunk`` steps, each of them the model's
-        own ``train_step`` with fresh metrics at the sweep's rate.
+        A call hands ``sweep.add`` the logs of up to ``sweep.chunk`` steps of the model's own
+        ``train_step``, each with fresh metrics at the sweep's rate.
         """
 
     def lend_rate(self, optimizer: Any, sweep: Sweep) -> None:
         """Has the optimizer take its rate from the sweep.
 
-        Like `lend_chunk`, it writes into the object's dictionary, where a `Snapshot` undoes it.
+        Like `lend_chunk`, it writes into the object's dictionary, for a `Snapshot` to undo.
         """
         vars(optimizer)["_learning_rate"] = lambda: sweep.rate
 
@@ -71,37 +71,36 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def native_variables(self, model: Any) -> Iterable[Any]:
-        """The framework's variables that hang on a model without being Keras's."""
+        """The framework's variables on a model that are not Keras's."""
 
     @abc.abstractmethod
     def read(self, variable: Any) -> Any:
-        """A copy of the value of a variable that was unwrapped, on the host."""
+        """A copy of an unwrapped variable's value, on the host."""
 
     def write(self, variable: Any, value: Any) -> None:
-        """Gives it back."""
         variable.assign(value)
 
     def modules(self, model: Any) -> Iterable[Any]:
-        """The parts of a model that are in training mode or not; only PyTorch has such."""
+        """The parts of a model that have a training mode; only PyTorch's."""
         return ()
 
     def resume_training(self, model: Any) -> None:  # noqa: B027 - nothing to do, for most
-        """Brings the model back to training mode after an evaluation."""
+        """Brings the model back to training mode."""
 
     def iteration(self, optimizer: Any) -> int:
-        """The number of steps that an optimizer has taken: what it calls a schedule with."""
+        """The steps that an optimizer has taken: what it calls a schedule with."""
         # The public `iterations` is divided by the number of gradients that are accumulated.
         return int(_keras.to_numpy(optimizer._iterations))
 
     def rate_source(self, optimizer: Any) -> Any:
-        """What the optimizer takes its rate from: a function of the step, or the rate of now."""
+        """What gives the optimizer its rate: a function of the step, or the present rate."""
         source = optimizer._learning_rate
         if isinstance(source, _keras.LearningRateSchedule):
             return source
         return float(_keras.to_numpy(source() if callable(source) else source))
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
-        """Has an optimizer with a constant rate follow a schedule; returns what puts that back."""
+        """Has an optimizer with a constant rate follow a schedule; returns what undoes it."""
         rate, variables = optimizer._learning_rate, optimizer._variables
         # A variable, or a function, which is none of the optimizer's variables.
         places = [place for place, variable in enumerate(variables) if variable is rate]
@@ -118,7 +117,6 @@ class Engine(abc.ABC):
         return restore
 
     def remake_train_function(self, model: Any) -> None:
-        """Makes a model's train function anew."""
         model.make_train_function(force=True)
 
     def map_schedule(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Floats]:
@@ -142,12 +140,12 @@ class Engine(abc.ABC):
         return None
 
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
-        """What writes scalars for TensorBoard, to a new file in this folder."""
+        """A writer for TensorBoard, to a new file in this folder."""
         return ScalarWriter(log_dir)
 
 
 class ScalarWriter:
-    """Writes scalars by what TensorBoard has for that."""
+    """Writes scalars by TensorBoard."""
 
     def __init__(self, log_dir: str) -> None:
         try:
@@ -170,7 +168,7 @@ class ScalarWriter:
 
 
 def scalars(logs: Any, owner: Any) -> dict[str, Any]:
-    """The scalar logs of a train step; its loss is among them, or it is an error."""
+    """The scalar logs of a train step, the loss among them."""
     found = {
         name: value
         for name, value in (logs.items() if isinstance(logs, dict) else ())

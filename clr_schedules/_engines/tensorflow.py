@@ -23,7 +23,7 @@ _SECONDS_PER_CALL = 0.25
 
 
 class Engine(_engines.Engine):
-    # Whether control flow on tensors is converted; the `fit` of Keras 3 leaves it as it is.
+    # Whether control flow on tensors is converted; Keras 3 leaves it as it is.
     autograph = False
     counter = "int64"
 
@@ -104,7 +104,7 @@ class Engine(_engines.Engine):
 
 
 def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
-    """The tasks that take each step together, the chief first; none where it is one process."""
+    """The tasks that take each step together, the chief first; none for one process."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return []
     cluster = strategy.cluster_resolver.cluster_spec().as_dict()
@@ -114,7 +114,7 @@ def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
 
 
 class ScalarWriter(_engines.ScalarWriter):
-    """Writes scalars by operations that TensorFlow has without TensorBoard."""
+    """Writes scalars without TensorBoard."""
 
     def __init__(self, log_dir: str) -> None:
         self._writer = tf.raw_ops.SummaryWriter(shared_name=str(uuid.uuid4()))
@@ -134,7 +134,7 @@ class ScalarWriter(_engines.ScalarWriter):
         tf.raw_ops.CloseSummaryWriter(writer=self._writer)
 
 
-# In a graph: a call from Python for every step would take longer than the step itself.
+# In a graph: a call from Python for every step would take longer.
 @partial(tf.function, autograph=False, reduce_retracing=True)
 def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
     def one(i: Any) -> Any:
@@ -146,14 +146,13 @@ def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
 
 
 def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:
-    """Builds the model: a step can only reset the metrics that are there when it is traced."""
+    """Builds the model: a step resets only the metrics that are there when it is traced."""
     data = without_missing(element_spec)
     with sweep.building():
         try:
             model._symbolic_build(data_batch=tf.nest.map_structure(_symbolic, data))
         except Exception:
-            # The legacy Keras has no such method, and not every model and kind of data goes with
-            # symbols. If it is the model that is wrong, this says so too.
+            # The legacy Keras has no such method, and not all models and data go with symbols.
             rate = tf.TensorSpec((), sweep.table.dtype)
             tf.function(step, autograph=autograph).get_concrete_function(data, rate)
 
@@ -206,7 +205,7 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
 
 
 def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
-    """Takes the steps of a call; if the sweep is paced, a quarter of a second's at a time."""
+    """Takes the steps of a call; if paced, a quarter of a second's at a time."""
     steps = 1 if sweep.paced else sweep.chunk
     compiled = False
 
@@ -232,7 +231,7 @@ def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
 
 
 def _take_eagerly(step: Any, sweep: Sweep, iterator: Any) -> None:
-    """The steps of one call in Python, one by one, for a model that asked to run eagerly."""
+    """Takes the steps of a call in Python, one by one."""
     for rate in sweep.upcoming():
         try:
             data = next(iterator)
@@ -245,6 +244,6 @@ def _take_eagerly(step: Any, sweep: Sweep, iterator: Any) -> None:
 
 
 def without_missing(data: Any) -> Any:
-    """The data with None where Keras's adapters have an empty ``Optional`` for it."""
+    """The data with None for the empty ``Optional`` of Keras's adapters."""
     kinds = (tf.experimental.Optional, tf.OptionalSpec)
     return tf.nest.map_structure(lambda leaf: None if isinstance(leaf, kinds) else leaf, data)

@@ -63,8 +63,8 @@ class Engine(tensorflow.Engine):
         return 1 if variable is None else int(variable.numpy())
 
     def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
-        # It goes through epochs of unknown length one by one only; then it counts calls, each of
-        # which may take many steps all the same.
+        # It goes through epochs of unknown length one by one only; then it counts calls, of any
+        # number of steps.
         if length is None:
             chunk = 1
         with model.distribute_strategy.scope():
@@ -74,7 +74,7 @@ class Engine(tensorflow.Engine):
 
 
 class _Lent(_keras.LearningRateSchedule):
-    """The rate of the sweep's present step, in the place of a schedule."""
+    """The rate of the sweep's present step, as a schedule."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep

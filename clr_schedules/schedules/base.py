@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Schedule(_keras.LearningRateSchedule):
-    """A learning rate as a pure function of the step. See the module for how to write one."""
+    """A learning rate as a pure function of the step."""
 
     name: str | None
     _quantity: ClassVar[str] = "learning rate"
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __post_init__(self) -> None:
-        """Replaces every argument by its checked, plain Python value."""
+        """Replaces every argument by its plain Python value."""
         for field, value in self._check().items():
             object.__setattr__(self, field, value)
 
@@ -90,7 +90,7 @@ class Schedule(_keras.LearningRateSchedule):
             array(0.001245)
         """
         iterations = reference.as_iterations(steps, "steps")
-        # NumPy has other powers for a single number than for an array, off by a last place.
+        # NumPy's powers of a single number and of an array differ in the last place.
         return self._reference(iterations.reshape(-1)).reshape(iterations.shape)
 
     def plot(self, num_steps: int, ax: Axes | None = None) -> Axes:
@@ -161,13 +161,12 @@ class Schedule(_keras.LearningRateSchedule):
         return self._comparable() == other._comparable()
 
     def __hash__(self) -> int:
-        """Equal for equal schedules."""
         # A function or a schedule of Keras may be equal to others in its config alone.
         values = self._fields().values()
         return hash((type(self), *(v for v in values if isinstance(v, (str, int, float)))))
 
     def __repr__(self) -> str:
-        """The call that makes this schedule, without the arguments that are at their defaults."""
+        """The call that makes this schedule, without defaults."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         given = {
             name: value
@@ -199,7 +198,7 @@ def _call(name: str, arguments: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it stands in a call; other schedules of Keras print their address alone."""
+    """A value as in a call; other schedules of Keras print their address alone."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, _keras.LearningRateSchedule) and not isinstance(value, Schedule):

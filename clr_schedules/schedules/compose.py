@@ -40,8 +40,8 @@ class Warmup(Schedule):
     The schedule starts counting when the warm-up has ended.
 
     Args:
-        schedule: Any schedule of Keras, of this package or not, or a constant rate. One of this
-            package is computed in float64 within the sum, another one is called as Keras does.
+        schedule: Any schedule of Keras, or a constant rate. One of this package is computed in
+            float64 within the sum, another one is called as Keras does.
         warmup_steps: The iterations of the warm-up. At least 1.
         start_lr: The rate of the first iteration. At least 0. Default: 0.
         name: The name in graphs, profiles and plots. Default: the class's.
@@ -113,25 +113,24 @@ class Sequence(Schedule):
              schedules[2](iteration - boundaries[1])      boundaries[1] <= iteration
              ...
 
-    All of them are computed in every step, and one is taken: there is no branch in the compiled
-    step, and what the others are, NaN included, does not matter. One that has not begun is computed
-    at its iteration 0.
+    All of them are computed in every step, without a branch, and one is taken: what the others
+    are, NaN included, does not matter. One that has not begun is computed at its iteration 0.
 
     Args:
-        schedules: Any schedules of Keras, of this package or not, or constant rates. At least 1.
-            Those of this package are computed in float64, others are called as Keras does.
+        schedules: Any schedules of Keras, or constant rates. At least 1. Those of this package are
+            computed in float64, others are called as Keras does.
         boundaries: The iterations at which the second and the following begin: one fewer than
             schedules, at least 1, each above the one before.
         name: The name in graphs, profiles and plots. Default: the class's.
 
     Raises:
         TypeError: If an argument is not of its kind (a boolean is no number).
-        ValueError: If an argument is out of its range, infinite or NaN, or the boundaries are not
-            one fewer than the schedules, or not in order.
+        ValueError: If an argument is out of its range, infinite or NaN, or the boundaries are too
+            few, too many or not in order.
 
     Reference:
         S. Hu et al., *MiniCPM: Unveiling the Potential of Small Language Models with Scalable
-        Training Strategies*, arXiv:2404.06395, section 4.2: warm-up, stable, decay (WSD), which is
+        Training Strategies*, arXiv:2404.06395, section 4.2: warm-up, stable, decay (WSD), as in
         the example.
 
     Example:
@@ -219,7 +218,7 @@ def _list(name: str, rule: str, value: Any) -> list[Any]:
 
 
 def _since(step: Any, boundary: int) -> Any:
-    """The steps since a boundary; 0 before it."""
+    """The steps since a boundary, from 0."""
     return _keras.at_least(step - boundary, 0)
 
 
@@ -240,10 +239,7 @@ def _values(part: _Part, iteration: reference.Integers) -> reference.Floats:
 
 
 class _This:
-    """A part by its identity: it may be equal to others that differ, or have no hash.
-
-    It is another one when its attributes have been set to others.
-    """
+    """A part by its identity and attributes: it may equal others that differ, or have no hash."""
 
     def __init__(self, part: Any) -> None:
         self.part = part

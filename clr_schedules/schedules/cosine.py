@@ -1,4 +1,4 @@
-"""Cosine annealing with warm restarts (SGDR): from a peak down, and back to a peak at once."""
+"""Cosine annealing with warm restarts (SGDR)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class CosineRestarts(Schedule):
         t      = (iteration - start) / length
         lr     = min_lr + (max_lr - min_lr) * peak_mult ** n * (1 + cos(pi * t)) / 2
 
-    With ``cycle_mult`` at 1, ``start`` is ``n * first_cycle_steps``. Below 1, the cycles shrink,
-    and go on with one iteration each where they would become shorter. The starts need not be whole
-    iterations: an iteration belongs to the cycle that began at it or before it.
+    With ``cycle_mult`` at 1, ``start`` is ``n * first_cycle_steps``. Below 1, the cycles shrink to
+    one iteration each. The starts need not be whole iterations: an iteration belongs to the cycle
+    that began at it or before it.
 
     The rates are those of PyTorch's ``CosineAnnealingWarmRestarts``, whose factor is a whole number
     of at least 1, and of Keras's ``CosineDecayRestarts`` while its float32 is good enough.
@@ -41,10 +41,9 @@ class CosineRestarts(Schedule):
     Args:
         max_lr: The rate at the first start. Above 0.
         first_cycle_steps: The iterations of the first cycle. At least 1.
-        cycle_mult: The length of a cycle over that of the one before. Above 0. Default: 1, all are
-            as long.
+        cycle_mult: The length of a cycle over that of the one before. Above 0. Default: 1.
         peak_mult: The peak of a cycle, above ``min_lr``, over that of the one before. Above 0 and
-            at most 1. Default: 1, all are as high.
+            at most 1. Default: 1.
         min_lr: The rate at the end of each cycle. From 0 to ``max_lr``. Default: 0.
         name: The name in graphs, profiles and plots. Default: the class's.
 

@@ -1,8 +1,6 @@
 """The cyclical policies of Smith's paper, and the general cycle that they are cases of.
 
-All compute ``base_lr + (max_lr - base_lr) * wave * scale``: the wave climbs from 0 to 1 in
-``step_size`` iterations and falls back in ``step_size_down``; the scale is what tells the policies
-apart.
+All compute ``base_lr + (max_lr - base_lr) * wave * scale``; the scale tells the policies apart.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _SCALE_MODES = ("cycle", "iterations")
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class _Cycle(Schedule):
-    """The bounds, the phase and the wave, which all policies share."""
+    """What all policies share."""
 
     base_lr: float
     max_lr: float
@@ -51,7 +49,7 @@ class _Cycle(Schedule):
         return self.step_size if self.step_size_down is None else self.step_size_down
 
     def _wave(self, step: Any) -> Unrounded:
-        """The wave: in each cycle from 0 to 1 and back."""
+        """In each cycle from 0 to 1 and back."""
         return Unrounded(numerics.triangle(step, self.step_size, self._down))
 
     def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
@@ -225,8 +223,8 @@ class Cyclical(_Cycle):
         lr = base_lr + (max_lr - base_lr) * wave(triangle(iteration)) * scale_fn(cycle)
 
     with the iteration and the triangle as in ``Triangular``; ``wave(t)`` is ``t`` or
-    ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever number the
-    scale function returns, infinities included (but not NaN).
+    ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever the scale
+    function returns, infinities included (but not NaN).
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
@@ -237,9 +235,8 @@ class Cyclical(_Cycle):
         scale_fn: A function of one number that returns the factor of the amplitude, from 0 to 1;
             default: no scaling. In training it gets a float64 tensor, in ``values`` a NumPy array:
             write it with operators (``1 / x``, ``0.9 ** x``), or with ``keras.ops`` (in float32
-            on JAX and PyTorch). Register it with ``keras.saving.register_keras_serializable``, so
-            that a model that was saved with it can be loaded. A lambda works for training, but not
-            for saving.
+            on JAX and PyTorch). A model saved with it can be loaded if it is registered with
+            ``keras.saving.register_keras_serializable``; a lambda trains but cannot be saved.
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
             or ``"iterations"``, the iteration, from 0.
         name: The name in graphs, profiles and plots. Default: the class's.
@@ -295,7 +292,6 @@ class Cyclical(_Cycle):
         return numerics.finite(self._scale(numerics.wide(x)), least)
 
     def _scale(self, x: Any) -> Any:
-        """What the scale function returns."""
         scale = self.scale_fn(x)  # type: ignore[misc]
         if scale is None:
             raise TypeError(
@@ -314,8 +310,7 @@ class Cyclical(_Cycle):
         """The arguments that make this schedule again, as Keras saves them.
 
         Raises:
-            ValueError: If ``scale_fn`` is not registered with Keras: it could be saved, but what
-                was saved could not be loaded.
+            ValueError: If ``scale_fn`` is not registered with Keras: it could not be loaded.
         """
         config = super().get_config()
         if self.scale_fn is not None:

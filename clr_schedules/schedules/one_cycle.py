@@ -1,4 +1,4 @@
-"""The one-cycle policy: a single cycle over the whole training, and an end far below its start."""
+"""The one-cycle policy: a single cycle over the whole training."""
 
 from __future__ import annotations
 
@@ -35,20 +35,18 @@ class OneCycle(Schedule):
         peak    = pct_start * total_steps - 1        end   = total_steps - 1
         initial = max_lr / div_factor                final = initial / final_div_factor
 
-    From each corner to the next, with ``t`` from 0 where the rate is low to 1 where it is high, it
-    follows
+    From each corner to the next, with ``t`` from 0 where the rate is low to 1 where it is high:
 
     .. code-block:: none
 
         lr = low + (high - low) * wave(t)
 
     where ``wave(t)`` is ``(1 - cos(pi * t)) / 2`` (``anneal="cosine"``) or ``t``. The corners need
-    not be whole iterations. From ``end`` on, the rate is the final one, however long the training
-    goes on.
+    not be whole iterations. From ``end`` on, the rate is the final one.
 
-    The arguments and the rates are those of PyTorch's ``OneCycleLR``, whose strategy ``"cos"`` is
-    called ``"cosine"`` here. Where that divides by zero, these rates go on: with ``peak`` at 0
-    there is no rising phase, with ``peak`` at ``end`` no falling one.
+    Arguments, defaults and rates are those of PyTorch's ``OneCycleLR``, whose strategy ``"cos"`` is
+    called ``"cosine"`` here. Where that divides by zero, these rates go on: with ``peak`` at 0 no
+    phase rises, with ``peak`` at ``end`` none falls.
 
     The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
     from 0, under gradient accumulation too.
@@ -74,8 +72,7 @@ class OneCycle(Schedule):
 
     Reference:
         L. N. Smith, N. Topin, *Super-Convergence: Very Fast Training of Neural Networks Using
-        Large Learning Rates*, arXiv:1708.07120. The arguments and the default of two phases are
-        those of ``torch.optim.lr_scheduler.OneCycleLR``.
+        Large Learning Rates*, arXiv:1708.07120.
 
     Example:
         >>> import keras
@@ -242,7 +239,6 @@ class OneCycleMomentum(Schedule):
 
 
 def _check_cycle(schedule: OneCycle | OneCycleMomentum) -> dict[str, Any]:
-    """The arguments that both have."""
     if not isinstance(schedule.three_phase, (bool, np.bool_)):
         raise TypeError(_arguments.received("three_phase", "True or False", schedule.three_phase))
     longest, phases = (0.5, " with three phases") if schedule.three_phase else (1, "")
@@ -260,12 +256,12 @@ def _check_cycle(schedule: OneCycle | OneCycleMomentum) -> dict[str, Any]:
 
 
 def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
-    """The values of phases, one after the other; the last stays what it is at its end."""
+    """The values of phases, one after the other; behind the last, its end."""
     begins, bottoms, tops, lows, highs = zip(*phases, strict=True)
     behind = [step >= begin for begin in begins[1:]]
 
     def of_phase(numbers: Sequence[float]) -> Any:
-        # There is a single wave, of which the numbers are chosen.
+        # There is a single wave, with the numbers chosen.
         return numerics.chosen(behind, numbers)
 
     whole = [math.floor(bottom) for bottom in bottoms]
