@@ -136,8 +136,8 @@ class _Fall:
     def rises(self) -> int:
         """The last step on the floor; the last of all if it never rises again for good."""
         averages, values = self.averages[self.bottom :], self.values[self.bottom :]
-        # The averages leave out a dip of a single batch on the way up. The values see what an
-        # average does not, that the loss blows up within the last few steps.
+        # Averages leave out a dip of a single batch; the values see a loss that blows up within the
+        # last few steps.
         low = (averages <= self.floor + self.step) & (values <= self.floor + self.jump)
         low[0] = True
         return self.bottom + int(np.flatnonzero(low)[-1])

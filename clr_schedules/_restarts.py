@@ -5,10 +5,9 @@ soon be some iterations off. So the starts are computed on the host, as fraction
 the step: the cycle is guessed from a rough logarithm, and the comparison with the start of the next
 one is exact.
 
-There are some dozens of cycles up to 2^62, most of the time. Where they grow by less than a
-percent, they are too many for a table, and are looked up in groups of 1,024, and those in groups of
-1,024, since what follows a restart is the same again, scaled: ``start(i + j) = start(i) +
-cycle_mult ** i * start(j)``.
+Cycles that grow by less than a percent are too many for a table. They are looked up in groups of
+1,024, and those in groups of 1,024, since what follows a restart is the same again, scaled:
+``start(i + j) = start(i) + cycle_mult ** i * start(j)``.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ def restarts(
         What is left of the cycle, as an angle: from a right one at its start down to 0; and the
         number of finished cycles, int64.
     """
+    precise = numerics.is_precise()
     if cycle_mult == 1:
         steps = first_cycle_steps - step % first_cycle_steps
-        left = numerics.angle(steps, *numerics.slope(first_cycle_steps))
+        left = numerics.angle(steps, *numerics.slope(first_cycle_steps, precise))
         return left, step // first_cycle_steps
-    precise = numerics.is_precise()
     plan = _plan_restarts(first_cycle_steps, cycle_mult, precise)
     *coarse, fine = plan.levels
     cycle = _guess_cycle(step, plan)
@@ -134,7 +133,7 @@ def _plan_restarts(first_cycle_steps: int, cycle_mult: float, precise: bool) -> 
         parts = [float(start - whole) for start, whole in zip(starts, wholes, strict=True)]
         lengths = [reference.restart_length(n * cycles, *arguments) for n in range(groups + 1)]
         scales = (
-            np.array([numerics.slope(length) for length in lengths])
+            np.array([numerics.slope(length, precise) for length in lengths])
             if cycles == 1
             else np.array([_digits(first_cycle_steps / length) for length in lengths])
         )

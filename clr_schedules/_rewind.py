@@ -15,7 +15,7 @@ from clr_schedules import _keras
 if TYPE_CHECKING:
     from clr_schedules._engines import Engine
 
-# What `fit` and `evaluate` set on a model. What else a model gets when it is built stays.
+# What `fit` and `evaluate` set on a model.
 _SET_BY_FIT = (
     "history",
     "stop_training",

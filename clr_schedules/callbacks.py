@@ -1,7 +1,6 @@
 """Callbacks: the rate of every step for logs and pictures, and the blog post's ``CyclicalLR``.
 
-Both look at the optimizer's counter once an epoch: a rate is a function of the step, so that is
-enough to write down all of them.
+Both look at the optimizer's counter once an epoch, since a rate is a function of the step.
 """
 
 from __future__ import annotations

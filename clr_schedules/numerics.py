@@ -23,9 +23,9 @@ RIGHT_ANGLE = Fraction("1.57079632679489661923132169163975144")  # half of pi
 
 
 class Unrounded(NamedTuple):
-    """A number as the sum of two float64 tensors: its rounding, and what that left of it.
+    """A float64 tensor ``near``, and in ``rest`` the part of the number that is too small for it.
 
-    The rest is for rates in float64. For shorter ones it is the Python number 0, and costs nothing.
+    The rest is the Python number 0, which costs nothing, but for a cosine in float64.
     """
 
     near: Any
@@ -46,7 +46,7 @@ def _is_zero(x: Any) -> bool:
 
 
 def is_precise() -> bool:
-    """Whether rates are float64."""
+    """Whether rates are float64 (on JAX: where it has 64 bits)."""
     return _keras.floatx() == "float64"
 
 
@@ -79,25 +79,25 @@ def triangle_angle(step: Any, up: int, down: int) -> Unrounded:
     length = up + down
     position = step % length
     if up == down:
-        return angle(_keras.minimum(position, length - position), *slope(up))
+        return angle(_keras.minimum(position, length - position), *slope(up, is_precise()))
     falling = position > up
-    slopes = zip(slope(up), slope(down), strict=True)
+    slopes = zip(*(slope(steps, is_precise()) for steps in (up, down)), strict=True)
     steps = _keras.where(falling, length - position, position)
     return angle(steps, *(chosen([falling], numbers) for numbers in slopes))
 
 
-def slope(steps: int | Fraction) -> tuple[float, float]:
-    """The angle of a step, with so many steps (negative ones, too) to a right angle.
+def slope(steps: int | Fraction, precise: bool) -> tuple[float, float]:
+    """The angle of a step, with so many steps to a right angle; negative where a phase falls.
 
     Returns:
-        Two floats that add up to it. For rates in float64, the first has so few digits that its
-        product with any integer up to ``steps`` is exact; else, the second is 0.
+        Two floats that add up to it. If precise, the first has so few digits that its product with
+        an integer up to ``steps`` (below 2^53) is exact; else, the second is 0.
     """
     exact = RIGHT_ANGLE / steps
     head = float(exact)
-    if is_precise():
+    if precise:
         mantissa, exponent = math.frexp(head)
-        digits = max(53 - math.ceil(abs(Fraction(steps))).bit_length(), 1)
+        digits = max(min(53 - math.ceil(abs(Fraction(steps))).bit_length(), 26), 1)
         head = math.ldexp(round(math.ldexp(mantissa, digits)), exponent - digits)
         return head, float(exact - Fraction(head))
     return head, 0.0
@@ -113,10 +113,13 @@ def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
     left = steps if _is_zero(part) else steps - part
     if _is_zero(tail):
         return Unrounded(left * head)
-    # The sums are T. J. Dekker's: their errors are exact where the larger number comes first.
+    # The products are exact, with G. W. Veltkamp's half of the part, and so are the errors of the
+    # sums, where the larger number comes first (T. J. Dekker): no step, or one above the part.
+    far = part * (2.0**27 + 1)
+    high = far - (far - part)
     exact = steps * head
-    rough = exact - part * head
-    rest = (exact - rough) - part * head + left * tail
+    rough = exact - high * head
+    rest = (exact - rough) - high * head + (left * tail - (part - high) * head)
     near = rough + rest
     return Unrounded(near, (rough - near) + rest)
 
@@ -176,8 +179,8 @@ def between(base_lr: Any, max_lr: Any, amplitude: Unrounded) -> Any:
     height = max_lr - base_lr
     part = height * amplitude.near
     if not _is_zero(amplitude.rest):
-        left = (max_lr - height) - base_lr  # by the rounding of the height
-        part = part + (height * amplitude.rest + left * amplitude.near)
+        lost = (max_lr - height) - base_lr  # by the rounding of the height
+        part = part + (height * amplitude.rest + lost * amplitude.near)
     # An amplitude of 1 may arrive as 1 - 3 * 2^-53 (compilers turn `x / n` into `x * (1 / n)`), and
     # base_lr + (max_lr - base_lr) need not be max_lr. At the top, say so; from below, no rounding
     # goes above it.

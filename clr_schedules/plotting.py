@@ -1,8 +1,8 @@
 """The pictures. Matplotlib is imported when one is drawn, not before.
 
 They share one style, at the end of this module: colours that the colour-blind tell apart, dashes
-and markers for black and white, legends below the axes. Matplotlib's settings stay as they are;
-text and frames take their colours from them, dark styles included.
+and markers for black and white, legends below the axes. All else is as Matplotlib's settings say,
+dark styles included.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from clr_schedules.range_test import RangeTestResult, Suggestion
 
-# More points than any screen has columns; of more, some are drawn.
+# Of more points than a screen has columns, some are drawn.
 _MAX_POINTS = 50_000
 # Colours of Okabe and Ito, which the colour-blind tell apart.
 _BLUE, _VERMILION, _GREEN = "#0072B2", "#D55E00", "#009E73"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -264,13 +263,14 @@ def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
         # There is a single wave, with the numbers chosen.
         return numerics.chosen(behind, numbers)
 
-    whole = [math.floor(bottom) for bottom in bottoms]
+    whole = [round(bottom) for bottom in bottoms]  # so that the part is no more than a half
     part = [float(bottom - w) for bottom, w in zip(bottoms, whole, strict=True)]
     # In integers first: near the bottom of a long phase float64 would have no digits left.
     distance = step - of_phase(whole)
     lengths = [top - bottom for top, bottom in zip(tops, bottoms, strict=True)]
     if anneal == "cosine":
-        head, tail = map(of_phase, zip(*map(numerics.slope, lengths), strict=True))
+        slopes = [numerics.slope(length, numerics.is_precise()) for length in lengths]
+        head, tail = map(of_phase, zip(*slopes, strict=True))
         angle = numerics.angle(distance, head, tail, of_phase(part))
         wave = numerics.half_cosine(angle.clipped())
     else:

@@ -276,9 +276,9 @@ for run in cyclical:
 # The picture
 # -----------
 # Above, the rates: ``values`` computes those of any steps, without training. Below, what they led
-# to: the lines are the mean over the seeds, the bands reach from the worst seed to the best. As far
-# as both go, the two runs at 0.001 are one curve, up to rounding: a constant rate does not know how
-# many steps are to come.
+# to, at the top and at the end of each cycle: the lines are the mean over the seeds, the bands
+# reach from the worst seed to the best. As far as both go, the two runs at 0.001 are one curve, up
+# to rounding: a constant rate does not know how many steps are to come.
 
 LOOKS = {  # colours of Okabe and Ito, and line styles for those who print in black and white
     full: {"color": "#000000", "linestyle": "-", "linewidth": 1.2},

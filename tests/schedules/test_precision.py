@@ -115,16 +115,21 @@ ANGLES = {
     "Cyclical, asymmetric": clr.Cyclical(0.0, 6e-3, 699_999, 123_456_789, wave="cosine"),
     "OneCycle, three phases": clr.OneCycle(6e-3, 2_333_331, three_phase=True),
     "its momentum": clr.OneCycle(6e-3, 1_234_567, 0.123).momentum(0.95, 0.0),
+    # With a step right behind a corner that is no whole one: 1 - 0.999...
+    "its momentum, at a corner": clr.OneCycle(6e-3, 1000, 0.3009999).momentum(0.95, 0.0),
+    "its momentum, next to one": clr.OneCycle(6e-3, 10, 0.29999999).momentum(0.95, 0.0),
     "CosineRestarts": clr.CosineRestarts(6e-3, 699_999, min_lr=1e-9),
     "CosineRestarts, growing by 2": clr.CosineRestarts(6e-3, 123_457, 2.0, min_lr=1e-9),
     "CosineRestarts, growing by 1.5": clr.CosineRestarts(6e-3, 123_457, 1.5, 0.9, 1e-9),
+    "CosineRestarts, growing by a tenth": clr.CosineRestarts(6e-3, 3, 1.1),
+    "CosineRestarts, growing by a fraction": clr.CosineRestarts(6e-3, 20, 2.1496073533591744),
 }
 
 
 @pytest.mark.parametrize("policy", ANGLES)
 def test_float64_keeps_what_rounding_leaves_of_an_angle(policy, set_floatx):
     set_floatx("float64")
-    steps = np.unique(np.random.default_rng(0).integers(0, 2 * 10**6, 1500))
+    steps = np.unique(np.append(np.random.default_rng(0).integers(0, 2 * 10**6, 1500), range(500)))
     truth = exact.in_two_floats([exact.of(ANGLES[policy], step) for step in steps.tolist()])
     with _keras.wide_types():
         rates = compute(COMPILED, ANGLES[policy], steps)
