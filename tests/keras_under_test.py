@@ -55,4 +55,9 @@ ENGINES = list(_ways)
 def compute(engine, schedule, steps):
     """The schedule's rates of an int64 array of steps, on this engine."""
     steps = np.asarray(steps, np.int64)
-    return np.asarray(_ways[engine](schedule)(as_tensor(steps)))
+    return on_host(_ways[engine](schedule)(as_tensor(steps)))
+
+
+def on_host(tensor):
+    """The tensor as an array, from a GPU too."""
+    return np.asarray(tensor.cpu() if BACKEND == "torch" else tensor)
