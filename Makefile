@@ -7,8 +7,8 @@
 #   make lint    ruff and mypy
 #   make matrix  the test suite on every Keras and engine, and a table of what passed;
 #                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch
-#   make mutation  whether the tests notice when the code of the schedules is wrong: an hour; it goes
-#                on where it stopped, and `rm -r mutants` begins anew
+#   make mutation  whether the tests notice when the code of the schedules is wrong, in some 20 minutes;
+#                it goes on where it stopped, and `rm -r mutants` begins anew
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make release-check  build sdist and wheel twice, compare and inspect them, and try the wheel in bare
 #                environments; what passed is in dist/. Six minutes or more

@@ -119,6 +119,7 @@ ANGLES = {
     "its momentum, at a corner": clr.OneCycle(6e-3, 1000, 0.3009999).momentum(0.95, 0.0),
     "its momentum, next to one": clr.OneCycle(6e-3, 10, 0.29999999).momentum(0.95, 0.0),
     "CosineRestarts": clr.CosineRestarts(6e-3, 699_999, min_lr=1e-9),
+    "CosineRestarts, lower and lower": clr.CosineRestarts(6e-3, 699_999, 1.0, 0.9),
     "CosineRestarts, growing by 2": clr.CosineRestarts(6e-3, 123_457, 2.0, min_lr=1e-9),
     "CosineRestarts, growing by 1.5": clr.CosineRestarts(6e-3, 123_457, 1.5, 0.9, 1e-9),
     "CosineRestarts, growing by a tenth": clr.CosineRestarts(6e-3, 3, 1.1),
@@ -129,7 +130,8 @@ ANGLES = {
 @pytest.mark.parametrize("policy", ANGLES)
 def test_float64_keeps_what_rounding_leaves_of_an_angle(policy, set_floatx):
     set_floatx("float64")
-    steps = np.unique(np.append(np.random.default_rng(0).integers(0, 2 * 10**6, 1500), range(500)))
+    steps = [*np.random.default_rng(0).integers(0, 2 * 10**6, 1500), *range(3000), 36_632]
+    steps = np.unique(steps)
     truth = exact.in_two_floats([exact.of(ANGLES[policy], step) for step in steps.tolist()])
     with _keras.wide_types():
         rates = compute(COMPILED, ANGLES[policy], steps)
@@ -142,7 +144,8 @@ def test_float32_has_no_operation_for_what_rounding_leaves():
         for up, down in ((700, 700), (700, 333)):
             angle = numerics.triangle_angle(step, up, down)
             wave = numerics.half_cosine(angle)
-            for each in (angle, angle.clipped(), wave, wave.times(0.5)):
+            scaled = wave.times(numerics.power(0.5, step))
+            for each in (angle, angle.clipped(), wave, scaled):
                 assert isinstance(each.rest, float)
                 assert each.rest == 0
 
