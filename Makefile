@@ -26,8 +26,6 @@ PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Python compiles what it imports; to compile all files of TensorFlow takes longer than to install them.
-export PIP_COMPILE = 0
 
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
