@@ -441,6 +441,7 @@ def warmup(
     rates = np.asarray(rate, np.float64)
     done = np.minimum(iterations, warmup_steps)
     risen = start_lr * ((warmup_steps - done) / warmup_steps) + rates * (done / warmup_steps)
+    risen = np.clip(risen, np.minimum(rates, start_lr), np.maximum(rates, start_lr))
     return np.asarray(np.where(iterations < warmup_steps, risen, rates), np.float64)
 
 

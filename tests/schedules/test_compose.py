@@ -22,6 +22,7 @@ from keras_under_test import (
 )
 
 import clr_schedules as clr
+from clr_schedules import _keras
 
 ULPS = 0.502
 engines = pytest.mark.parametrize("engine", ENGINES)
@@ -341,3 +342,17 @@ def test_what_is_saved_is_loaded(part, tmp_path):
 def test_bad_arguments_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@engines
+def test_a_warmup_is_never_rounded_to_beyond_its_ends(engine):
+    rate = 956974317425177.0  # between whose neighbours in float64 some sums of its parts are
+    schedule = clr.Warmup(rate, 30, rate)
+    assert np.all(schedule.values(range(40)) == rate)
+    before = keras.backend.floatx()
+    keras.backend.set_floatx("float64")
+    try:
+        with _keras.wide_types():
+            assert np.all(compute(engine, schedule, np.arange(40)) == rate)
+    finally:
+        keras.backend.set_floatx(before)
