@@ -194,7 +194,6 @@ class AddonsCyclical(Schedule):
         }
 
     def _scaling(self) -> Cyclical:
-        """The schedule that has the scale."""
         return Cyclical(0.0, 1.0, 1, scale_fn=self.scale_fn, scale_mode=self.scale_mode)
 
     def _half_cycle(self) -> Fraction:

@@ -113,8 +113,8 @@ def angle(steps: Any, head: Any, tail: Any, part: Any = 0.0) -> Unrounded:
     left = steps if _is_zero(part) else steps - part
     if _is_zero(tail):
         return Unrounded(left * head)
-    # The products are exact, with G. W. Veltkamp's half of the part, and so are the errors of the
-    # sums, where the larger number comes first (T. J. Dekker): no step, or one above the part.
+    # Products and errors of sums are exact (Veltkamp's halves, Dekker's sums), since there are 0
+    # steps, or more than the part.
     far = part * (2.0**27 + 1)
     high = far - (far - part)
     exact = steps * head

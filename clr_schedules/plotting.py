@@ -339,7 +339,6 @@ def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
 
 
 def _draw_marks(ax: Axes, result: RangeTestResult, suggestion: Suggestion) -> list[Any]:
-    """The single rates, on the smoothed loss."""
     handles = []
     for name, (marker, color) in _MARKS.items():
         rate = getattr(suggestion, name)
@@ -638,7 +637,6 @@ def _counted(steps: int) -> str:
 
 
 def _inches(ax: Axes) -> float:
-    """The width of the axes, before anything is laid out."""
     return float(ax.get_window_extent().width) / ax.figure.dpi
 
 
@@ -660,7 +658,6 @@ def _check_schedule(name: str, schedule: Any) -> None:
 
 
 def _axes(ax: Axes | None, figsize: tuple[float, float] = (7, 3.5)) -> Axes:
-    """The given axes, or those of a new figure."""
     try:
         import matplotlib.pyplot as plt
         from matplotlib.axes import Axes

@@ -166,7 +166,6 @@ class Schedule(_keras.LearningRateSchedule):
         return hash((type(self), *(v for v in values if isinstance(v, (str, int, float)))))
 
     def __repr__(self) -> str:
-        """The call that makes this schedule, without defaults."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         given = {
             name: value

@@ -80,7 +80,7 @@ class Warmup(Schedule):
         rate = _rate(self.schedule, _since(step, self.warmup_steps))
         rising = rate * (numerics.wide(step) / self.warmup_steps)
         if self.start_lr:
-            # A sum of what is not negative loses no digits, but may be rounded to beyond its ends.
+            # A sum of what is not negative loses no digits, but may round to beyond its ends.
             left = numerics.wide(self.warmup_steps - step) / self.warmup_steps
             low = _keras.where(rate > self.start_lr, self.start_lr, rate)
             high = _keras.at_least(rate, self.start_lr)
