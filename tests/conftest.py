@@ -32,6 +32,16 @@ def figures():
     plt.close("all")
 
 
+@pytest.fixture
+def set_floatx():
+    """Sets Keras's `floatx()` for a test."""
+    from keras_under_test import keras
+
+    before = keras.backend.floatx()
+    yield keras.backend.set_floatx
+    keras.backend.set_floatx(before)
+
+
 # Helpers, imported by name: collecting them would import them a second time.
 collect_ignore = [
     "cifar10_report.py",

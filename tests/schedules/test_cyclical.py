@@ -6,9 +6,10 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_under_test import BACKEND, ENGINES, MAX_STEP, as_tensor, compute, keras, on_host
+from keras_under_test import BACKEND, ENGINES, MAX_STEP, as_tensor, compute, keras
 
 import clr_schedules as clr
+from clr_schedules import _keras
 
 # "Correctly rounded" is 0.5; what float64 adds to it before the rounding is far below the rest.
 ULPS = 0.502
@@ -180,7 +181,7 @@ def test_engines_agree(data):
 def test_a_vector_is_its_scalars(data):
     schedule = data.draw(strategies.schedules)
     steps = data.draw(strategies.steps_of(schedule, n=8))
-    scalars = [on_host(schedule(as_tensor(step))) for step in steps]
+    scalars = [_keras.to_numpy(schedule(as_tensor(step))) for step in steps]
     assert all(rate.shape == () for rate in scalars)
     assert np.array_equal(compute("eager", schedule, steps), np.array(scalars))
     assert np.array_equal(
@@ -204,11 +205,11 @@ def test_a_step_is_a_number_however_it_is_typed(schedule, step):
     typed[-1].assign(step)
     if BACKEND != "jax":
         typed += [as_tensor(np.array(step, np.int32)), as_tensor(np.array(step, np.float32))]
-    expected = on_host(schedule(step))
+    expected = _keras.to_numpy(schedule(step))
     assert expected.shape == ()
     for value in typed:
-        assert np.array_equal(on_host(schedule(value)), expected), repr(value)
-    assert on_host(schedule([step, step])).shape == (2,)
+        assert np.array_equal(_keras.to_numpy(schedule(value)), expected), repr(value)
+    assert _keras.to_numpy(schedule([step, step])).shape == (2,)
 
 
 @pytest.mark.parametrize("step", [-1, 2.5, float("nan"), True, "3", None, 1j, [0, -1], 2**62])
@@ -316,17 +317,13 @@ def test_special_cases_of_the_general_cycle():
         assert np.array_equal(compute("eager", policy, steps), compute("eager", general, steps))
 
 
-def test_float64_and_float16_are_what_floatx_says():
+def test_float64_and_float16_are_what_floatx_says(set_floatx):
     schedule = clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.99994)
     steps = np.arange(0, 10_000, 13)
-    before = keras.backend.floatx()
-    try:
-        keras.backend.set_floatx("float16")
-        assert on_host(schedule(as_tensor(steps))).dtype == np.float16
-        keras.backend.set_floatx("float64")
-        rates = on_host(schedule(as_tensor(steps)))
-    finally:
-        keras.backend.set_floatx(before)
+    set_floatx("float16")
+    assert _keras.to_numpy(schedule(as_tensor(steps))).dtype == np.float16
+    set_floatx("float64")
+    rates = _keras.to_numpy(schedule(as_tensor(steps)))
     if BACKEND == "jax":
         assert rates.dtype == np.float32  # as everywhere in JAX without its 64-bit types
     else:

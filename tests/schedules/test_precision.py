@@ -10,7 +10,7 @@ import exact
 import numpy as np
 import pytest
 import strategies
-from keras_under_test import BACKEND, ENGINES, LEGACY, MAX_STEP, as_tensor, compute, keras
+from keras_under_test import BACKEND, ENGINES, LEGACY, MAX_STEP, as_tensor, compute
 
 import clr_schedules as clr
 from clr_schedules import _keras, numerics
@@ -81,14 +81,6 @@ def steps_and_truth(policy):
     steps = np.array(sorted(step for step in steps if 0 <= step < limit), np.int64)
     truth = [exact.of(POLICIES[policy], step) for step in steps.tolist()]
     return steps, exact.in_two_floats(truth)
-
-
-@pytest.fixture
-def set_floatx():
-    """Sets Keras's `floatx()` for a test."""
-    before = keras.backend.floatx()
-    yield keras.backend.set_floatx
-    keras.backend.set_floatx(before)
 
 
 @policies
