@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules import migrate as migrate  # registers what it made of old models
-from clr_schedules.callbacks import CyclicalLR, LearningRateLogger
-from clr_schedules.hyperparameters import schedule_hyperparameters
+from clr_schedules.callbacks.cyclical_lr import CyclicalLR
+from clr_schedules.callbacks.logger import LearningRateLogger
+from clr_schedules.optimizers.hyperparameters import schedule_hyperparameters
 from clr_schedules.planning import step_size, steps_per_epoch
-from clr_schedules.schedules.compose import Sequence, Warmup
-from clr_schedules.schedules.cosine import CosineRestarts
+from clr_schedules.schedules.compose import Piecewise, Shifted, Warmup
+from clr_schedules.schedules.cosine_restarts import CosineRestarts
 from clr_schedules.schedules.cyclical import Cyclical, ExpRange, Triangular, Triangular2
 from clr_schedules.schedules.one_cycle import OneCycle
 
@@ -23,8 +24,9 @@ __all__ = [
     "ExpRange",
     "LearningRateLogger",
     "OneCycle",
+    "Piecewise",
     "RangeTestResult",
-    "Sequence",
+    "Shifted",
     "Suggestion",
     "Triangular",
     "Triangular2",

@@ -39,9 +39,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clr_schedules import _arguments, _keras, numerics, reference
-from clr_schedules.schedules.base import Schedule
-from clr_schedules.schedules.cyclical import Cyclical, ExpRange, Triangular, Triangular2
+from clr_schedules import _arguments
+from clr_schedules._backend import backend, keras
+from clr_schedules._serialization import register, registered
+from clr_schedules.schedules import numerics
+from clr_schedules.schedules.base import Integers, Schedule
+from clr_schedules.schedules.cyclical import (
+    ExpRange,
+    Triangular,
+    Triangular2,
+    call_scale_fn,
+    check_scale_fn,
+    serialize_scale_fn,
+)
 
 _REQUIRED = ("initial_learning_rate", "maximal_learning_rate", "step_size")
 
@@ -97,11 +107,37 @@ def register_addons() -> None:
         and then, say, ``keras.models.load_model("old.h5").optimizer.learning_rate``.
     """
     for saved in (_Cyclical, _Triangular, _Triangular2, _Exponential):
-        _keras.register(saved, package="Addons", name=saved.name)
-    _keras.register_optimizers_of_keras_2()
+        register(saved, package="Addons", name=saved.name)
+    _register_optimizers_of_keras_2()
 
 
-@_keras.register
+class _OptimizerOfKeras2:
+    """What Keras 3 finds under a name of Keras 2."""
+
+    kind: Any
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        known_no_more = ("is_legacy_optimizer", "jit_compile")
+        return cls.kind.from_config({k: v for k, v in config.items() if k not in known_no_more})
+
+
+def _register_optimizers_of_keras_2() -> None:
+    """Lets Keras 3 find the optimizers in the ``.h5`` files of Keras 2.11 to 2.15.
+
+    For ``Custom>Adam`` and so on, as these call them, it would take one with the default arguments,
+    without a word. What is there under such a name stays.
+    """
+    if backend.loads_optimizers_of_keras_2:
+        return
+    names = "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop SGD"
+    for name in names.split():
+        kind = {"kind": getattr(keras.optimizers, name)}
+        found = type(name, (_OptimizerOfKeras2,), kind)
+        keras.saving.get_custom_objects().setdefault(f"Custom>{name}", found)
+
+
+@register
 @dataclasses.dataclass(frozen=True)
 class Power:
     """The scale function ``gamma ** (x - start)``, which can be saved.
@@ -132,7 +168,7 @@ class Power:
         return cls(**config)
 
 
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class AddonsCyclical(Schedule):
     r"""``Cyclical`` as TensorFlow Addons has it: half-cycles of any length, bounds in any order.
@@ -186,50 +222,39 @@ class AddonsCyclical(Schedule):
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
-        scaling = self._scaling()
+        check_scale_fn(self.scale_fn)
         return _bounds_and_step_size(**{name: getattr(self, name) for name in _REQUIRED}) | {
-            "scale_fn": scaling.scale_fn,
-            "scale_mode": scaling.scale_mode,
+            "scale_mode": _arguments.choice("scale_mode", self.scale_mode, ("cycle", "iterations")),
             "name": _arguments.label("name", self.name),
         }
-
-    def _scaling(self) -> Cyclical:
-        return Cyclical(0.0, 1.0, 1, scale_fn=self.scale_fn, scale_mode=self.scale_mode)
 
     def _half_cycle(self) -> Fraction:
         """The step size as a fraction, of which 2 * numerator * denominator is below 2^63."""
         limit = math.isqrt(2**61 // math.ceil(self.step_size))
         return Fraction(self.step_size).limit_denominator(max(1, limit))
 
-    def _rate(self, step: Any) -> Any:
+    def _rate(self, step: Any, xp: Any) -> Any:
         # A half-cycle is `half` n-ths of an iteration. Whole cycles, `2 * half` iterations, are
         # taken off first, so that nothing overflows.
         half, n = self._half_cycle().as_integer_ratio()
         position = step % (2 * half) * n
-        amplitude = numerics.triangle(position, half, half)
+        amplitude = xp.minimum(numerics.triangle(position, half, half, xp), 1.0)
         if self.scale_fn is not None:
-            cycle = position // (2 * half) + step // (2 * half) * n
-            amplitude = amplitude * self._scaling()._factor(step, cycle, least=-1e300)
-        # As in `numerics.between`, but the amplitude may well be above 1.
-        top = (amplitude > 1 - 2.0**-51) & (amplitude < 1 + 2.0**-51)
-        return _keras.where(top, self.maximal_learning_rate, self._between(amplitude))
-
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        half, n = self._half_cycle().as_integer_ratio()
-        position = iteration % (2 * half) * n
-        amplitude = reference.triangular(position, 0.0, 1.0, half)
-        if self.scale_fn is not None:
-            cycle = position // (2 * half) + iteration // (2 * half) * n + 1
-            x = iteration if self.scale_mode == "iterations" else cycle
-            with np.errstate(all="ignore"):  # as in the reference of `Cyclical`
-                scale = np.asarray(self._scaling()._scale(x.astype(np.float64)), np.float64)
-                amplitude = amplitude * np.clip(scale, -1e300, 1e300)
-        rate = np.where(amplitude == 1.0, self.maximal_learning_rate, self._between(amplitude))
-        return np.asarray(rate, np.float64)
-
-    def _between(self, amplitude: Any) -> Any:
+            cycle = position // (2 * half) + step // (2 * half) * n + 1
+            x = xp.float64(step if self.scale_mode == "iterations" else cycle)
+            amplitude = amplitude * numerics.clip_scale(
+                call_scale_fn(self.scale_fn, x, xp), xp, least=-math.inf
+            )
         low, high = self.initial_learning_rate, self.maximal_learning_rate
         return low + (high - low) * amplitude
+
+    def _natural_length(self) -> int:
+        return math.ceil(6 * self.step_size)
+
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        cycles = np.arange(1, num_steps / (2 * self.step_size) + 1)
+        ends = np.ceil(cycles * 2 * self.step_size).astype(np.int64)
+        return ends[ends <= num_steps]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them.
@@ -237,7 +262,7 @@ class AddonsCyclical(Schedule):
         Raises:
             ValueError: If ``scale_fn`` is not registered with Keras.
         """
-        return super().get_config() | {"scale_fn": self._scaling().get_config()["scale_fn"]}
+        return super().get_config() | {"scale_fn": serialize_scale_fn(self.scale_fn)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AddonsCyclical:
@@ -365,10 +390,10 @@ def _function(saved: Any) -> Any:
                 f"cannot be loaded: {again}"
             )
         case str(name) | {"class_name": "function", "config": str(name)}:
-            found = _keras.registered(name)
+            found = registered(name)
         case {"class_name": str(name)}:
             name = saved.get("registered_name") or name
-            found = [kind.from_config(saved["config"]) for kind in _keras.registered(name)]
+            found = [kind.from_config(saved["config"]) for kind in registered(name)]
         case _:
             raise TypeError(_arguments.received("scale_fn", "a function, as Keras saves it", saved))
     if len(found) != 1:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clr_schedules import _arguments, _reading
-from clr_schedules.callbacks import CyclicalLR, LearningRateLogger
+from clr_schedules import _arguments
+from clr_schedules.range_test import suggestions
+from clr_schedules.callbacks.cyclical_lr import CyclicalLR
+from clr_schedules.callbacks.logger import LearningRateLogger
 from clr_schedules.schedules.base import Schedule
 
 if TYPE_CHECKING:
@@ -270,7 +272,7 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
         if np.all((finite >= 0) & (finite <= 1)):
             twin.set_ylim(-0.02, 1.02)
         look: dict[str, Any] = {"color": _VERMILION, "alpha": 0.25, "width": 1.8, "dashes": "--"}
-        smoothed = _reading.smooth(accuracies, _ACCURACY_SMOOTHING)
+        smoothed = suggestions.smooth(accuracies, _ACCURACY_SMOOTHING)
         handles += _draw_curve(twin, rates, accuracies, smoothed, label="accuracy", **look)
     if len(result.validation_losses):
         handles += ax.plot(

@@ -1,28 +1,41 @@
 """What every schedule of this package is: a frozen record of numbers that maps a step to a rate.
 
-To add a schedule, write a ``@_keras.register``, ``@dataclass(frozen=True, repr=False, eq=False)``
-with its arguments as fields, ``_check`` for what makes them valid, ``_rate`` with the formula on
-tensors and ``_reference`` with the same in NumPy. Config, equality, repr, immutability, ``values``
-and ``plot`` follow from the fields.
+To add a schedule, write a ``@register``ed ``@dataclass(frozen=True, repr=False, eq=False)`` with
+
+- its arguments as fields,
+- ``_check``: what makes the arguments valid,
+- ``_rate``: the formula, over a namespace ``xp`` of array operations,
+- ``_natural_length``: how many iterations a picture of it should show,
+- ``cycle_ends``, if it has cycles.
+
+Config, equality, repr, immutability, the call in the compiled step, ``values`` and pictures follow
+from these.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import html
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from clr_schedules import _keras, numerics, reference
+from clr_schedules import _arguments
+from clr_schedules._backend import LearningRateSchedule, backend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from typing_extensions import Self
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-class Schedule(_keras.LearningRateSchedule):
+
+class Schedule(LearningRateSchedule):
     """A learning rate as a pure function of the step."""
 
     name: str | None
@@ -35,26 +48,52 @@ class Schedule(_keras.LearningRateSchedule):
             object.__setattr__(self, field, value)
 
     def _check(self) -> dict[str, Any]:
-        """The fields as plain Python values; raises for what is not valid."""
+        """Returns the fields as plain Python values; raises where one is not valid."""
         raise NotImplementedError
 
-    def _rate(self, step: Any) -> Any:
-        """The rates of an int64 tensor of steps, in float64."""
+    def _rate(self, step: Any, xp: Any) -> Any:
+        """The formula: the rates in float64 of an int64 tensor of steps.
+
+        ``xp`` is the namespace of the operations: NumPy for an array, the framework's for a tensor.
+        """
         raise NotImplementedError
 
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        """The rates of an int64 array of steps, in NumPy."""
+    def _natural_length(self) -> int:
+        """The number of iterations that a picture shows by default."""
         raise NotImplementedError
+
+    def cycle_ends(self, num_steps: int) -> Integers:
+        """The iterations, up to ``num_steps``, at which a cycle has just ended.
+
+        Args:
+            num_steps: The number of iterations of the training. At least 0.
+
+        Returns:
+            An increasing int64 array. The optimizer has taken so many steps when a cycle has
+            ended, and the next step begins another cycle. Empty for a schedule without cycles.
+
+        Raises:
+            TypeError, ValueError: If ``num_steps`` is not a whole number of at least 0.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000).cycle_ends(10_000)
+            array([4000, 8000])
+        """
+        return self._cycle_ends(_arguments.count("num_steps", num_steps, least=0))
+
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        return np.array([], np.int64)
 
     def __call__(self, step: Any) -> Any:
         """The learning rate of a step, inside or outside a compiled train step.
 
         Args:
-            step: the number of steps taken so far, from 0, below 2^62: an integer or an array or
-                tensor of such, of any shape; floats are taken as the integers that they are.
+            step: The number of steps taken so far, from 0, below 2^53: an integer, or an array or
+                a tensor of integers, of any shape. Floats are taken as the integers that they are.
 
         Returns:
-            A tensor of the shape of ``step`` and the dtype ``floatx()``.
+            A tensor of the shape of ``step``, in ``floatx()``: the formula, correctly rounded.
 
         Example:
             >>> import keras
@@ -64,58 +103,61 @@ class Schedule(_keras.LearningRateSchedule):
             array([0.001 , 0.0035, 0.006 ], dtype=float32)
         """
         if isinstance(step, (np.ndarray, np.generic)) or not hasattr(step, "dtype"):
-            # Not yet a tensor, and not to become a 32-bit one on the way.
-            step = reference.as_iterations(step, "step")
-        dtype = _keras.floatx()
-        with _keras.name_scope(self.name or type(self).__name__), _keras.wide_types():
-            return _keras.cast(self._rate(numerics.integer(step)), dtype)
+            # A number of Python or NumPy must not become a 32-bit tensor on the way.
+            step = _arguments.iterations("step", step)
+        dtype = backend.floatx()
+        with backend.name_scope(self.name or type(self).__name__), backend.wide_types():
+            return backend.cast(self._rate(backend.cast(step, "int64"), backend.xp), dtype)
 
-    def values(self, steps: npt.ArrayLike) -> reference.Floats:
-        """The learning rates of these steps, computed on the host in NumPy.
+    def values(self, steps: npt.ArrayLike) -> Floats:
+        """The learning rates of these steps, computed on the host in NumPy by the same formula.
 
         Args:
-            steps: an integer from 0, below 2^62, or an array of such, of any shape.
+            steps: An integer from 0, below 2^53, or an array of such integers, of any shape.
 
         Returns:
-            A float64 array of the same shape, right to the last few units of float64. What a call
-            returns in float32 is its rounding.
+            A float64 array of the same shape. A call returns its values rounded to ``floatx()``.
 
         Raises:
-            TypeError: if a step is no number.
-            ValueError: if a step is negative, not whole, or 2^62 or above.
+            TypeError: If a step is not a number.
+            ValueError: If a step is negative, not whole, or 2^53 or above.
 
         Example:
             >>> import clr_schedules as clr
-            >>> clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000).values(2**62 - 2)
-            array(0.001245)
+            >>> clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000).values([0, 500, 5000])
+            array([0.001  , 0.00225, 0.0035 ])
         """
-        iterations = reference.as_iterations(steps, "steps")
-        # NumPy's powers of a single number and of an array differ in the last place.
-        return self._reference(iterations.reshape(-1)).reshape(iterations.shape)
+        iterations = _arguments.iterations("steps", steps)
+        # A decay may underflow to 0, and a scale function may divide by 0.
+        with np.errstate(all="ignore"):
+            # Flat, since NumPy's powers of a single number and of an array differ in the last place.
+            rates = self._rate(iterations.reshape(-1), np)
+        return np.asarray(rates, np.float64).reshape(iterations.shape)
 
-    def plot(self, num_steps: int, ax: Axes | None = None) -> Axes:
+    def plot(self, num_steps: int | None = None, ax: Axes | None = None) -> Axes:
         """Draws the learning rate against the iteration, between its bounds.
 
         Args:
-            num_steps: the number of iterations to draw, from 0.
-            ax: the Matplotlib axes to draw on; default: those of a new figure.
+            num_steps: The number of iterations to draw, from 0. Default: the natural length of the
+                schedule, such as three cycles, or the whole of a one-cycle.
+            ax: The Matplotlib axes to draw on. Default: those of a new figure.
 
         Returns:
             The axes.
 
         Raises:
-            ImportError: if Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
-            TypeError, ValueError: if ``num_steps`` is not a whole number of at least 1.
+            ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
+            TypeError, ValueError: If ``num_steps`` is not a whole number of at least 1.
 
         Example:
             >>> import clr_schedules as clr
             >>> lr = clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)
-            >>> lr.plot(num_steps=8000).get_xlabel()
+            >>> lr.plot().get_xlabel()
             'iteration'
         """
         from clr_schedules import plotting
 
-        return plotting.plot_schedule(self, num_steps, ax=ax)
+        return plotting.plot_schedule(self, num_steps or self._natural_length(), ax=ax)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them.
@@ -132,10 +174,10 @@ class Schedule(_keras.LearningRateSchedule):
         """Makes the schedule of a config.
 
         Args:
-            config: what ``get_config`` returned.
+            config: What ``get_config`` returned.
 
         Raises:
-            ValueError: if the config has a key that this schedule has no argument for.
+            ValueError: If the config has a key that this schedule has no argument for.
 
         Example:
             >>> import clr_schedules as clr
@@ -146,7 +188,7 @@ class Schedule(_keras.LearningRateSchedule):
         takes_any = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
         if (unknown := sorted(set(config) - set(arguments), key=repr)) and not takes_any:
             raise ValueError(
-                f"The config of `{cls.__name__}` must have no keys but its arguments "
+                f"The config of `{cls.__name__}` must have no other keys than its arguments "
                 f"({', '.join(arguments)}). Received: {', '.join(map(repr, unknown))} in "
                 f"config={config}"
             )
@@ -154,14 +196,14 @@ class Schedule(_keras.LearningRateSchedule):
 
     def __eq__(self, other: object) -> bool:
         """Schedules of one class are equal when their configs are."""
-        if self is other:  # as TensorFlow asks in every call of a function
+        if self is other:  # TensorFlow compares at every call of a function
             return True
         if not isinstance(other, Schedule) or type(self) is not type(other):
             return NotImplemented
         return self._comparable() == other._comparable()
 
     def __hash__(self) -> int:
-        # A function or a schedule of Keras may be equal to others in its config alone.
+        # Of equal schedules, the functions and schedules in them need not have equal hashes.
         values = self._fields().values()
         return hash((type(self), *(v for v in values if isinstance(v, (str, int, float)))))
 
@@ -172,7 +214,24 @@ class Schedule(_keras.LearningRateSchedule):
             for name, value in self._fields().items()
             if callable(value) or value != defaults[name]
         }
-        return _call(type(self).__name__, given)
+        return _format_call(type(self).__name__, given)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the call that makes the schedule, and a small curve."""
+        length = self._natural_length()
+        steps = np.unique(np.linspace(0, length - 1, min(length, 600)).round()).astype(np.int64)
+        rates = self.values(steps)
+        low, high = float(rates.min()), float(rates.max())
+        x = 2 + 296 * steps / max(length - 1, 1)
+        y = 58 - 56 * (rates - low) / ((high - low) or 1.0)
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        call = html.escape(repr(self))
+        caption = f"{self._quantity} from {low:.3g} to {high:.3g} in {length:,} iterations"
+        return (
+            f'<div><code>{call}</code><br><svg width="300" height="60" role="img" '
+            f'aria-label="{caption}"><polyline points="{points}" fill="none" '
+            f'stroke="#0072B2" stroke-width="1.5"/></svg><br><small>{caption}</small></div>'
+        )
 
     def _fields(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -180,29 +239,49 @@ class Schedule(_keras.LearningRateSchedule):
     def _comparable(self) -> dict[str, Any]:
         try:
             return self.get_config()
-        # With a function or a schedule that cannot be saved; it is equal to itself.
+        # A function or a schedule in it cannot be saved. Such an object is equal to itself alone.
         except (NotImplementedError, TypeError, ValueError):
             return self._fields()
 
 
-def wide_rate(schedule: Any, step: Any) -> Any:
-    """The rates of any schedule of Keras at an int64 tensor of steps, in float64."""
+def rate_of(schedule: Any, step: Any, xp: Any) -> Any:
+    """The rates of any Keras schedule at an int64 tensor of steps, in float64."""
     if isinstance(schedule, Schedule):
-        return schedule._rate(step)
-    return _keras.call_schedule(schedule, step)
+        return schedule._rate(step, xp)
+    if xp is np:
+        return _vectorized(_SameObject(schedule))(step)
+    return backend.call_schedule(schedule, step)
 
 
-def _call(name: str, arguments: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={_shown(value)}' for key, value in arguments.items())})"
+class _SameObject:
+    """A key for any object, by its identity: a foreign schedule may have no hash."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameObject) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
 
 
-def _shown(value: Any) -> str:
-    """A value as in a call; other schedules of Keras print their address alone."""
+@functools.lru_cache(maxsize=16)  # tracing a schedule takes longer than computing its rates
+def _vectorized(key: _SameObject) -> Callable[[Integers], Floats]:
+    return backend.vectorize(key.thing)
+
+
+def _format_call(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={_format_value(v)}' for key, v in arguments.items())})"
+
+
+def _format_value(value: Any) -> str:
+    """A value as in a call. Keras's own schedules would print their address alone."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    if isinstance(value, _keras.LearningRateSchedule) and not isinstance(value, Schedule):
+        return f"[{', '.join(map(_format_value, value))}]"
+    if isinstance(value, LearningRateSchedule) and not isinstance(value, Schedule):
         try:
-            return _call(type(value).__name__, value.get_config())
-        except NotImplementedError:  # it can be trained with all the same
+            return _format_call(type(value).__name__, value.get_config())
+        except NotImplementedError:  # a schedule without a config, which can train but not be saved
             return repr(value)
     return getattr(value, "__name__", None) or repr(value)

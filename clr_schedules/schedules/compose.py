@@ -1,29 +1,30 @@
-"""Schedules made of schedules: a warm-up before one, and one after the other."""
+"""Schedules made of schedules: a warm-up before one, one after the other, one begun later."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Sequence as List
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from clr_schedules import _arguments, _keras, numerics, reference
-from clr_schedules.schedules.base import Schedule, wide_rate
+from clr_schedules import _arguments
+from clr_schedules._backend import LearningRateSchedule
+from clr_schedules._serialization import deserialize, register, serialize
+from clr_schedules.schedules.base import Integers, Schedule, rate_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# What is composed: any schedule of Keras, or a constant rate.
-_Part = Any
+# What can be composed: any Keras schedule, or a constant rate as a float.
+ScheduleOrRate: TypeAlias = Any
 
 
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Warmup(Schedule):
-    r"""A linear rise to another schedule's first rate, and that schedule from there on.
+    r"""A linear rise to the first rate of another schedule, and then that schedule.
 
     .. code-block:: none
 
@@ -37,17 +38,18 @@ class Warmup(Schedule):
         lr = (1 - t) * start_lr + t * schedule(0)       iteration < warmup_steps
              schedule(iteration - warmup_steps)         from there on
 
-    The schedule starts counting when the warm-up has ended.
+    The schedule starts to count when the warm-up has ended.
 
     Args:
-        schedule: Any schedule of Keras, or a constant rate. One of this package is computed in
-            float64 within the sum, another one is called as Keras does.
-        warmup_steps: The iterations of the warm-up. At least 1.
+        schedule: Any Keras schedule, or a constant rate. A schedule of this package is computed in
+            float64 within the formula, any other one is called as Keras does.
+        warmup_steps: The number of iterations of the warm-up. At least 0; with 0, this is the
+            schedule itself.
         start_lr: The rate of the first iteration. At least 0. Default: 0.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN.
 
     Reference:
@@ -63,49 +65,53 @@ class Warmup(Schedule):
         array([0.  , 0.05, 0.1 , 0.05, 0.1 ])
     """
 
-    schedule: _Part
+    schedule: ScheduleOrRate
     warmup_steps: int
     start_lr: float = 0.0
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
         return {
-            "schedule": _part("schedule", self.schedule),
-            "warmup_steps": _arguments.count("warmup_steps", self.warmup_steps),
+            "schedule": _schedule_or_rate("schedule", self.schedule),
+            "warmup_steps": _arguments.count("warmup_steps", self.warmup_steps, least=0),
             "start_lr": _arguments.rate("start_lr", self.start_lr),
             "name": _arguments.label("name", self.name),
         }
 
-    def _rate(self, step: Any) -> Any:
-        rate = _rate(self.schedule, _since(step, self.warmup_steps))
-        rising = rate * (numerics.wide(step) / self.warmup_steps)
+    def _rate(self, step: Any, xp: Any) -> Any:
+        rate = _part_rate(self.schedule, _steps_since(step, self.warmup_steps, xp), xp)
+        if self.warmup_steps == 0:
+            return rate
+        rising = rate * (xp.float64(step) / self.warmup_steps)
         if self.start_lr:
-            # A sum of what is not negative loses no digits, but may round to beyond its ends.
-            left = numerics.wide(self.warmup_steps - step) / self.warmup_steps
-            low = _keras.where(rate > self.start_lr, self.start_lr, rate)
-            high = _keras.at_least(rate, self.start_lr)
-            rising = _keras.clip(self.start_lr * left + rising, low, high)
-        return _keras.where(step < self.warmup_steps, rising, rate)
+            # A sum of two numbers that are not negative loses no digits, where a difference would.
+            # The sum may round to beyond its ends.
+            left = xp.float64(self.warmup_steps - step) / self.warmup_steps
+            rising = self.start_lr * left + rising
+            rising = xp.maximum(rising, xp.minimum(rate, self.start_lr))
+            rising = xp.minimum(rising, xp.maximum(rate, self.start_lr))
+        return xp.where(step < self.warmup_steps, rising, rate)
 
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        rate = _values(self.schedule, np.maximum(iteration - self.warmup_steps, 0))
-        return reference.warmup(iteration, rate, self.warmup_steps, self.start_lr)
+    def _natural_length(self) -> int:
+        return self.warmup_steps + _natural_length(self.schedule)
+
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        """The end of the warm-up is not the end of a cycle."""
+        return _shifted_ends(self.schedule, self.warmup_steps, num_steps)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""
-        return super().get_config() | {"schedule": _saved(self.schedule)}
+        return super().get_config() | {"schedule": _serialize_part(self.schedule)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the schedule of a config."""
-        if "schedule" in config:
-            config = config | {"schedule": _loaded(config["schedule"])}
-        return super().from_config(config)
+        return super().from_config(_with_schedule(config))
 
 
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class Sequence(Schedule):
+class Piecewise(Schedule):
     r"""One schedule after the other, each from its own boundary on.
 
     .. code-block:: none
@@ -115,18 +121,19 @@ class Sequence(Schedule):
              schedules[2](iteration - boundaries[1])      boundaries[1] <= iteration
              ...
 
-    All of them are computed in every step, without a branch, and one is taken: what the others
-    are, NaN included, does not matter. One that has not begun is computed at its iteration 0.
+    All of them are computed at every step, without a branch, and one is taken: what the others
+    are, NaN included, does not matter. A schedule that has not begun is computed at its iteration
+    0.
 
     Args:
-        schedules: Any schedules of Keras, or constant rates. At least 1. Those of this package are
+        schedules: Any Keras schedules, or constant rates. At least 1. Schedules of this package are
             computed in float64, others are called as Keras does.
-        boundaries: The iterations at which the second and the following begin: one fewer than
-            schedules, at least 1, each above the one before.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        boundaries: The iterations at which the second and the following schedules begin: one fewer
+            than schedules, at least 0, each above the one before.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN, or the boundaries are too
             few, too many or not in order.
 
@@ -139,20 +146,20 @@ class Sequence(Schedule):
         >>> import keras
         >>> import clr_schedules as clr
         >>> decay = keras.optimizers.schedules.PolynomialDecay(0.1, 1000, end_learning_rate=0.0)
-        >>> stable_then_decay = clr.Sequence([0.1, decay], boundaries=[8000])
+        >>> stable_then_decay = clr.Piecewise([0.1, decay], boundaries=[8000])
         >>> lr = clr.Warmup(stable_then_decay, warmup_steps=1000)
         >>> optimizer = keras.optimizers.AdamW(learning_rate=lr)
         >>> lr.values([0, 500, 1000, 9000, 9500, 10_000]).round(6)
         array([0.  , 0.05, 0.1 , 0.1 , 0.05, 0.  ])
     """
 
-    schedules: List[_Part]
-    boundaries: List[int]
+    schedules: Sequence[ScheduleOrRate]
+    boundaries: Sequence[int]
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
-        schedules = _list("schedules", "a list of schedules of Keras and rates", self.schedules)
-        rule = "a list of whole numbers of at least 1, each above the one before"
+        schedules = _list("schedules", "a list of Keras schedules and rates", self.schedules)
+        rule = "a list of whole numbers of at least 0, each above the one before"
         boundaries = _list("boundaries", rule, self.boundaries)
         if not schedules:
             raise ValueError(_arguments.received("schedules", "one or more", self.schedules))
@@ -161,51 +168,123 @@ class Sequence(Schedule):
                 "Argument `boundaries` must have one entry fewer than `schedules`. Received: "
                 f"{len(schedules)} schedules and boundaries={self.boundaries!r}"
             )
-        boundaries = [_arguments.count(f"boundaries[{i}]", b) for i, b in enumerate(boundaries)]
+        boundaries = [
+            _arguments.count(f"boundaries[{i}]", b, least=0) for i, b in enumerate(boundaries)
+        ]
         if any(later <= earlier for earlier, later in itertools.pairwise(boundaries)):
             raise ValueError(_arguments.received("boundaries", rule, self.boundaries))
         return {
-            "schedules": tuple(_part(f"schedules[{i}]", s) for i, s in enumerate(schedules)),
+            "schedules": tuple(
+                _schedule_or_rate(f"schedules[{i}]", s) for i, s in enumerate(schedules)
+            ),
             "boundaries": tuple(boundaries),
             "name": _arguments.label("name", self.name),
         }
 
-    def _rate(self, step: Any) -> Any:
+    def _rate(self, step: Any, xp: Any) -> Any:
         first, *others = self.schedules
-        rate = _rate(first, step)
+        rate = _part_rate(first, step, xp)
         for boundary, schedule in zip(self.boundaries, others, strict=True):
-            rate = _keras.where(step >= boundary, _rate(schedule, _since(step, boundary)), rate)
+            piece = _part_rate(schedule, _steps_since(step, boundary, xp), xp)
+            rate = xp.where(step >= boundary, piece, rate)
         return rate
 
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        starts = [0, *self.boundaries]
-        rates = [
-            _values(schedule, np.maximum(iteration - start, 0))
-            for schedule, start in zip(self.schedules, starts, strict=True)
+    def _natural_length(self) -> int:
+        before = self.boundaries[-1] if self.boundaries else 0
+        return before + _natural_length(self.schedules[-1])
+
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        """A schedule that its successor interrupts in the middle of a cycle does not end there."""
+        limits = [*self.boundaries, num_steps]
+        ends = [
+            _shifted_ends(schedule, begin, min(limit, num_steps))
+            for schedule, begin, limit in zip(
+                self.schedules, [0, *self.boundaries], limits, strict=True
+            )
         ]
-        return reference.sequence(iteration, rates, self.boundaries)
+        return np.concatenate(ends)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""
-        schedules = [_saved(schedule) for schedule in self.schedules]
+        schedules = [_serialize_part(schedule) for schedule in self.schedules]
         return super().get_config() | {"schedules": schedules, "boundaries": [*self.boundaries]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the schedule of a config."""
         if isinstance(config.get("schedules"), (list, tuple)):
-            config = config | {"schedules": [_loaded(saved) for saved in config["schedules"]]}
+            schedules = [_deserialize_part(part) for part in config["schedules"]]
+            config = config | {"schedules": schedules}
         return super().from_config(config)
 
 
-def _part(name: str, part: Any) -> _Part:
-    """A schedule of Keras, or a rate as a float."""
-    if isinstance(part, _keras.LearningRateSchedule):
+@register
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Shifted(Schedule):
+    r"""A schedule that begins some iterations later, or is already under way.
+
+    .. code-block:: none
+
+        lr = schedule(max(0, iteration - steps))
+
+    With positive ``steps``, the schedule waits at its first rate for so many iterations. With
+    negative ``steps``, it begins as if so many iterations had been taken before.
+
+    Args:
+        schedule: Any Keras schedule, or a constant rate.
+        steps: The number of iterations by which the schedule begins later; negative: earlier.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of its range, infinite or NaN.
+
+    Example:
+        An optimizer has taken 3,000 steps, and a new cycle is to begin now:
+
+        >>> import clr_schedules as clr
+        >>> lr = clr.Shifted(clr.Triangular(0.001, 0.006, step_size=2000), steps=3000)
+        >>> lr.values([0, 3000, 5000, 7000])
+        array([0.001, 0.001, 0.006, 0.001])
+    """
+
+    schedule: ScheduleOrRate
+    steps: int
+    name: str | None = None
+
+    def _check(self) -> dict[str, Any]:
+        return {
+            "schedule": _schedule_or_rate("schedule", self.schedule),
+            "steps": _arguments.count("steps", self.steps, least=-_arguments.MAX_STEPS),
+            "name": _arguments.label("name", self.name),
+        }
+
+    def _rate(self, step: Any, xp: Any) -> Any:
+        return _part_rate(self.schedule, _steps_since(step, self.steps, xp), xp)
+
+    def _natural_length(self) -> int:
+        return max(self.steps + _natural_length(self.schedule), 1)
+
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        return _shifted_ends(self.schedule, self.steps, num_steps)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this schedule again, as Keras saves them."""
+        return super().get_config() | {"schedule": _serialize_part(self.schedule)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the schedule of a config."""
+        return super().from_config(_with_schedule(config))
+
+
+def _schedule_or_rate(name: str, part: Any) -> ScheduleOrRate:
+    if isinstance(part, LearningRateSchedule):
         return part
     try:
         return _arguments.rate(name, part)
     except TypeError:
-        rule = "a schedule of Keras, or a rate"
+        rule = "a Keras schedule, or a rate"
         raise TypeError(_arguments.received(name, rule, part)) from None
 
 
@@ -215,60 +294,47 @@ def _list(name: str, rule: str, value: Any) -> list[Any]:
         raise error
     try:
         return list(value)
-    except TypeError:  # an array of no dimension is iterable by its class alone
+    except TypeError:  # also for an array of no dimension, whose class can be iterated
         raise error from None
 
 
-def _since(step: Any, boundary: int) -> Any:
-    """The steps since a boundary, from 0."""
-    return _keras.at_least(step - boundary, 0)
+def _steps_since(step: Any, begin: int, xp: Any) -> Any:
+    """The steps since the schedule began; 0 before."""
+    return step if begin == 0 else xp.maximum(step - begin, 0)
 
 
-def _rate(part: _Part, step: Any) -> Any:
-    """The rates of an int64 tensor of steps, in float64."""
+def _part_rate(part: ScheduleOrRate, step: Any, xp: Any) -> Any:
+    """The rates in float64 of an int64 tensor of steps."""
     if isinstance(part, float):
-        return numerics.wide(step) * 0.0 + part
-    return wide_rate(part, step)
+        return xp.float64(step) * 0.0 + part  # of the shape of the steps
+    return rate_of(part, step, xp)
 
 
-def _values(part: _Part, iteration: reference.Integers) -> reference.Floats:
-    """The same on the host."""
+def _natural_length(part: ScheduleOrRate) -> int:
+    """Of a constant rate, or of a schedule of others, it is not known: enough to be seen."""
     if isinstance(part, Schedule):
-        return part._reference(iteration)
-    if isinstance(part, float):
-        return np.full(iteration.shape, part)
-    return np.reshape(_mapped(_This(part))(iteration.ravel()), iteration.shape)
+        return part._natural_length()
+    return int(getattr(part, "decay_steps", 1000))
 
 
-class _This:
-    """A part by its identity and attributes: it may equal others that differ, or have no hash."""
-
-    def __init__(self, part: Any) -> None:
-        self.part = part
-        self.state = dict(vars(part))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _This)
-            and self.part is other.part
-            and self.state.keys() == other.state.keys()
-            and all(value is other.state[name] for name, value in self.state.items())
-        )
-
-    def __hash__(self) -> int:
-        return id(self.part)
+def _shifted_ends(part: ScheduleOrRate, begin: int, num_steps: int) -> Integers:
+    """The ends of cycles, up to ``num_steps``, of a schedule that begins at ``begin``."""
+    if not isinstance(part, Schedule) or num_steps <= begin:
+        return np.array([], np.int64)
+    ends = begin + part._cycle_ends(num_steps - begin)
+    return ends[ends > 0]
 
 
-@functools.lru_cache(maxsize=16)  # so that it is traced once
-def _mapped(this: _This) -> Any:
-    from clr_schedules import _engines
-
-    return _engines.engine().map_schedule(this.part)
+def _serialize_part(part: ScheduleOrRate) -> Any:
+    return part if isinstance(part, float) else serialize(part)
 
 
-def _saved(part: _Part) -> Any:
-    return part if isinstance(part, float) else _keras.serialize(part)
+def _deserialize_part(saved: Any) -> ScheduleOrRate:
+    return deserialize(saved) if isinstance(saved, dict) else saved
 
 
-def _loaded(saved: Any) -> _Part:
-    return _keras.deserialize(saved) if isinstance(saved, dict) else saved
+def _with_schedule(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with its schedule deserialized."""
+    if "schedule" not in config:
+        return config
+    return config | {"schedule": _deserialize_part(config["schedule"])}

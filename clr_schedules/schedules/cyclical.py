@@ -1,17 +1,22 @@
 """The cyclical policies of Smith's paper, and the general cycle that they are cases of.
 
-All compute ``base_lr + (max_lr - base_lr) * wave * scale``; the scale tells the policies apart.
+All compute ``base_lr + (max_lr - base_lr) * wave * scale``. The scale tells the policies apart.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clr_schedules import _arguments, _keras, numerics, reference
-from clr_schedules.numerics import Unrounded
-from clr_schedules.schedules.base import Schedule
+import numpy as np
+
+from clr_schedules import _arguments
+from clr_schedules._serialization import deserialize, is_registered, register, serialize
+from clr_schedules.schedules import numerics
+from clr_schedules.schedules.base import Integers, Schedule
+from clr_schedules.schedules.momentum import MirroredMomentum
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,12 +27,25 @@ _SCALE_MODES = ("cycle", "iterations")
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class _Cycle(Schedule):
-    """What all policies share."""
+    """The formula of all policies here. A policy fixes the attributes that it has no argument for."""
 
     base_lr: float
     max_lr: float
     step_size: int
     step_size_down: int | None = None
+
+    if TYPE_CHECKING:
+        wave: str
+        peak_mult: float
+        gamma: float
+        scale_fn: Callable[[Any], Any] | None
+        scale_mode: str
+    else:  # without annotations, so that they are not fields
+        wave = "linear"
+        peak_mult = 1.0
+        gamma = 1.0
+        scale_fn = None
+        scale_mode = "cycle"
 
     def _check(self) -> dict[str, Any]:
         base_lr, max_lr = _arguments.bounds("base_lr", self.base_lr, "max_lr", self.max_lr)
@@ -40,31 +58,81 @@ class _Cycle(Schedule):
             "name": _arguments.label("name", self.name),
         }
 
-    def _rate(self, step: Any) -> Any:
-        amplitude = self._scaled(self._wave(step), step)
-        return numerics.between(self.base_lr, self.max_lr, amplitude)
+    def _rate(self, step: Any, xp: Any) -> Any:
+        height = numerics.height(self.base_lr, self.max_lr)
+        rise = self._wave(step, self.step_size, self._falling_steps, height, xp)
+        return self.base_lr + self._scaled(rise, height, step, xp)
+
+    def _mirrored(self, step: Any, xp: Any) -> Any:
+        """``1 - wave * scale``, without the loss of digits where that is near 0."""
+        # The same wave, begun at its top.
+        fall = self._wave(step + self._falling_steps, self._falling_steps, self.step_size, 1.0, xp)
+        return 1 - self._scaled(1 - fall, 1.0, step, xp) if self._is_scaled else fall
+
+    def _wave(self, step: Any, up: int, down: int, height: float, xp: Any) -> Any:
+        """The wave times the height: 0 at the start of a cycle, exactly the height at its top."""
+        if self.wave == "linear":
+            # The line climbs to the height itself, which saves the product with it.
+            return xp.minimum(numerics.triangle(step, up, down, xp, top=height), height)
+        phase = numerics.triangle(step, up, down, xp, top=numerics.TOPS["cosine"])
+        return height * numerics.wave(phase, "cosine", xp)
 
     @property
-    def _down(self) -> int:
+    def _falling_steps(self) -> int:
         return self.step_size if self.step_size_down is None else self.step_size_down
 
-    def _wave(self, step: Any) -> Unrounded:
-        """In each cycle from 0 to 1 and back."""
-        return Unrounded(numerics.triangle(step, self.step_size, self._down))
+    @property
+    def _cycle_length(self) -> int:
+        return self.step_size + self._falling_steps
 
-    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
-        """The wave times the policy's scale."""
+    @property
+    def _is_scaled(self) -> bool:
+        return self.peak_mult != 1 or self.gamma != 1 or self.scale_fn is not None
+
+    def _scaled(self, wave: Any, height: float, step: Any, xp: Any) -> Any:
+        """The wave times the scale, which is ``peak_mult``, ``gamma`` and ``scale_fn`` together."""
+        if self.peak_mult != 1:
+            wave = wave * numerics.power(self.peak_mult, step // self._cycle_length, xp)
+        if self.gamma != 1:
+            wave = wave * numerics.power(self.gamma, step, xp)
+        if self.scale_fn is not None:
+            x = step if self.scale_mode == "iterations" else step // self._cycle_length + 1
+            scale = call_scale_fn(self.scale_fn, xp.float64(x), xp)
+            wave = xp.minimum(wave * numerics.clip_scale(scale, xp), height)
         return wave
 
-    def _cycle(self, step: Any) -> Any:
-        """The number of finished cycles."""
-        return step // (self.step_size + self._down)
+    def _natural_length(self) -> int:
+        return 3 * self._cycle_length
 
-    def _bounds_and_steps(self) -> tuple[float, float, int, int | None]:
-        return self.base_lr, self.max_lr, self.step_size, self.step_size_down
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        return np.arange(self._cycle_length, num_steps + 1, self._cycle_length, np.int64)
+
+    def momentum(self, max_momentum: float = 0.9, base_momentum: float = 0.8) -> MirroredMomentum:
+        """The momentum that mirrors this rate: lowest where the rate is highest.
+
+        It is for ``schedule_hyperparameters``, as ``momentum`` of SGD or ``beta_1`` of Adam. The
+        values and the defaults are those of PyTorch's ``CyclicLR``, which cycles the momentum by
+        default: ``max_momentum - (max_momentum - base_momentum) * wave * scale``.
+
+        Args:
+            max_momentum: The momentum where the rate is lowest. From ``base_momentum`` to below 1.
+                Default: 0.9.
+            base_momentum: The momentum where the rate is highest. At least 0. Default: 0.8.
+
+        Raises:
+            TypeError: If an argument is not a number.
+            ValueError: If an argument is out of its range.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> lr = clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000)
+            >>> lr.momentum().values([0, 1000, 2000, 4000])
+            array([0.9 , 0.85, 0.8 , 0.9 ])
+        """
+        return MirroredMomentum(self, max_momentum, base_momentum)
 
 
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Triangular(_Cycle):
     r"""A triangle wave: linearly up to ``max_lr``, linearly back to ``base_lr``, for ever.
@@ -84,18 +152,18 @@ class Triangular(_Cycle):
     that is the paper's ``max(0, 1 - x)`` with ``x = |iteration / step_size - 2 * cycle + 1|``.
 
     The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
-    from 0, under gradient accumulation too.
+    from 0, also under gradient accumulation.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
         max_lr: The highest rate, at the middle of each cycle. Above 0.
-        step_size: The iterations of the rising half-cycle. At least 1; the paper recommends 2 to 10
-            epochs' worth (see ``clr_schedules.step_size``).
-        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        step_size: The number of iterations of the rising half-cycle. At least 1. The paper
+            recommends 2 to 10 times the iterations of an epoch (see ``clr_schedules.step_size``).
+        step_size_down: The number of iterations of the falling half-cycle. Default: ``step_size``.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed.
 
     Reference:
@@ -113,14 +181,11 @@ class Triangular(_Cycle):
 
     name: str | None = None
 
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        return reference.triangular(iteration, *self._bounds_and_steps())
 
-
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Triangular2(_Cycle):
-    r"""A triangle wave whose amplitude halves every cycle.
+    r"""A triangle wave whose amplitude halves with every cycle.
 
     .. code-block:: none
 
@@ -130,17 +195,17 @@ class Triangular2(_Cycle):
 
         lr = base_lr + (max_lr - base_lr) * triangle(iteration) / 2 ** (cycle - 1)
 
-    with ``cycle`` counted from 1, and the iteration as in ``Triangular``.
+    where ``cycle`` counts from 1, and the iteration and the triangle are those of ``Triangular``.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
         max_lr: The highest rate, in the middle of the first cycle. Above 0.
-        step_size: The iterations of the rising half-cycle. At least 1.
-        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        step_size: The number of iterations of the rising half-cycle. At least 1.
+        step_size_down: The number of iterations of the falling half-cycle. Default: ``step_size``.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed.
 
     Reference:
@@ -154,16 +219,11 @@ class Triangular2(_Cycle):
         array([0.001, 0.005, 0.001, 0.003, 0.001, 0.002])
     """
 
+    peak_mult = 0.5
     name: str | None = None
 
-    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
-        return wave.times(numerics.power(0.5, self._cycle(step)))
 
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        return reference.triangular2(iteration, *self._bounds_and_steps())
-
-
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class ExpRange(_Cycle):
     r"""A triangle wave whose amplitude decays exponentially with every iteration.
@@ -172,26 +232,26 @@ class ExpRange(_Cycle):
 
         lr = base_lr + (max_lr - base_lr) * triangle(iteration) * gamma ** iteration
 
-    with the iteration and the triangle as in ``Triangular``. The bounds are those of the wave
-    before the decay: ``max_lr`` itself is reached only with ``gamma=1``.
+    where the iteration and the triangle are those of ``Triangular``. The bounds are those of the
+    wave before the decay: ``max_lr`` itself is reached only with ``gamma=1``.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
         max_lr: The highest rate, before the decay. Above 0.
-        step_size: The iterations of the rising half-cycle. At least 1.
-        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        step_size: The number of iterations of the rising half-cycle. At least 1.
+        step_size_down: The number of iterations of the falling half-cycle. Default: ``step_size``.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
         gamma: The decay per iteration, above 0 and at most 1; by keyword. The amplitude halves
             every ``log(2) / -log(gamma)`` iterations: 11,552 with the paper's 0.99994.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
         section 3.1, ``exp_range``. In the paper both bounds decline; here, as in the
-        implementations that people use, it is the amplitude.
+        implementations that people use, the amplitude declines.
 
     Example:
         >>> import clr_schedules as clr
@@ -204,107 +264,87 @@ class ExpRange(_Cycle):
     gamma: float = dataclasses.field(kw_only=True)
 
     def _check(self) -> dict[str, Any]:
-        return super()._check() | {"gamma": _arguments.factor("gamma", self.gamma, most=1)}
-
-    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
-        return wave.times(numerics.power(self.gamma, step))
-
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        return reference.exp_range(iteration, *self._bounds_and_steps(), gamma=self.gamma)
+        return super()._check() | {"gamma": _arguments.factor("gamma", self.gamma)}
 
 
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Cyclical(_Cycle):
-    r"""The general cycle: a wave of your choice, scaled by a function of your own.
+    r"""The general cycle: a wave of your choice, with a decay of your choice.
 
     .. code-block:: none
 
-        lr = base_lr + (max_lr - base_lr) * wave(triangle(iteration)) * scale_fn(cycle)
+        lr    = base_lr + (max_lr - base_lr) * wave(triangle(iteration)) * scale
+        scale = peak_mult ** (cycle - 1) * gamma ** iteration * scale_fn(cycle)
 
-    with the iteration and the triangle as in ``Triangular``; ``wave(t)`` is ``t`` or
-    ``(1 - cos(pi * t)) / 2``. The result is kept within ``[base_lr, max_lr]``, whatever the scale
-    function returns, infinities included (but not NaN).
+    where ``cycle`` counts from 1, and the iteration and the triangle are those of ``Triangular``;
+    ``wave(t)`` is ``t`` or ``(1 - cos(pi * t)) / 2``. The rate is kept within
+    ``[base_lr, max_lr]``, whatever the scale function returns, infinity included (but not NaN).
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
         max_lr: The highest rate, before the scale. Above 0.
-        step_size: The iterations of the rising half-cycle. At least 1.
-        step_size_down: The iterations of the falling half-cycle. Default: ``step_size``.
+        step_size: The number of iterations of the rising half-cycle. At least 1.
+        step_size_down: The number of iterations of the falling half-cycle. Default: ``step_size``.
         wave: ``"linear"`` (default) or ``"cosine"``, which turns smoothly at both bounds.
-        scale_fn: A function of one number that returns the factor of the amplitude, from 0 to 1;
-            default: no scaling. In training it gets a float64 tensor, in ``values`` a NumPy array:
-            write it with operators (``1 / x``, ``0.9 ** x``), or with ``keras.ops`` (in float32
-            on JAX and PyTorch). A model saved with it can be loaded if it is registered with
-            ``keras.saving.register_keras_serializable``; a lambda trains but cannot be saved.
+        peak_mult: The amplitude of a cycle over that of the cycle before. Above 0 and at most 1.
+            Default: 1. It is what is often written as a scale function:
+            ``lambda x: 1 / 2.0 ** (x - 1)`` is 0.5, ``lambda x: 1 / 1.2 ** (x - 1)`` is 1 / 1.2.
+        gamma: The decay of the amplitude per iteration. Above 0 and at most 1. Default: 1.
+        scale_fn: A function of one number that returns a factor of the amplitude, from 0 to 1.
+            Default: no such factor. In training the function gets a float64 tensor, in ``values``
+            a NumPy array: write it with operators (``1 / x``, ``0.9 ** x``), or with ``keras.ops``
+            (in float32 on JAX and PyTorch). To be saved, it must be registered with
+            ``keras.saving.register_keras_serializable``.
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
             or ``"iterations"``, the iteration, from 0.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind; in training, if ``scale_fn`` cannot be
+            computed on a tensor.
         ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed;
             from ``get_config``, if the scale function is not registered.
+
+    Warns:
+        UserWarning: If ``scale_fn`` is not registered: it trains, but it cannot be saved.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
         section 3.1.
 
     Example:
-        >>> import keras
         >>> import clr_schedules as clr
-        >>> @keras.saving.register_keras_serializable(package="my_project")
-        ... def a_third_each(cycle):
-        ...     return 3.0 ** (1 - cycle)
-        >>> lr = clr.Cyclical(0.0, 0.9, step_size=50, wave="cosine", scale_fn=a_third_each)
+        >>> lr = clr.Cyclical(0.0, 0.9, step_size=50, wave="cosine", peak_mult=1 / 3)
         >>> lr.values([0, 25, 50, 100, 125, 150]).round(3)
         array([0.  , 0.45, 0.9 , 0.  , 0.15, 0.3 ])
+
+        With a function of your own:
+
+        >>> import keras
+        >>> @keras.saving.register_keras_serializable(package="my_project")
+        ... def harmonic(cycle):
+        ...     return 1 / cycle
+        >>> lr = clr.Cyclical(0.0, 0.9, step_size=50, scale_fn=harmonic)
+        >>> lr.values([50, 150, 250]).round(3)
+        array([0.9 , 0.45, 0.3 ])
     """
 
     wave: str = "linear"
+    peak_mult: float = 1.0
+    gamma: float = 1.0
     scale_fn: Callable[[Any], Any] | None = None
     scale_mode: str = "cycle"
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
-        if self.scale_fn is not None and not callable(self.scale_fn):
-            raise TypeError(
-                _arguments.received("scale_fn", "a function of one number, or None", self.scale_fn)
-            )
+        check_scale_fn(self.scale_fn)
         return super()._check() | {
             "wave": _arguments.choice("wave", self.wave, _WAVES),
+            "peak_mult": _arguments.factor("peak_mult", self.peak_mult),
+            "gamma": _arguments.factor("gamma", self.gamma),
             "scale_mode": _arguments.choice("scale_mode", self.scale_mode, _SCALE_MODES),
         }
-
-    def _wave(self, step: Any) -> Unrounded:
-        if self.wave == "linear":
-            return super()._wave(step)
-        return numerics.half_cosine(numerics.triangle_angle(step, self.step_size, self._down))
-
-    def _scaled(self, wave: Unrounded, step: Any) -> Unrounded:
-        if self.scale_fn is None:
-            return wave
-        return wave.times(self._factor(step, self._cycle(step), least=0.0))
-
-    def _factor(self, step: Any, cycle: Any, least: float) -> Any:
-        """The scale as a finite factor, from ``least`` up; ``cycle`` counts from 0."""
-        x = step if self.scale_mode == "iterations" else cycle + 1
-        return numerics.finite(self._scale(numerics.wide(x)), least)
-
-    def _scale(self, x: Any) -> Any:
-        scale = self.scale_fn(x)  # type: ignore[misc]
-        if scale is None:
-            raise TypeError(
-                "Argument `scale_fn` must return a number. "
-                f"Received: scale_fn={self.scale_fn!r}, which returned None"
-            )
-        return scale
-
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        scale_fn = None if self.scale_fn is None else self._scale
-        return reference.cyclical(
-            iteration, *self._bounds_and_steps(), self.wave, scale_fn, self.scale_mode
-        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them.
@@ -312,22 +352,63 @@ class Cyclical(_Cycle):
         Raises:
             ValueError: If ``scale_fn`` is not registered with Keras: it could not be loaded.
         """
-        config = super().get_config()
-        if self.scale_fn is not None:
-            if not _keras.is_registered(self.scale_fn):
-                raise ValueError(
-                    "Argument `scale_fn` must be a function registered with "
-                    "`@keras.saving.register_keras_serializable()` to be saved; any other (a "
-                    "lambda, or one whose name was registered anew) would not be found on loading. "
-                    f"Received: scale_fn={self.scale_fn!r}"
-                )
-            config["scale_fn"] = _keras.serialize(self.scale_fn)
-        return config
+        return super().get_config() | {"scale_fn": serialize_scale_fn(self.scale_fn)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Makes the schedule of a config; the scale function must be registered by then."""
         scale_fn = config.get("scale_fn")
         if scale_fn is not None and not callable(scale_fn):
-            config = config | {"scale_fn": _keras.deserialize(scale_fn)}
+            config = config | {"scale_fn": deserialize(scale_fn)}
         return super().from_config(config)
+
+
+def check_scale_fn(scale_fn: Any) -> None:
+    """Raises for what is not a function; warns of a function that cannot be saved."""
+    if scale_fn is None:
+        return
+    if not callable(scale_fn):
+        rule = "a function of one number, or None"
+        raise TypeError(_arguments.received("scale_fn", rule, scale_fn))
+    if not is_registered(scale_fn):
+        warnings.warn(
+            "Argument `scale_fn` is not registered with Keras: a model can be trained with it, but "
+            "not saved. Register the function with `@keras.saving.register_keras_serializable()`, "
+            "or use `peak_mult` for a decay per cycle and `gamma` for a decay per iteration. "
+            f"Received: scale_fn={scale_fn!r}",
+            stacklevel=5,  # where the schedule is made
+        )
+
+
+def call_scale_fn(scale_fn: Callable[[Any], Any], x: Any, xp: Any) -> Any:
+    """What the scale function returns; errors that tell what to change."""
+    try:
+        scale = scale_fn(x)
+    except Exception as error:
+        if xp is np:
+            raise
+        raise TypeError(
+            "Argument `scale_fn` must be a function that can be computed on a tensor: write it "
+            "with operators (`1 / x`, `0.9 ** x`) or `keras.ops`, not with NumPy or `math`. "
+            f"Received: scale_fn={scale_fn!r}, which raised {type(error).__name__}: {error}"
+        ) from error
+    if scale is None:
+        raise TypeError(
+            "Argument `scale_fn` must return a number. "
+            f"Received: scale_fn={scale_fn!r}, which returned None"
+        )
+    return scale
+
+
+def serialize_scale_fn(scale_fn: Any) -> Any:
+    """The scale function as Keras saves it; raises where it could not be loaded again."""
+    if scale_fn is None:
+        return None
+    if not is_registered(scale_fn):
+        raise ValueError(
+            "Argument `scale_fn` must be a function registered with "
+            "`@keras.saving.register_keras_serializable()` to be saved. A lambda, or a function "
+            "whose name was registered anew, would not be found on loading. For a decay per cycle "
+            f"use `peak_mult` instead. Received: scale_fn={scale_fn!r}"
+        )
+    return serialize(scale_fn)

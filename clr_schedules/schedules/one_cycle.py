@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import functools
+from typing import Any
 
 import numpy as np
 
-from clr_schedules import _arguments, _keras, numerics, reference
-from clr_schedules.schedules.base import Schedule
+from clr_schedules import _arguments
+from clr_schedules._serialization import register
+from clr_schedules.schedules import numerics
+from clr_schedules.schedules.base import Integers, Schedule
+from clr_schedules.schedules.momentum import MirroredMomentum
 
 _ANNEALS = ("cosine", "linear")
-_TINY = 5e-324  # the smallest number above 0
 
 
-@_keras.register
+@register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class OneCycle(Schedule):
     r"""One cycle over the whole training: up to ``max_lr``, then down to next to nothing.
@@ -44,28 +46,28 @@ class OneCycle(Schedule):
     not be whole iterations. From ``end`` on, the rate is the final one.
 
     Arguments, defaults and rates are those of PyTorch's ``OneCycleLR``, whose strategy ``"cos"`` is
-    called ``"cosine"`` here. Where that divides by zero, these rates go on: with ``peak`` at 0 no
-    phase rises, with ``peak`` at ``end`` none falls.
+    called ``"cosine"`` here. PyTorch raises a ZeroDivisionError where the peak is at step 0 or at
+    the end; here the phase that takes no time is left out.
 
     The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
-    from 0, under gradient accumulation too.
+    from 0, also under gradient accumulation.
 
     Args:
         max_lr: The highest rate, at the peak. Above 0.
-        total_steps: The iterations of the whole training: epochs times steps per epoch (see
-            ``clr_schedules.steps_per_epoch``). At least 1.
-        pct_start: The fraction of the iterations in which the rate rises. From 0 to 1, with three
-            phases to 0.5, since the second takes as long as the first. Default: 0.3.
+        total_steps: The number of iterations of the whole training: epochs times steps per epoch
+            (see ``clr_schedules.steps_per_epoch``). At least 1.
+        pct_start: The fraction of the iterations in which the rate rises. From 0 to 1; with three
+            phases to 0.5, since the second phase takes as long as the first. Default: 0.3.
         div_factor: ``max_lr`` over the initial rate. At least 1. Default: 25.
         final_div_factor: The initial rate over the final one, which must not be above ``max_lr``.
             Above 0. Default: 10,000.
         anneal: ``"cosine"`` (default), which turns smoothly at the corners, or ``"linear"``.
         three_phase: Whether the rate first falls back to the initial one, as steeply as it rose,
             and from there to the final one, as in the paper. Default: False.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN, or the initial or the final
             rate is out of the range of float32.
 
@@ -92,36 +94,115 @@ class OneCycle(Schedule):
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
-        shared = _check_cycle(self)
-        div_factor = self._factor("div_factor", "a finite number of at least 1", 1)
-        final_div_factor = self._factor("final_div_factor", "a finite number above 0", _TINY)
-        max_lr = _arguments.rate("max_lr", self.max_lr, zero=False)
+        three_phase = _arguments.flag("three_phase", self.three_phase)
+        longest, phases = (0.5, " with three phases") if three_phase else (1.0, "")
+        rule = f"from 0 to {longest:g}{phases}"
+        pct_start = _arguments.number_in("pct_start", self.pct_start, rule, 0.0, longest)
+        checked = {
+            "total_steps": _arguments.count("total_steps", self.total_steps),
+            "pct_start": pct_start,
+            "anneal": _arguments.choice("anneal", self.anneal, _ANNEALS),
+            "three_phase": three_phase,
+            "name": _arguments.label("name", self.name),
+        }
+        rule, most = "a finite number of at least 1", float(np.finfo(np.float64).max)
+        div_factor = _arguments.number_in("div_factor", self.div_factor, rule, 1.0, most)
+        rule = "a finite number above 0"
+        final_div_factor = _arguments.number_in(
+            "final_div_factor", self.final_div_factor, rule, 0.0, most, open_low=True
+        )
+        max_lr = _arguments.rate("max_lr", self.max_lr, positive=True)
         # The errors tell which rate is too small for float32.
-        initial = _arguments.rate("max_lr / div_factor", max_lr / div_factor, zero=False)
+        initial = _arguments.rate("max_lr / div_factor", max_lr / div_factor, positive=True)
         final = initial / final_div_factor
         if final > max_lr * (1 + 2.0**-24):
             rule = f"at least 1 / div_factor (here {1 / div_factor:g}): no rate is above `max_lr`"
             raise ValueError(_arguments.received("final_div_factor", rule, final_div_factor))
-        final = min(final, max_lr)  # which a rounding may have put it above
-        _arguments.rate("max_lr / div_factor / final_div_factor", final, zero=False)
-        return shared | {
+        final = min(final, max_lr)  # a rounding may have put it above
+        _arguments.rate("max_lr / div_factor / final_div_factor", final, positive=True)
+        return checked | {
             "max_lr": max_lr,
             "div_factor": div_factor,
             "final_div_factor": final_div_factor,
         }
 
-    def _factor(self, name: str, rule: str, least: float) -> float:
-        """The argument of this name as a float."""
-        value = getattr(self, name)
-        number = _arguments.real(name, value, rule)
-        if number < least:
-            raise ValueError(_arguments.received(name, rule, value))
-        return number
+    @property
+    def _peak(self) -> float:
+        """Where the rate is highest, in iterations; a fraction perhaps, and as low as -1."""
+        # The product is rounded, as in PyTorch; for very long cycles, not to more than the whole.
+        longest = self.total_steps / 2 if self.three_phase else self.total_steps
+        return min(self.pct_start * self.total_steps, longest) - 1
 
-    def momentum(self, max_momentum: float = 0.95, base_momentum: float = 0.85) -> OneCycleMomentum:
+    @property
+    def _top(self) -> float:
+        return numerics.TOPS[self.anneal]
+
+    @property
+    def _bottom(self) -> float:
+        """Where the fall from the peak ends."""
+        return max(2 * self._peak, 0.0) if self.three_phase else self.total_steps - 1
+
+    def _rate(self, step: Any, xp: Any) -> Any:
+        initial = self.max_lr / self.div_factor
+        final = min(initial / self.final_div_factor, self.max_lr)
+        step = xp.float64(step)
+        phase = self._phase(step, xp)
+        # One wave serves all phases: they differ in its floor and its height.
+        low, height = initial, numerics.height(initial, self.max_lr)
+        if self.three_phase:
+            last = step >= self._bottom
+            phase = xp.where(last, self._line(step, self._bottom, self.total_steps - 1), phase)
+            low = xp.where(last, final, low)
+            height = xp.where(last, numerics.height(final, initial), height)
+        else:
+            falling = step >= self._peak
+            low = xp.where(falling, final, low)
+            height = xp.where(falling, numerics.height(final, self.max_lr), height)
+        return low + height * numerics.wave(xp.maximum(phase, 0.0), self.anneal, xp)
+
+    def _phase(self, step: Any, xp: Any) -> Any:
+        """From 0 at the start to the top at the peak, and back to 0; negative from there on."""
+        peak, bottom = self._peak, self._bottom
+        if peak <= 0 and peak >= bottom:  # neither rises nor falls
+            return step * 0.0 + self._top
+        if peak >= bottom:  # does not fall
+            return xp.minimum(step * numerics.slope(self._top, peak), self._top)
+        if peak <= 0:  # does not rise
+            return self._line(step, peak, bottom)
+        # Each line is higher on the other's side of the peak.
+        return xp.minimum(
+            step * numerics.slope(self._top, peak), self._line(step, peak, bottom)
+        )
+
+    def _mirrored(self, step: Any, xp: Any) -> Any:
+        """1 less the share of the wave: 0 at the peak, 1 where the rate is initial or lower."""
+        peak, bottom = self._peak, self._bottom
+        distance = xp.float64(step) - peak
+        lines = []
+        if peak > 0:
+            lines.append(distance * -numerics.slope(self._top, peak))
+        if peak < bottom:
+            lines.append(distance * numerics.slope(self._top, bottom - peak))
+        phase = functools.reduce(xp.maximum, lines, distance * 0.0)
+        return numerics.wave(xp.minimum(phase, self._top), self.anneal, xp)
+
+    def _line(self, step: Any, start: float, end: float) -> Any:
+        """A phase that falls from its top at ``start`` to 0 at ``end``."""
+        # Both ends are exact in float64 below 2^53, so that the difference is rounded once.
+        return (end - step) * numerics.slope(self._top, end - start)
+
+    def _natural_length(self) -> int:
+        return self.total_steps
+
+    def _cycle_ends(self, num_steps: int) -> Integers:
+        return np.array([self.total_steps] if self.total_steps <= num_steps else [], np.int64)
+
+    def momentum(self, max_momentum: float = 0.95, base_momentum: float = 0.85) -> MirroredMomentum:
         """The momentum that mirrors this rate: lowest where the rate is highest.
 
-        For ``schedule_hyperparameters``, as ``momentum`` of SGD or ``beta_1`` of Adam.
+        It is for ``schedule_hyperparameters``, as ``momentum`` of SGD or ``beta_1`` of Adam. The
+        values and the defaults are those of PyTorch's ``OneCycleLR``. With three phases the
+        momentum is back at its highest at ``2 * peak``, and stays there.
 
         Args:
             max_momentum: The momentum at the start and at the end. From ``base_momentum`` to below
@@ -129,7 +210,7 @@ class OneCycle(Schedule):
             base_momentum: The momentum at the peak of the rate. At least 0. Default: 0.85.
 
         Raises:
-            TypeError: If an argument is no number.
+            TypeError: If an argument is not a number.
             ValueError: If an argument is out of its range.
 
         Example:
@@ -138,144 +219,4 @@ class OneCycle(Schedule):
             >>> lr.momentum().values([0, 1199, 3999])
             array([0.95, 0.85, 0.95])
         """
-        return OneCycleMomentum(
-            self.total_steps,
-            max_momentum,
-            base_momentum,
-            self.pct_start,
-            self.anneal,
-            self.three_phase,
-        )
-
-    def _rate(self, step: Any) -> Any:
-        phases = reference.one_cycle_phases(*self._corners(), self.three_phase)
-        return _through(phases, step, self.anneal)
-
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        return reference.one_cycle(iteration, *self._corners(), self.anneal, self.three_phase)
-
-    def _corners(self) -> tuple[float, int, float, float, float]:
-        return (
-            self.max_lr,
-            self.total_steps,
-            self.pct_start,
-            self.div_factor,
-            self.final_div_factor,
-        )
-
-
-@_keras.register
-@dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class OneCycleMomentum(Schedule):
-    r"""The momentum that mirrors `OneCycle`: down while the rate rises, and back up.
-
-    .. code-block:: none
-
-        max_momentum   -.           .-'----
-                          \       /
-        base_momentum      `-.__.'
-                       0      peak     end
-
-    with the corners of `OneCycle`; between them, half a cosine or a line. With three phases it is
-    back at ``max_momentum`` at ``2 * peak``, and stays there. `OneCycle.momentum` makes it.
-
-    Args:
-        total_steps: The iterations of the whole training. At least 1.
-        max_momentum: The momentum at the start and at the end. From ``base_momentum`` to below 1.
-            Default: 0.95.
-        base_momentum: The momentum at the peak of the rate. At least 0. Default: 0.85.
-        pct_start: The fraction of the iterations in which the rate rises. From 0 to 1, with three
-            phases to 0.5. Default: 0.3.
-        anneal: ``"cosine"`` (default) or ``"linear"``.
-        three_phase: Whether the rate has three phases. Default: False.
-        name: The name in graphs, profiles and plots. Default: the class's.
-
-    Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
-        ValueError: If an argument is out of its range, infinite or NaN.
-
-    Reference:
-        L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
-        arXiv:1803.09820, section 4.3. The values are those of PyTorch's ``OneCycleLR``.
-
-    Example:
-        >>> from clr_schedules.schedules.one_cycle import OneCycleMomentum
-        >>> OneCycleMomentum(total_steps=100, anneal="linear").values([0, 29, 99]).round(3)
-        array([0.95, 0.85, 0.95])
-    """
-
-    total_steps: int
-    max_momentum: float = 0.95
-    base_momentum: float = 0.85
-    pct_start: float = 0.3
-    anneal: str = "cosine"
-    three_phase: bool = False
-    name: str | None = None
-
-    _quantity: ClassVar[str] = "momentum"
-
-    def _check(self) -> dict[str, Any]:
-        rule = "a number of at least 0 and below 1"
-        momenta = {}
-        for name in ("max_momentum", "base_momentum"):
-            momenta[name] = _arguments.real(name, getattr(self, name), rule) + 0.0
-            if not 0 <= momenta[name] < 1:
-                raise ValueError(_arguments.received(name, rule, getattr(self, name)))
-        _arguments.in_order("base_momentum", self.base_momentum, "max_momentum", self.max_momentum)
-        return momenta | _check_cycle(self)
-
-    def _rate(self, step: Any) -> Any:
-        phases = reference.one_cycle_momentum_phases(*self._corners(), self.three_phase)
-        return _through(phases, step, self.anneal)
-
-    def _reference(self, iteration: reference.Integers) -> reference.Floats:
-        return reference.one_cycle_momentum(
-            iteration, *self._corners(), self.anneal, self.three_phase
-        )
-
-    def _corners(self) -> tuple[int, float, float, float]:
-        return self.total_steps, self.max_momentum, self.base_momentum, self.pct_start
-
-
-def _check_cycle(schedule: OneCycle | OneCycleMomentum) -> dict[str, Any]:
-    if not isinstance(schedule.three_phase, (bool, np.bool_)):
-        raise TypeError(_arguments.received("three_phase", "True or False", schedule.three_phase))
-    longest, phases = (0.5, " with three phases") if schedule.three_phase else (1, "")
-    rule = f"from 0 to {longest}{phases}"
-    pct_start = _arguments.real("pct_start", schedule.pct_start, rule)
-    if not 0 <= pct_start <= longest:
-        raise ValueError(_arguments.received("pct_start", rule, schedule.pct_start))
-    return {
-        "total_steps": _arguments.count("total_steps", schedule.total_steps),
-        "pct_start": pct_start + 0.0,  # -0.0 is 0.0
-        "anneal": _arguments.choice("anneal", schedule.anneal, _ANNEALS),
-        "three_phase": bool(schedule.three_phase),
-        "name": _arguments.label("name", schedule.name),
-    }
-
-
-def _through(phases: list[reference.Phase], step: Any, anneal: str) -> Any:
-    """The values of phases, one after the other; behind the last, its end."""
-    begins, bottoms, tops, lows, highs = zip(*phases, strict=True)
-    behind = [step >= begin for begin in begins[1:]]
-
-    def of_phase(numbers: Sequence[float]) -> Any:
-        # There is a single wave, with the numbers chosen.
-        return numerics.chosen(behind, numbers)
-
-    whole = [round(bottom) for bottom in bottoms]  # so that the part is no more than a half
-    part = [float(bottom - w) for bottom, w in zip(bottoms, whole, strict=True)]
-    # In integers first: near the bottom of a long phase float64 would have no digits left.
-    distance = step - of_phase(whole)
-    lengths = [top - bottom for top, bottom in zip(tops, bottoms, strict=True)]
-    if anneal == "cosine":
-        slopes = [numerics.slope(length, numerics.is_precise()) for length in lengths]
-        head, tail = map(of_phase, zip(*slopes, strict=True))
-        angle = numerics.angle(distance, head, tail, of_phase(part))
-        wave = numerics.half_cosine(angle.clipped())
-    else:
-        # A factor, since XLA does not like to repeat a division by what is not constant.
-        growth = of_phase([float(1 / length) for length in lengths])
-        ramp = (numerics.wide(distance) - of_phase(part)) * growth
-        wave = numerics.Unrounded(_keras.clip(ramp, 0.0, 1.0))
-    return numerics.between(of_phase(lows), of_phase(highs), wave)
+        return MirroredMomentum(self, max_momentum, base_momentum)

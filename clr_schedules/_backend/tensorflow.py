@@ -1,4 +1,4 @@
-"""On TensorFlow: a loop in the graph, which takes many steps a call and stops at the right one."""
+"""TensorFlow: a range test is a loop in the graph, which takes many steps a call."""
 
 from __future__ import annotations
 
@@ -6,26 +6,62 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from clr_schedules import _engines, _keras
-
-if TYPE_CHECKING:
-    from clr_schedules._sweep import Sweep
-    from clr_schedules.reference import Floats, Integers
-
+from clr_schedules._backend import base
+from clr_schedules._backend.base import Floats, Integers, Sweep
 
 # Between two looks at the keyboard and the progress bar.
 _SECONDS_PER_CALL = 0.25
 
 
-class Engine(_engines.Engine):
+class Operations:
+    """TensorFlow's operations in 64 bits, called as NumPy's."""
+
+    maximum = staticmethod(tf.maximum)
+    minimum = staticmethod(tf.minimum)
+    sin = staticmethod(tf.sin)
+
+    @staticmethod
+    def float64(x: Any) -> tf.Tensor:
+        """The tensor or number in float64."""
+        return tf.cast(x, tf.float64)
+
+    @staticmethod
+    def where(condition: tf.Tensor, x: Any, y: Any) -> tf.Tensor:
+        """As NumPy's, in float64: TensorFlow alone takes a Python number for a float32."""
+        x, y = (tf.convert_to_tensor(each, tf.float64) for each in (x, y))
+        if condition.shape.rank == x.shape.rank == y.shape.rank == 0:
+            # The first `Select` takes half of the time of the second, which broadcasts.
+            return tf.raw_ops.Select(condition=condition, x=x, y=y)
+        return tf.where(condition, x, y)
+
+    @staticmethod
+    def take(array: NDArray[Any], indices: tf.Tensor) -> tf.Tensor:
+        """The entries of a NumPy array at a tensor of indices."""
+        return tf.gather(tf.constant(array), indices)
+
+    @staticmethod
+    def searchsorted(array: NDArray[Any], x: tf.Tensor, side: str = "right") -> tf.Tensor:
+        """How many entries of the array are not above x; every entry is compared."""
+        each = x if x.shape.rank == 0 else x[..., tf.newaxis]
+        return tf.reduce_sum(tf.cast(each >= tf.constant(array), tf.int64), axis=-1)
+
+
+class TensorFlow(base.Backend):
+    """Keras 3 on TensorFlow."""
+
+    xp = Operations
+    _counter = "int64"
     # Whether control flow on tensors is converted; Keras 3 leaves it as it is.
-    autograph = False
-    counter = "int64"
+    _autograph = False
+
+    def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
+        return self.cast(schedule(step), "float64")
 
     def is_shared(self, model: Any) -> bool:
         strategy = model.distribute_strategy
@@ -45,12 +81,12 @@ class Engine(_engines.Engine):
         return (thing for thing in reached if isinstance(thing, tf.Variable))
 
     def is_variable(self, thing: Any) -> bool:
-        return isinstance(thing, (tf.Variable, _keras.Variable))
+        return isinstance(thing, (tf.Variable, self.variable_class))
 
     def read(self, variable: tf.Variable) -> Any:
         return np.array(variable.numpy())
 
-    def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
+    def _map(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
         return tf.function(  # type: ignore[no-any-return]
             lambda steps: tf.vectorized_map(schedule, steps),
             autograph=False,
@@ -67,7 +103,7 @@ class Engine(_engines.Engine):
             sweep.begin_step(rate)
             for metric in model.metrics:
                 metric.reset_state()
-            return _engines.scalars(model.train_step(data), model)
+            return base.scalars(model.train_step(data), model)
 
         def step_on_replicas(data: Any, rate: Any) -> dict[str, Any]:
             logs = strategy.run(step, args=(data, rate))
@@ -82,14 +118,14 @@ class Engine(_engines.Engine):
             nonlocal take
             if take is None:
                 spec = iterator.element_spec
-                _build(model, spec, step_on_replicas, sweep, self.autograph)
+                self._build(model, spec, step_on_replicas, sweep)
                 if model.run_eagerly:
                     take = partial(_take_eagerly, step_on_replicas, sweep)
                 else:
                     # `tf.function` has an option for it, but `strategy.run` goes by the decorator.
                     do_not_convert = tf.autograph.experimental.do_not_convert
                     one_step = tf.function(
-                        step_on_replicas if self.autograph else do_not_convert(step_on_replicas),
+                        step_on_replicas if self._autograph else do_not_convert(step_on_replicas),
                         jit_compile=model.jit_compile or None,
                         reduce_retracing=True,
                     )
@@ -102,6 +138,21 @@ class Engine(_engines.Engine):
 
         return function
 
+    def _build(self, model: Any, element_spec: Any, step: Any, sweep: Sweep) -> None:
+        """Builds the model: a step resets only the metrics that are there when it is traced."""
+        data = without_missing(element_spec)
+        with sweep.building():
+            try:
+                model._symbolic_build(data_batch=tf.nest.map_structure(self._symbolic, data))
+            # The legacy Keras has no such method, and not all models and data go with symbols.
+            except Exception:
+                rate = tf.TensorSpec((), sweep.table.dtype)
+                traced = tf.function(step, autograph=self._autograph)
+                traced.get_concrete_function(data, rate)
+
+    def _symbolic(self, spec: Any) -> Any:
+        return self.keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
+
 
 def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
     """The tasks that take each step together, the chief first; none for one process."""
@@ -113,7 +164,7 @@ def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
     ]
 
 
-class ScalarWriter(_engines.ScalarWriter):
+class ScalarWriter(base.ScalarWriter):
     """Writes scalars without TensorBoard."""
 
     def __init__(self, log_dir: str) -> None:
@@ -143,22 +194,6 @@ def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
 
     # One after another: the file is read in its order.
     tf.while_loop(lambda i: i < tf.size(steps), one, [0], parallel_iterations=1)
-
-
-def _build(model: Any, element_spec: Any, step: Any, sweep: Sweep, autograph: bool) -> None:
-    """Builds the model: a step resets only the metrics that are there when it is traced."""
-    data = without_missing(element_spec)
-    with sweep.building():
-        try:
-            model._symbolic_build(data_batch=tf.nest.map_structure(_symbolic, data))
-        except Exception:
-            # The legacy Keras has no such method, and not all models and data go with symbols.
-            rate = tf.TensorSpec((), sweep.table.dtype)
-            tf.function(step, autograph=autograph).get_concrete_function(data, rate)
-
-
-def _symbolic(spec: Any) -> Any:
-    return _keras.symbolic(tuple(spec.shape), spec.dtype.name)
 
 
 def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
@@ -206,12 +241,12 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
 
 def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
     """Takes the steps of a call; if paced, a quarter of a second's at a time."""
-    steps = 1 if sweep.paced else sweep.chunk
+    steps = 1 if sweep.paced else sweep.steps_per_call
     compiled = False
 
     def take(iterator: Any) -> None:
         nonlocal steps, compiled
-        left = min(sweep.chunk, sweep.remaining)
+        left = min(sweep.steps_per_call, sweep.remaining)
         while left and sweep.remaining:
             count = min(steps, left)
             start = time.perf_counter()
@@ -219,7 +254,7 @@ def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
             taken = int(taken)
             if sweep.paced and compiled:  # which the first call has spent its time on
                 seconds = max(time.perf_counter() - start, 1e-6)
-                steps = max(1, min(sweep.chunk, int(count * _SECONDS_PER_CALL / seconds)))
+                steps = max(1, min(sweep.steps_per_call, int(count * _SECONDS_PER_CALL / seconds)))
             compiled = True
             if taken:
                 sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})

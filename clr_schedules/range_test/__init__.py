@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_schedules import _arguments, _engines, _keras, _reading
-from clr_schedules._interrupts import Interrupts
-from clr_schedules._rewind import Snapshot, leaves
-from clr_schedules._sweep import Sweep, Watcher
+from clr_schedules import _arguments
+from clr_schedules._backend import backend, keras
+from clr_schedules.range_test import suggestions
+from clr_schedules.range_test.interrupts import Interrupts
+from clr_schedules.range_test.rewind import Snapshot, leaves
+from clr_schedules.range_test.sweep import Sweep, Watcher
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,36 +132,35 @@ def lr_range_test(
     rates = _rates(min_lr, max_lr, num_steps, growth)
     if steps_per_execution is not None:
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
-    engine = _engines.engine()
-    if engine.is_shared(model):
+    if backend.is_shared(model):
         raise ValueError(
             "A range test needs the model to itself: run it in a process that trains alone, with "
             "batches as large as those of all workers together, and give all of them the bounds "
             f"that it finds. Received: model={model.name!r}, which several processes train"
         )
-    compiled = engine.steps_per_execution(model)
+    compiled = backend.steps_per_execution(model)
     sweep = Sweep(
         rates,
-        _keras.floatx(),
+        backend.floatx(),
         stop_factor=_stop_factor(stop_factor),
         smoothing=_smoothing(smoothing),
         # Enough steps a call to save time; one, to validate between any two.
-        chunk=steps_per_execution or (max(_CHUNK, compiled) if validation_data is None else 1),
+        steps_per_call=steps_per_execution or (max(_CHUNK, compiled) if validation_data is None else 1),
         paced=steps_per_execution is None,
     )
     verbosity = _verbosity(verbose)
     _check_validation_data(validation_data)
     # TensorFlow's seeds and the handling of interrupts belong to the process: one test at a time.
     with _ONE_AT_A_TIME, Interrupts() as interrupts:
-        watcher = Watcher(model, sweep, engine, interrupts, validation_data, batch_size, verbosity)
-        snapshot = Snapshot(model, optimizers, engine)
+        watcher = Watcher(model, sweep, interrupts, validation_data, batch_size, verbosity)
+        snapshot = Snapshot(model, optimizers)
         try:
             try:
                 snapshot.open()
-                engine.lend_rate(optimizers[-1], sweep)
-                engine.lend_chunk(model, sweep.chunk, _batches(x, batch_size))
+                backend.use_rate_of(optimizers[-1], sweep)
+                backend.set_steps_per_call(model, sweep.steps_per_call, _batches(x, batch_size))
                 sweep.building = snapshot.building
-                vars(model)["train_function"] = engine.train_function(model, sweep)
+                vars(model)["train_function"] = backend.train_function(model, sweep)
                 model.fit(
                     x,
                     y,
@@ -240,7 +241,7 @@ class RangeTestResult:
         Returns:
             The suggestion. What the curve does not show is None there, with a reason.
         """
-        answers = _reading.read(
+        answers = suggestions.read(
             self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
         )
         rates = {name: None if isinstance(a, str) else a for name, a in answers.items()}
@@ -399,7 +400,7 @@ class Suggestion:
 
 def _optimizers(model: Any) -> list[Any]:
     """The model's optimizer, and within it the one that has the rate, if it is another."""
-    if not isinstance(model, _keras.Model):
+    if not isinstance(model, keras.Model):
         raise TypeError(_arguments.received("model", "a Keras model", model))
     rule = "a model that is compiled with one optimizer"
     optimizer = getattr(model, "optimizer", None)
@@ -415,7 +416,7 @@ def _optimizers(model: Any) -> list[Any]:
         for name, value in vars(thing).items()
         if not name.startswith("_self_")  # TensorFlow's own books
         for other in leaves(value)
-        if isinstance(other, _keras.Optimizer) and id(other) not in known
+        if isinstance(other, backend.optimizer_classes) and id(other) not in known
     }
     if others:
         more = ", ".join(others.values())
@@ -520,8 +521,8 @@ def _can_be_shuffled(x: Any) -> bool:
 
 
 def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
-    min_lr = _arguments.rate("min_lr", min_lr, zero=False)
-    max_lr = _arguments.rate("max_lr", max_lr, zero=False)
+    min_lr = _arguments.rate("min_lr", min_lr, positive=True)
+    max_lr = _arguments.rate("max_lr", max_lr, positive=True)
     if max_lr <= min_lr:
         raise ValueError(
             "Argument `max_lr` must be above `min_lr`. "
@@ -565,7 +566,7 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
     return RangeTestResult(
         learning_rates=sweep.rates[: sweep.taken].copy(),
         losses=losses,
-        smoothed_losses=_reading.smooth(losses, sweep.smoothing),
+        smoothed_losses=suggestions.smooth(losses, sweep.smoothing),
         metrics=metrics,
         stop_reason=str(sweep.stop_reason),
         growth=growth,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from clr_schedules import _keras
-
-if TYPE_CHECKING:
-    from clr_schedules._engines import Engine
+from clr_schedules._backend import backend
 
 # What `fit` and `evaluate` set on a model.
 _SET_BY_FIT = (
@@ -41,13 +39,12 @@ class Snapshot:
     and goes back to its first weights; an optimizer is not.
     """
 
-    def __init__(self, model: Any, optimizers: list[Any], engine: Engine) -> None:
+    def __init__(self, model: Any, optimizers: list[Any]) -> None:
         self._model = model
         self._optimizers = optimizers
-        self._engine = engine
         self._values: list[tuple[Any, Any]] = []
         self._seen: set[int] = set()
-        self._built = _keras.is_built(model)
+        self._built = backend.is_built(model)
         self._attributes = [
             (
                 model,
@@ -57,8 +54,8 @@ class Snapshot:
             ),
             *((optimizer, dict(vars(optimizer))) for optimizer in optimizers),
         ]
-        self._modes = {module: module.training for module in engine.modules(model)}
-        self._restore_globals = _keras.remember_globals()
+        self._modes = {module: module.training for module in backend.modules(model)}
+        self._restore_globals = backend.remember_globals()
         self._first_random = self._random = _random_state()
         self._tensorflow = _TensorFlowSeeds()
         self._remember_variables()
@@ -67,8 +64,8 @@ class Snapshot:
         """Prepares for changes."""
         self._tensorflow.lend()
         for optimizer in self._optimizers:
-            if not _keras.is_built(optimizer):
-                _keras.lend_containers(optimizer)
+            if not backend.is_built(optimizer):
+                copy_containers(optimizer)
         if hasattr(self._model, "_symbolic_build"):
             vars(self._model)["_symbolic_build"] = self.building()(self._model._symbolic_build)
 
@@ -88,7 +85,7 @@ class Snapshot:
         for variable in self._variables():
             if id(variable) not in self._seen:
                 self._seen.add(id(variable))
-                self._values.append((variable, self._engine.read(variable)))
+                self._values.append((variable, backend.read(variable)))
 
     def restore(self) -> None:
         """Puts everything back, each thing whether or not another can be."""
@@ -97,14 +94,14 @@ class Snapshot:
             stack.callback(self._restore_globals)
             stack.callback(_set_random_state, self._random)
             for variable, value in self._values:
-                stack.callback(self._engine.write, variable, value)
+                stack.callback(backend.write, variable, value)
             stack.callback(self._restore_modes)
             for thing, before in self._attributes:
                 stack.callback(self._restore_attributes, thing, before)
 
     def _restore_modes(self) -> None:
         # Keras makes some of the modules anew; those go with the model.
-        for module in self._engine.modules(self._model):
+        for module in backend.modules(self._model):
             module.training = self._modes.get(module, self._modes[self._model])
 
     def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
@@ -117,19 +114,19 @@ class Snapshot:
         """The framework's variables, some more than once."""
         model = self._model
         # The legacy Keras raises an error for a model that is not built.
-        groups: list[Iterable[Any]] = [model.variables if _keras.is_built(model) else ()]
+        groups: list[Iterable[Any]] = [model.variables if backend.is_built(model) else ()]
         groups += [metric.variables for metric in model.metrics]
         for optimizer in self._optimizers:
             listed = optimizer.variables
             groups.append(listed() if callable(listed) else listed)
         # Those in no list, such as the states of recurrent layers and the legacy Keras's counters.
         for thing in (*model._flatten_layers(), *self._optimizers):
-            groups.append(filter(self._engine.is_variable, leaves(list(vars(thing).values()))))
+            groups.append(filter(backend.is_variable, leaves(list(vars(thing).values()))))
         for group in groups:
             for variable in group:
-                if (native := self._engine.unwrap(variable)) is not None:
+                if (native := backend.unwrap(variable)) is not None:
                     yield native
-        yield from self._engine.native_variables(model)
+        yield from backend.native_variables(model)
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
@@ -138,6 +135,26 @@ def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
             now.pop(name, None)
         else:
             now[name] = value
+
+
+def copy_containers(optimizer: Any) -> None:
+    """Has an optimizer built with copies of its lists and dictionaries, which can be put back."""
+    attributes = vars(optimizer)
+    copies = {
+        name: kind(value)
+        for name, value in attributes.items()
+        for kind in (list, dict, set)
+        if isinstance(value, kind)
+    }
+    if (tracker := attributes.get("_tracker")) is not None:
+        lent = {id(attributes[name]): value for name, value in copies.items()}
+        copies["_tracker"] = tracker = copy.copy(tracker)
+        tracker.config = {
+            name: (is_kind, lent.get(id(store), store))
+            for name, (is_kind, store) in tracker.config.items()
+        }
+        tracker.stored_ids = {name: set(ids) for name, ids in tracker.stored_ids.items()}
+    attributes.update(copies)
 
 
 def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:

@@ -1,27 +1,70 @@
-"""On PyTorch: one train step after another; what they return is fetched a chunk at a time."""
+"""PyTorch: a range test takes one train step after another, and fetches their logs together."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
-from clr_schedules import _engines, _keras
-
-if TYPE_CHECKING:
-    from clr_schedules._sweep import Sweep
+from clr_schedules._backend import base
+from clr_schedules._backend.base import Sweep
 
 
-class Engine(_engines.Engine):
+class Operations:
+    """PyTorch's operations in 64 bits, called as NumPy's."""
+
+    sin = staticmethod(torch.sin)
+
+    @staticmethod
+    def float64(x: Any) -> torch.Tensor:
+        """The tensor in float64."""
+        return x.to(torch.float64)
+
+    @staticmethod
+    def minimum(x: torch.Tensor, y: Any) -> torch.Tensor:
+        """As NumPy's: PyTorch alone takes no Python number."""
+        return torch.minimum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, max=y)
+
+    @staticmethod
+    def maximum(x: torch.Tensor, y: Any) -> torch.Tensor:
+        """As NumPy's: PyTorch alone takes no Python number."""
+        return torch.maximum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, min=y)
+
+    @staticmethod
+    def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
+        """As NumPy's, in float64: PyTorch alone takes two Python numbers for float32."""
+        device = condition.device
+        x, y = (torch.as_tensor(each, dtype=torch.float64, device=device) for each in (x, y))
+        return torch.where(condition, x, y)
+
+    @staticmethod
+    def take(array: NDArray[Any], indices: torch.Tensor) -> torch.Tensor:
+        """The entries of a NumPy array at a tensor of indices."""
+        return torch.as_tensor(array, device=indices.device)[indices]
+
+    @staticmethod
+    def searchsorted(array: NDArray[Any], x: torch.Tensor, side: str = "right") -> torch.Tensor:
+        """How many entries of the array are not above x."""
+        return torch.searchsorted(torch.as_tensor(array, device=x.device), x, side=side)
+
+
+class Torch(base.Backend):
+    """Keras 3 on PyTorch."""
+
+    xp = Operations
+    # They go into operations on all variables at once, which take numbers.
+    float_hyperparameters = True
+
     def is_shared(self, model: Any) -> bool:
         return _distributed() and bool(torch.distributed.get_world_size() > 1)
 
     def is_chief(self, model: Any) -> bool:
         return not _distributed() or bool(torch.distributed.get_rank() == 0)
 
-    def lend_chunk(self, model: Any, chunk: int, length: int | None) -> None:
+    def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
         pass  # `fit` takes one step a call
 
     def native_variables(self, model: Any) -> Iterator[torch.Tensor]:
@@ -43,11 +86,11 @@ class Engine(_engines.Engine):
     def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
         def step(data: Any, rate: torch.Tensor) -> dict[str, Any]:
             sweep.begin_step(rate)
-            return _engines.scalars(model.train_step(data), model)
+            return base.scalars(model.train_step(data), model)
 
         if model.jit_compile:
             step = torch.compile(step)
-        dtype = getattr(torch, _keras.floatx())
+        dtype = getattr(torch, self.floatx())
         waiting: list[dict[str, Any]] = []
 
         def function(data: Any) -> dict[str, float]:
@@ -58,7 +101,7 @@ class Engine(_engines.Engine):
                     metric.reset_state()
                 rate = torch.tensor(float(sweep.table[sweep.taken + len(waiting)]), dtype=dtype)
                 waiting.append(step(batch, rate))
-                if len(waiting) >= min(sweep.chunk, sweep.remaining):
+                if len(waiting) >= min(sweep.steps_per_call, sweep.remaining):
                     flush()
             return sweep.last
 

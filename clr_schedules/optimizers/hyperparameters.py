@@ -9,11 +9,13 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-from clr_schedules import _arguments, _keras, numerics
-from clr_schedules.schedules.base import Schedule, wide_rate
+from clr_schedules import _arguments
+from clr_schedules._backend import LearningRateSchedule, backend, keras
+from clr_schedules._serialization import deserialize, register, serialize
+from clr_schedules.schedules.base import Schedule, rate_of
 
 # What a number in an optimizer's config may be without being read in every step, or as a number.
-_STRUCTURAL = _keras.FIXED_HYPERPARAMETERS | {
+_STRUCTURAL = backend.fixed_hyperparameters | {
     "learning_rate",
     "clipnorm",
     "global_clipnorm",
@@ -69,14 +71,14 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         >>> optimizer = keras.optimizers.SGD(learning_rate=lr, momentum=0.9, nesterov=True)
         >>> optimizer = clr.schedule_hyperparameters(optimizer, momentum=lr.momentum())
     """
-    if not _keras.SETTABLE_HYPERPARAMETERS:
+    if not backend.settable_hyperparameters:
         raise ValueError(
             "`schedule_hyperparameters` must have an optimizer of Keras 3; those of the legacy "
             f"Keras keep copies of their hyperparameters. Received: optimizer={optimizer!r}"
         )
-    if not isinstance(optimizer, _keras.Optimizer):
+    if not isinstance(optimizer, backend.optimizer_classes):
         raise TypeError(_arguments.received("optimizer", "an optimizer of Keras", optimizer))
-    inner = _keras.inner_optimizer(optimizer)
+    inner = backend.inner_optimizer(optimizer)
     names = _names(inner)
     listed = f"The hyperparameters of `{type(inner).__name__}` are: {', '.join(names)}"
     if not schedules:
@@ -92,7 +94,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
                 f"Argument `{name}` must be a hyperparameter that is a number in every step. "
                 f"{listed}. Received: {name}={schedule!r}"
             )
-        if not isinstance(schedule, _keras.LearningRateSchedule):
+        if not isinstance(schedule, LearningRateSchedule):
             raise TypeError(_arguments.received(name, "a schedule of Keras", schedule))
     if optimizer.built or inner.built:
         raise ValueError(
@@ -103,7 +105,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     if inner is optimizer:
         return made
     # Its config has the inner one's, which may not be one that can be saved.
-    stand_in = {"inner_optimizer": _keras.any_optimizer()}
+    stand_in = {"inner_optimizer": keras.optimizers.SGD(name="any")}
     with _set(optimizer, stand_in, {"inner_optimizer": inner}):
         config = optimizer.get_config() | {"inner_optimizer": made}
     return type(optimizer)(**config)
@@ -185,12 +187,12 @@ class _Scheduled:
         # As Keras pickles optimizers, but for the class, which no module has.
         reduced: Any = super().__reduce__()
         load, arguments = reduced
-        return getattr(_keras.Optimizer, load.__name__), arguments
+        return getattr(keras.optimizers.Optimizer, load.__name__), arguments
 
     def get_config(self) -> dict[str, Any]:
-        schedules = {name: _keras.serialize(s) for name, s in scheduled(self).items()}
+        schedules = {name: serialize(s) for name, s in scheduled(self).items()}
         plain = _own_class(self).from_config(_plain_config(self))
-        return {"optimizer": _keras.serialize(plain), "schedules": schedules}
+        return {"optimizer": serialize(plain), "schedules": schedules}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
@@ -199,8 +201,8 @@ class _Scheduled:
                 "The config of an optimizer with schedules must have the keys 'optimizer' and "
                 f"'schedules', and no others. Received: config={config}"
             )
-        schedules = {name: _keras.deserialize(s) for name, s in config["schedules"].items()}
-        return _make(_keras.deserialize(config["optimizer"]), schedules)
+        schedules = {name: deserialize(s) for name, s in config["schedules"].items()}
+        return _make(deserialize(config["optimizer"]), schedules)
 
 
 def _own_class(optimizer: Any) -> Any:
@@ -211,7 +213,7 @@ def _own_class(optimizer: Any) -> Any:
 def _plain_config(optimizer: Any) -> dict[str, Any]:
     """The config of the optimizer's own class, with its very learning rate, saveable or not."""
     rate = optimizer._learning_rate
-    replaced = {"_learning_rate": _keras.ANY_SCHEDULE} if callable(rate) else {}
+    replaced = {"_learning_rate": keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)} if callable(rate) else {}
     of: Any = super(_Scheduled, optimizer) if isinstance(optimizer, _Scheduled) else optimizer
     with _set(optimizer, replaced, {"_learning_rate": rate}):
         config = dict(of.get_config())
@@ -224,7 +226,7 @@ def _class(base: Any) -> Any:
 
     All are registered by one name: the config says which optimizer it is of.
     """
-    return _keras.register(
+    return register(
         type(f"Scheduled{base.__name__}", (_Scheduled, base), {"__module__": __name__}),
         name="ScheduledOptimizer",
     )
@@ -242,14 +244,14 @@ def _set(optimizer: Any, values: dict[str, Any], after: dict[str, Any]) -> Itera
 
 def _value(schedule: Any, step: Any) -> Any:
     """The value of a schedule at a step, which calculates as a float that is not 0."""
-    if _keras.FLOAT_HYPERPARAMETERS:
+    if backend.float_hyperparameters:
         if isinstance(schedule, Schedule):
             value = float(schedule.values(int(step)))
         else:
             value = float(schedule(step))
         return value if value > 0 else _Float(value)
-    with _keras.wide_types():
-        return _Tensor(wide_rate(schedule, numerics.integer(step)))
+    with backend.wide_types():
+        return _Tensor(rate_of(schedule, backend.cast(step, "int64"), backend.xp))
 
 
 class _Float(float):
@@ -278,15 +280,15 @@ class _Tensor:
 
     @property
     def dtype(self) -> str:
-        return _keras.floatx()
+        return backend.floatx()
 
     @property
     def shape(self) -> tuple[int, ...]:
         return ()
 
     def _rounded(self, dtype: Any = None) -> Any:
-        with _keras.wide_types():
-            return _keras.cast(self._wide, dtype or _keras.floatx())
+        with backend.wide_types():
+            return backend.cast(self._wide, dtype or backend.floatx())
 
     def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
         return self._rounded(dtype and dtype.name)
@@ -299,8 +301,8 @@ class _Tensor:
             other = other._wide
         elif not _is_number(other):  # a tensor or a variable of Keras
             first, second = (other, self._rounded()) if reflected else (self._rounded(), other)
-            return calculate(_keras.tensor(first), _keras.tensor(second))
-        with _keras.wide_types():
+            return calculate(backend.tensor(first), backend.tensor(second))
+        with backend.wide_types():
             first, second = (other, self._wide) if reflected else (self._wide, other)
             return _Tensor(calculate(first, second))
 
@@ -361,5 +363,5 @@ class _Tensor:
     __hash__ = object.__hash__
 
 
-if _keras.SETTABLE_HYPERPARAMETERS:
-    _class(_keras.Optimizer)  # so that a new process finds what it loads
+if backend.settable_hyperparameters:
+    _class(keras.optimizers.Optimizer)  # so that a new process finds what it loads

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clr_schedules import _keras
+from clr_schedules._backend import backend, keras
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from clr_schedules._engines import Engine
-    from clr_schedules._interrupts import Interrupts
+    from clr_schedules.range_test.interrupts import Interrupts
 
 # How often the validation data are evaluated on the way.
 _VALIDATIONS = 30
@@ -29,7 +28,7 @@ _VALIDATIONS = 30
 class Sweep:
     """Hands out the learning rates and takes the logs of the train steps.
 
-    Each call of the train function takes ``chunk`` steps at most, fewer where the sweep is
+    Each call of the train function takes ``steps_per_call`` steps at most, fewer where the sweep is
     ``paced``, for no call to last long.
 
     Attributes:
@@ -49,12 +48,12 @@ class Sweep:
         *,
         stop_factor: float,
         smoothing: float,
-        chunk: int,
+        steps_per_call: int,
         paced: bool = True,
     ) -> None:
         self.rates = rates
         self.table = rates.astype(dtype)
-        self.chunk = chunk
+        self.steps_per_call = steps_per_call
         self.paced = paced
         self.rate: Any = self.table[0]
         self.on_rate: Callable[[Any], Any] = lambda rate: None
@@ -78,7 +77,7 @@ class Sweep:
         return 0 if self.stop_reason else len(self) - self.taken
 
     def upcoming(self) -> Iterator[Any]:
-        yield from self.table[self.taken : self.taken + min(self.chunk, self.remaining)]
+        yield from self.table[self.taken : self.taken + min(self.steps_per_call, self.remaining)]
 
     def begin_step(self, rate: Any) -> None:
         """Makes this (a number or a tensor) the rate of the step that follows."""
@@ -143,7 +142,7 @@ class Sweep:
             self.end(f"completed: reached the last learning rate, {rate:.3g}")
 
 
-class Watcher(_keras.Callback):  # type: ignore[misc]
+class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback for the `fit` that drives a sweep.
 
     ``validation`` has the logs of each validation, and the rate of the step before it.
@@ -153,7 +152,6 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         self,
         model: Any,
         sweep: Sweep,
-        engine: Engine,
         interrupts: Interrupts,
         validation_data: Any,
         batch_size: int | None,
@@ -163,7 +161,6 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         # Not `self.model`: on JAX, to look at that costs a copy of all variables.
         self._swept = model
         self._sweep = sweep
-        self._engine = engine
         self._interrupts = interrupts
         self._validation_data = validation_data
         self._batch_size = batch_size
@@ -201,7 +198,7 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
         if not (self._verbose and logs):
             return
         if self._bar is None:
-            self._bar = _keras.Progbar(
+            self._bar = keras.utils.Progbar(
                 len(self._sweep), verbose=self._verbose, stateful_metrics=list(logs)
             )
         if finalize and self._verbose == 2:  # the legacy Keras ends the line at the target only
@@ -225,6 +222,6 @@ class Watcher(_keras.Callback):  # type: ignore[misc]
             verbose=0,
             return_dict=True,
         )
-        self._engine.resume_training(self._swept)
+        backend.resume_training(self._swept)
         logs = {name: float(log) for name, log in logs.items() if np.ndim(log) == 0}
         self.validation.append(logs | {"learning_rate": self._sweep.last["learning_rate"]})

@@ -1,0 +1,144 @@
+"""JAX: a range test calls the compiled train step again and again; logs stay on the device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.experimental
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_schedules._backend import base
+from clr_schedules._backend.base import Integers, Sweep
+
+if jax.__version_info__ < (0, 7, 2):
+    raise ImportError(
+        "clr_schedules needs JAX 0.7.2 or later: with older ones, the constants of a compiled "
+        f"float64 computation come out as float32. Received: JAX {jax.__version__}"
+    )
+
+_enable_x64 = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
+
+
+class Operations:
+    """JAX's operations in 64 bits, called as NumPy's."""
+
+    maximum = staticmethod(jnp.maximum)
+    minimum = staticmethod(jnp.minimum)
+    sin = staticmethod(jnp.sin)
+
+    @staticmethod
+    def float64(x: Any) -> jax.Array:
+        """The tensor or number in float64."""
+        return jnp.asarray(x, jnp.float64)
+
+    @staticmethod
+    def where(condition: jax.Array, x: Any, y: Any) -> jax.Array:
+        """As NumPy's, in float64."""
+        return jnp.where(condition, jnp.asarray(x, jnp.float64), jnp.asarray(y, jnp.float64))
+
+    @staticmethod
+    def take(array: NDArray[Any], indices: jax.Array) -> jax.Array:
+        """The entries of a NumPy array at a tensor of indices."""
+        return jnp.asarray(array)[indices]
+
+    @staticmethod
+    def searchsorted(array: NDArray[Any], x: jax.Array, side: str = "right") -> jax.Array:
+        """How many entries of the array are not above x; every entry is compared."""
+        return jnp.sum(x[..., np.newaxis] >= jnp.asarray(array), axis=-1)
+
+
+class JAX(base.Backend):
+    """Keras 3 on JAX."""
+
+    xp = Operations
+    # Ftrl hands this one to an operation that takes arrays alone.
+    fixed_hyperparameters = frozenset({"l1_regularization_strength"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._user_has_x64 = bool(jax.config.jax_enable_x64)
+
+    def wide_types(self) -> contextlib.AbstractContextManager[Any]:
+        # For the schedule's own scalars alone: what surrounds them keeps its 32-bit types.
+        return _enable_x64(True)  # type: ignore[no-any-return]
+
+    def floatx(self) -> str:
+        return str(jax.dtypes.canonicalize_dtype(super().floatx()))
+
+    def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
+        step = self.cast(step, self._counter)
+        with _enable_x64(self._user_has_x64):
+            rate = schedule(step)
+        return self.cast(rate, "float64")
+
+    def is_shared(self, model: Any) -> bool:
+        return bool(jax.process_count() > 1)
+
+    def is_chief(self, model: Any) -> bool:
+        return bool(jax.process_index() == 0)
+
+    def native_variables(self, model: Any) -> Iterator[Any]:
+        return iter(())  # JAX has no variables
+
+    def unwrap(self, variable: Any) -> Any | None:
+        """What `read` and `write` take: the Keras variable itself, if it has a value."""
+        return None if variable._value is None else variable
+
+    def read(self, variable: Any) -> Any:
+        """A copy, not a view: the step takes over the memory that it is given."""
+        return np.array(variable.value)
+
+    def remake_train_function(self, model: Any) -> None:
+        # JAX finds what it has compiled by the function, and a method is equal to itself.
+        attributes, step = vars(model), model.train_step
+        former = attributes.get("train_step")
+        attributes["train_step"] = lambda state, data: step(state, data)
+        super().remake_train_function(model)
+        del attributes["train_step"]
+        if former is not None:
+            attributes["train_step"] = former
+
+    def _map(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
+        mapped = jax.jit(jax.vmap(schedule))
+        return lambda steps: mapped(steps.astype(self._counter))
+
+    def train_function(
+        self, model: Any, sweep: Sweep
+    ) -> Callable[[Any, Any], tuple[dict[str, float], Any]]:
+        def step(state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
+            sweep.begin_step(rate)
+            state = (*state[:3], [jax.numpy.asarray(value) for value in fresh])
+            logs, state = model.train_step(state, data)
+            return base.scalars(logs, model), state
+
+        if model.jit_compile and not model.run_eagerly:
+            step = jax.jit(step, donate_argnums=0)
+        # The metrics' variables before the first batch, for each step to begin with.
+        fresh: Any = None
+
+        def function(state: Any, data: Any) -> tuple[dict[str, float], Any]:
+            nonlocal fresh
+            if fresh is None:
+                fresh = jax.device_get(state[3])
+            batches = iter(data)
+            logs: list[dict[str, Any]] = []
+            for rate in sweep.upcoming():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    if not logs:
+                        raise
+                    break
+                log, state = step(state, batch, rate)
+                logs.append(log)
+            logs = jax.device_get(logs)
+            if logs:
+                sweep.add({name: [log[name] for log in logs] for name in logs[0]})
+            return sweep.last, state
+
+        return function

@@ -1,0 +1,126 @@
+"""The legacy Keras: TensorFlow's train loop, with its own places of the rate and the steps a call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from clr_schedules._backend import tensorflow
+from clr_schedules._backend.base import Sweep
+
+
+class TFKeras(tensorflow.TensorFlow):
+    """The legacy Keras, on TensorFlow."""
+
+    settable_hyperparameters = False  # they are copied into a dictionary, or into variables
+    loads_optimizers_of_keras_2 = True
+    _autograph = True
+
+    def __init__(self) -> None:
+        import tf_keras
+
+        self.keras = tf_keras
+        optimizers = tf_keras.optimizers
+        self.optimizer_classes = (optimizers.Optimizer, optimizers.legacy.Optimizer)
+        self.variable_class = tf.Variable
+
+    def floatx(self) -> str:
+        return str(self.keras.backend.floatx())
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        return tf.cast(x, dtype)
+
+    def tensor(self, x: Any) -> Any:
+        return tf.convert_to_tensor(x)
+
+    def to_numpy(self, x: Any) -> NDArray[Any]:
+        return np.asarray(self.keras.backend.get_value(x))
+
+    def _name_scope(self, name: str) -> contextlib.AbstractContextManager[Any]:
+        return tf.name_scope(name)  # type: ignore[no-any-return]
+
+    def register_short_name(self, name: str, thing: Any) -> None:
+        self.keras.saving.get_custom_objects()[name] = thing  # as `.h5` files have it
+
+    def is_built(self, thing: Any) -> bool:
+        # A model has the first, optimizers the second or, of `optimizers.legacy`, the third.
+        return any(getattr(thing, name, False) for name in ("built", "_built", "_hypers_created"))
+
+    def remember_globals(self) -> Callable[[], None]:
+        from tf_keras.src import backend
+
+        seeds = getattr(backend._SEED_GENERATOR, "generator", None)
+        return partial(seeds.setstate, seeds.getstate()) if seeds else lambda: None
+
+    def use_rate_of(self, optimizer: Any, sweep: Sweep) -> None:
+        attributes = vars(optimizer)
+        if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
+            attributes["_hyper"] = {**attributes["_hyper"], "learning_rate": _schedule_of(self.keras, sweep)}
+        elif isinstance(attributes["_learning_rate"], tf.Variable):
+            sweep.on_rate = attributes["_learning_rate"].assign
+        else:
+            attributes["_learning_rate"] = _schedule_of(self.keras, sweep)
+
+    def iteration(self, optimizer: Any) -> int:
+        return int(self.to_numpy(optimizer.iterations))
+
+    def rate_source(self, optimizer: Any) -> Any:
+        if not hasattr(optimizer, "_hyper"):
+            return super().rate_source(optimizer)
+        source = optimizer._hyper["learning_rate"]
+        if not isinstance(source, self.keras.optimizers.schedules.LearningRateSchedule):
+            source = float(self.to_numpy(optimizer.lr))
+        decay = optimizer._initial_decay
+        if not decay:
+            return source
+        return lambda step: (
+            (source(step) if callable(source) else source) / (1 + decay * tf.cast(step, tf.float32))
+        )
+
+    def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
+        if hasattr(optimizer, "_hyper"):
+            optimizer._create_hypers()
+            rate = optimizer._hyper["learning_rate"]
+            optimizer.learning_rate = schedule
+            return partial(optimizer._hyper.__setitem__, "learning_rate", rate)
+        rate = optimizer._learning_rate
+        optimizer._learning_rate = optimizer._build_learning_rate(schedule)
+
+        def restore() -> None:
+            optimizer._learning_rate = rate
+            del optimizer._current_learning_rate
+
+        return restore
+
+    def steps_per_execution(self, model: Any) -> int:
+        variable = model._steps_per_execution
+        return 1 if variable is None else int(variable.numpy())
+
+    def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
+        # It goes through epochs of unknown length one by one only; then it counts calls, of any
+        # number of steps.
+        if length is None:
+            steps = 1
+        with model.distribute_strategy.scope():
+            vars(model)["_steps_per_execution"] = tf.Variable(
+                steps, dtype=tf.int64, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+
+
+def _schedule_of(keras: Any, sweep: Sweep) -> Any:
+    """The rate of the sweep's present step, as a schedule of the legacy Keras."""
+
+    class Swept(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        def __call__(self, step: Any) -> Any:
+            return sweep.rate
+
+        def get_config(self) -> dict[str, Any]:
+            raise NotImplementedError("it lives as long as a range test")
+
+    return Swept()

@@ -1,0 +1,1 @@
+"""Optimizers whose hyperparameters follow schedules."""

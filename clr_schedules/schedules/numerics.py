@@ -1,0 +1,80 @@
+"""The arithmetic that the formulas of the schedules share, over a namespace ``xp`` of arrays.
+
+A rate in float32 is only as good as the step that it is computed from, and float32 holds whole
+numbers up to 2^24 alone. So a formula takes its phase first, in integers, where the phase is exact.
+What follows is a handful of operations on one float64, whose errors (a few units of 2^-53) are far
+below what float32 can show. The result is rounded to float32 once, at the end.
+
+``xp`` is NumPy, or has the operations of the running framework: see `_backend.base.Backend.xp`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from clr_schedules._backend import backend
+
+# A rate of 0 times an infinite scale would not be a number.
+_HUGE = 1e300
+
+
+def slope(top: float, length: float) -> float:
+    """A hair more than ``top / length``: what a phase climbs in one iteration to reach ``top``.
+
+    A phase is multiplied by its slope, not divided by its length: XLA makes of a division by a
+    constant such a product, and multiplies that by other constants ahead, so that the top could be
+    missed by two roundings. The hair, 2^-51 of the number, is more than these are.
+    """
+    return top / length * (1 + 2.0**-51)
+
+
+def triangle(step: Any, up: int, down: int, xp: Any, top: float = 1.0) -> Any:
+    """The triangle wave: 0 to ``top``, or a hair more, in ``up`` iterations, to 0 in ``down``."""
+    length = up + down
+    position = xp.float64(step % length)
+    if up == down:
+        return xp.minimum(position, length - position) * slope(top, up)
+    # On each half of the cycle, the line of the other half is higher.
+    return xp.minimum(position * slope(top, up), (length - position) * slope(top, down))
+
+
+# The phase at which a wave has its top: a line at 1, a squared sine at a quarter of a turn.
+TOPS = {"linear": 1.0, "cosine": math.pi / 2}
+
+
+def wave(phase: Any, kind: str, xp: Any) -> Any:
+    """The wave at a phase of ``t`` times its top: ``t`` or ``(1 - cos(pi * t)) / 2``, 0 to 1."""
+    if kind == "linear":
+        return xp.minimum(phase, 1.0)
+    # As a squared sine, which keeps its digits where it is near 0.
+    sine = xp.sin(phase)
+    return sine * sine
+
+
+def power(base: float, exponent: Any, xp: Any) -> Any:
+    """``base ** exponent`` for a Python float in (0, 1] and integers; it underflows to 0.
+
+    The base stays a float64: rounded to float32, 0.99994 ** 1e5 would be off by 2e-3.
+    """
+    return base ** xp.float64(exponent)
+
+
+def clip_scale(scale: Any, xp: Any, least: float = 0.0) -> Any:
+    """What a scale function returned, as a finite float64 of at least ``least``."""
+    least = max(least, -_HUGE)
+    if isinstance(scale, (int, float)):
+        return scale if math.isnan(scale) else min(max(scale, least), _HUGE)
+    # A scale function may be written with `keras.ops`, and returns a tensor then on the host too.
+    scale = xp.float64(np.asarray(scale) if xp is np else backend.tensor(scale))
+    return xp.minimum(xp.maximum(scale, least), _HUGE)
+
+
+def height(low: float, high: float) -> float:
+    """``high - low``, rounded so that ``low`` plus it is exactly ``high``."""
+    nearest = high - low
+    if low + nearest == high:
+        return nearest
+    return math.nextafter(nearest, math.inf if low + nearest < high else 0.0)
