@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 # Float64 holds every whole number up to here. At a million steps a second, that is 285 years.
 MAX_STEPS = 2**53
@@ -86,11 +89,11 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
     number = _scalar(value)
     _check_kind(name, number, rule, value)
     # An integer or a fraction is exact; everything else is as good as its double.
-    exact = Fraction(
-        number if isinstance(number, numbers.Rational) else real(name, number, rule)
-    )
+    exact = Fraction(number if isinstance(number, numbers.Rational) else real(name, number, rule))
     if exact.denominator != 1:
-        raise ValueError(f"{received(name, rule, value)}. The nearest is {max(round(exact), least)}")
+        raise ValueError(
+            f"{received(name, rule, value)}. The nearest is {max(round(exact), least)}"
+        )
     if exact < 0 <= least:
         raise ValueError(
             f"{received(name, rule, value)}. A negative number may be the `cardinality()` of a "

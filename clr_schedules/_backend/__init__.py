@@ -14,9 +14,10 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from clr_schedules._backend.base import Backend as Backend
 from clr_schedules._backend.base import ScalarWriter as ScalarWriter
 
+if TYPE_CHECKING:
+    from clr_schedules._backend.base import Backend as Backend
 
 _CLASSES = {"tensorflow": "TensorFlow", "tf_keras": "TFKeras", "jax": "JAX", "torch": "Torch"}
 

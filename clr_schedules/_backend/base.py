@@ -5,11 +5,13 @@ from __future__ import annotations
 import abc
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -100,7 +102,7 @@ class Backend(abc.ABC):
         return self.cast(schedule(self.cast(step, self._counter)), "float64")
 
     def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Floats]:
-        """Any Keras schedule as a function of a NumPy array of steps, though it may take scalars."""
+        """Any Keras schedule as a function of an array of steps, though it may take scalars."""
         mapped = self._map(schedule)
 
         def function(steps: Integers) -> Floats:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.experimental
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from clr_schedules._backend import base
-from clr_schedules._backend.base import Integers, Sweep
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from clr_schedules._backend.base import Integers, Sweep
 
 if jax.__version_info__ < (0, 7, 2):
     raise ImportError(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from clr_schedules._backend import base
-from clr_schedules._backend.base import Floats, Integers, Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from clr_schedules._backend.base import Floats, Integers, Sweep
 
 # Between two looks at the keyboard and the progress bar.
 _SECONDS_PER_CALL = 0.25

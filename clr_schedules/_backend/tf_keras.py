@@ -1,18 +1,22 @@
-"""The legacy Keras: TensorFlow's train loop, with its own places of the rate and the steps a call."""
+"""The legacy Keras: TensorFlow's train loop, with other places for the learning rate."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from clr_schedules._backend import tensorflow
-from clr_schedules._backend.base import Sweep
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from clr_schedules._backend.base import Sweep
 
 
 class TFKeras(tensorflow.TensorFlow):
@@ -61,7 +65,10 @@ class TFKeras(tensorflow.TensorFlow):
     def use_rate_of(self, optimizer: Any, sweep: Sweep) -> None:
         attributes = vars(optimizer)
         if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
-            attributes["_hyper"] = {**attributes["_hyper"], "learning_rate": _schedule_of(self.keras, sweep)}
+            attributes["_hyper"] = {
+                **attributes["_hyper"],
+                "learning_rate": _schedule_of(self.keras, sweep),
+            }
         elif isinstance(attributes["_learning_rate"], tf.Variable):
             sweep.on_rate = attributes["_learning_rate"].assign
         else:

@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import html
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,6 +27,8 @@ from clr_schedules import _arguments
 from clr_schedules._backend import LearningRateSchedule, backend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from typing_extensions import Self
 
@@ -130,7 +131,7 @@ class Schedule(LearningRateSchedule):
         iterations = _arguments.iterations("steps", steps)
         # A decay may underflow to 0, and a scale function may divide by 0.
         with np.errstate(all="ignore"):
-            # Flat, since NumPy's powers of a single number and of an array differ in the last place.
+            # Flat: NumPy's powers of a single number and of an array differ in the last place.
             rates = self._rate(iterations.reshape(-1), np)
         return np.asarray(rates, np.float64).reshape(iterations.shape)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,6 +14,8 @@ from clr_schedules._serialization import deserialize, register, serialize
 from clr_schedules.schedules.base import Integers, Schedule, rate_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Self
 
 # What can be composed: any Keras schedule, or a constant rate as a float.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,33 +18,26 @@ from clr_schedules.schedules.base import Integers, Schedule
 from clr_schedules.schedules.momentum import MirroredMomentum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
 _WAVES = ("linear", "cosine")
 _SCALE_MODES = ("cycle", "iterations")
 
 
-@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class _Cycle(Schedule):
-    """The formula of all policies here. A policy fixes the attributes that it has no argument for."""
+    """The formula of all policies here. What a policy has no argument for keeps its value here."""
 
     base_lr: float
     max_lr: float
     step_size: int
-    step_size_down: int | None = None
-
-    if TYPE_CHECKING:
-        wave: str
-        peak_mult: float
-        gamma: float
-        scale_fn: Callable[[Any], Any] | None
-        scale_mode: str
-    else:  # without annotations, so that they are not fields
-        wave = "linear"
-        peak_mult = 1.0
-        gamma = 1.0
-        scale_fn = None
-        scale_mode = "cycle"
+    step_size_down: int | None
+    wave: str = "linear"
+    peak_mult: float = 1.0
+    gamma: float = 1.0
+    scale_fn: Callable[[Any], Any] | None = None
+    scale_mode: str = "cycle"
 
     def _check(self) -> dict[str, Any]:
         base_lr, max_lr = _arguments.bounds("base_lr", self.base_lr, "max_lr", self.max_lr)
@@ -105,7 +97,7 @@ class _Cycle(Schedule):
         return 3 * self._cycle_length
 
     def _cycle_ends(self, num_steps: int) -> Integers:
-        return np.arange(self._cycle_length, num_steps + 1, self._cycle_length, np.int64)
+        return np.arange(self._cycle_length, num_steps + 1, self._cycle_length, dtype=np.int64)
 
     def momentum(self, max_momentum: float = 0.9, base_momentum: float = 0.8) -> MirroredMomentum:
         """The momentum that mirrors this rate: lowest where the rate is highest.
@@ -179,6 +171,10 @@ class Triangular(_Cycle):
         array([0.001 , 0.0035, 0.006 , 0.0035, 0.001 ])
     """
 
+    base_lr: float
+    max_lr: float
+    step_size: int
+    step_size_down: int | None = None
     name: str | None = None
 
 
@@ -219,8 +215,13 @@ class Triangular2(_Cycle):
         array([0.001, 0.005, 0.001, 0.003, 0.001, 0.002])
     """
 
-    peak_mult = 0.5
+    base_lr: float
+    max_lr: float
+    step_size: int
+    step_size_down: int | None = None
     name: str | None = None
+
+    peak_mult = 0.5
 
 
 @register
@@ -260,6 +261,10 @@ class ExpRange(_Cycle):
         array([0.001   , 0.005435, 0.001   , 0.004488, 0.001   ])
     """
 
+    base_lr: float
+    max_lr: float
+    step_size: int
+    step_size_down: int | None = None
     name: str | None = None
     gamma: float = dataclasses.field(kw_only=True)
 
@@ -330,6 +335,10 @@ class Cyclical(_Cycle):
         array([0.9 , 0.45, 0.3 ])
     """
 
+    base_lr: float
+    max_lr: float
+    step_size: int
+    step_size_down: int | None = None
     wave: str = "linear"
     peak_mult: float = 1.0
     gamma: float = 1.0

@@ -140,7 +140,7 @@ class OneCycle(Schedule):
     @property
     def _bottom(self) -> float:
         """Where the fall from the peak ends."""
-        return max(2 * self._peak, 0.0) if self.three_phase else self.total_steps - 1
+        return 2 * self._peak if self.three_phase else self.total_steps - 1
 
     def _rate(self, step: Any, xp: Any) -> Any:
         initial = self.max_lr / self.div_factor
@@ -163,27 +163,29 @@ class OneCycle(Schedule):
     def _phase(self, step: Any, xp: Any) -> Any:
         """From 0 at the start to the top at the peak, and back to 0; negative from there on."""
         peak, bottom = self._peak, self._bottom
-        if peak <= 0 and peak >= bottom:  # neither rises nor falls
-            return step * 0.0 + self._top
-        if peak >= bottom:  # does not fall
-            return xp.minimum(step * numerics.slope(self._top, peak), self._top)
-        if peak <= 0:  # does not rise
-            return self._line(step, peak, bottom)
-        # Each line is higher on the other's side of the peak.
-        return xp.minimum(
-            step * numerics.slope(self._top, peak), self._line(step, peak, bottom)
-        )
+        lines = []
+        if peak > 0:
+            lines.append(step * numerics.slope(self._top, peak))
+        if peak < bottom:
+            lines.append(self._line(step, peak, bottom))
+        if len(lines) < 2:  # one of the two takes no time, and does not cut the other
+            lines.append(step * 0.0 + self._top)
+        # On each side of the peak, the line of the other side is higher.
+        return functools.reduce(xp.minimum, lines)
 
     def _mirrored(self, step: Any, xp: Any) -> Any:
-        """1 less the share of the wave: 0 at the peak, 1 where the rate is initial or lower."""
+        """1 less the wave: 0 at the peak, 1 where the rate is initial or lower."""
         peak, bottom = self._peak, self._bottom
+        # Distances from the peak, not 1 less a phase, keep the digits of what is near 0.
         distance = xp.float64(step) - peak
-        lines = []
+        if self.three_phase and peak <= 0:  # the first two phases take no time
+            return distance * 0.0 + 1.0
+        lines = [distance * 0.0]
         if peak > 0:
             lines.append(distance * -numerics.slope(self._top, peak))
         if peak < bottom:
             lines.append(distance * numerics.slope(self._top, bottom - peak))
-        phase = functools.reduce(xp.maximum, lines, distance * 0.0)
+        phase = functools.reduce(xp.maximum, lines)
         return numerics.wave(xp.minimum(phase, self._top), self.anneal, xp)
 
     def _line(self, step: Any, start: float, end: float) -> Any:
