@@ -117,8 +117,8 @@ class CosineRestarts(Schedule):
     def _natural_length(self) -> int:
         if self.cycle_mult == 1:
             return 3 * self.first_cycle_steps
-        first_steps = _restart_table(self.first_cycle_steps, self.cycle_mult).first_steps
-        return int(first_steps[3] if len(first_steps) > 3 else first_steps[-1])
+        ends = self._cycle_ends(_arguments.MAX_STEPS)[:3]
+        return int(ends[-1]) if len(ends) else self.first_cycle_steps
 
     def _cycle_ends(self, num_steps: int) -> Integers:
         if self.cycle_mult == 1:
