@@ -210,17 +210,19 @@ class ScheduledOptimizer(RateOnceAStep):
                 "The config of an optimizer with schedules must have the keys 'scheduled_class' "
                 f"and 'hyperparameter_schedules'. Received: config={config}"
             )
+        if custom_objects:
+            with keras.saving.custom_object_scope(custom_objects):
+                return cls.from_config(config)
         added = {"scheduled_class", "hyperparameter_schedules"}
         own_config = {key: value for key, value in config.items() if key not in added}
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            if cls is ScheduledOptimizer:  # which a file names
-                plain = deserialize(config["scheduled_class"] | {"config": dict(own_config)})
-                return _scheduled_class(plain.__class__).from_config(config)
-            schedules = {
-                name: deserialize(schedule) if isinstance(schedule, dict) else schedule
-                for name, schedule in config["hyperparameter_schedules"].items()
-            }
-            made = super().from_config(own_config)  # type: ignore[misc]
+        if cls is ScheduledOptimizer:  # which a file names
+            plain = deserialize(config["scheduled_class"] | {"config": dict(own_config)})
+            return _scheduled_class(plain.__class__).from_config(config)
+        schedules = {
+            name: deserialize(schedule) if isinstance(schedule, dict) else schedule
+            for name, schedule in config["hyperparameter_schedules"].items()
+        }
+        made = super().from_config(own_config)  # type: ignore[misc]
         # Past Keras, which would track them.
         attributes = vars(made)
         attributes["_hyperparameter_constants"] = {name: attributes[name] for name in schedules}

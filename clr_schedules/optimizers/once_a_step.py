@@ -22,8 +22,9 @@ class RateOnceAStep:
         try:
             super().apply(grads, trainable_variables)  # type: ignore[misc]
         finally:
-            # The replicas of a `MirroredStrategy` share the optimizer. They wait for each other
-            # wherever a step uses the rate, so that the first one to end may take it away.
+            # The replicas of a `MirroredStrategy` share the optimizer, and the rate of the replica
+            # that begins first. They wait for each other wherever a step uses the rate, so that
+            # the first to end may take it away.
             vars(self).pop(_RATE, None)
 
     def _get_current_learning_rate(self) -> Any:
