@@ -23,6 +23,21 @@ def two_replicas():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
+def wrapped(keras, clr, rate):
+    """An optimizer with schedules, in the way in which wrappers such as Horovod's extend it."""
+    optimizer = clr.schedule_hyperparameters(
+        keras.optimizers.SGD(rate),
+        momentum=clr.Triangular(0.0, 0.9, 6),
+        weight_decay=clr.Triangular(0.0, 0.1, 5),
+    )
+
+    def apply(self, grads, trainable_variables=None):
+        super(kind, self).apply([gradient * 1.0 for gradient in grads], trainable_variables)
+
+    kind = type("Distributed", (type(optimizer),), {"apply": apply})
+    return kind.from_config(optimizer.get_config())
+
+
 def serve(kind, index):
     """Runs what a coordinator sends, until the process is killed."""
     import tensorflow as tf

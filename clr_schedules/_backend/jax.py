@@ -60,7 +60,7 @@ class JAX(base.Backend):
     """Keras 3 on JAX."""
 
     xp = Operations
-    # Ftrl hands this one to an operation that takes arrays alone.
+    # Keras's Ftrl hands this one to `jnp.clip`, which takes no object in the place of an array.
     fixed_hyperparameters = frozenset({"l1_regularization_strength"})
 
     def __init__(self) -> None:

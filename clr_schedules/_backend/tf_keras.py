@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class TFKeras(tensorflow.TensorFlow):
     """The legacy Keras, on TensorFlow."""
 
-    settable_hyperparameters = False  # they are copied into a dictionary, or into variables
+    settable_hyperparameters = False  # optimizers copy them into a dictionary or variables
     loads_optimizers_of_keras_2 = True
     _autograph = True
 

@@ -59,7 +59,7 @@ class Torch(base.Backend):
     """Keras 3 on PyTorch."""
 
     xp = Operations
-    # They go into operations on all variables at once, which take numbers.
+    # Keras hands them to operations on many variables at once, which take Python's numbers.
     float_hyperparameters = True
 
     def is_shared(self, model: Any) -> bool:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import numbers
 import operator
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any
 
 from clr_schedules import _arguments
 from clr_schedules._backend import LearningRateSchedule, backend, keras
 from clr_schedules._serialization import deserialize, register, serialize
+from clr_schedules.optimizers.once_a_step import RateOnceAStep
 from clr_schedules.schedules.base import Schedule, rate_of
 
-# What a number in an optimizer's config may be without being read in every step, or as a number.
+# Attributes that a step reads as a part of its structure, or as a whole number.
 _STRUCTURAL = backend.fixed_hyperparameters | {
-    "learning_rate",
     "clipnorm",
     "global_clipnorm",
     "clipvalue",
@@ -24,41 +27,44 @@ _STRUCTURAL = backend.fixed_hyperparameters | {
     "ema_overwrite_frequency",
     "loss_scale_factor",
     "gradient_accumulation_steps",
-    "initial_accumulator_value",
     "ns_steps",
 }
+# What it takes to make, build and save an optimizer; everything else is for its steps.
+_NOT_FOR_STEPS = {"__init__", "build", "get_config", "from_config"}
+# The smallest normal float: 0 in every calculation in float32, but set where Keras asks.
+_ALMOST_0 = sys.float_info.min
 
 
 def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
-    """An optimizer whose hyperparameters follow schedules within the compiled step.
+    """Makes an optimizer whose hyperparameters follow schedules inside the compiled train step.
 
     .. code-block:: none
 
         momentum(iteration), beta_1(iteration), ...     as learning_rate(iteration) does
 
-    The optimizer is of the given one's class (and a subclass of it), with the same arguments; the
-    given one is left alone. Each step is taken as if the attributes had been set to the values of
-    its iteration. Momentum that is 0 for a while is momentum all the same.
+    The new optimizer is an instance of the given one's class, with the same arguments, and takes
+    each step as if its attributes had been set to the values of that iteration. Momentum that is 0
+    for a while is kept up as any other. Adam corrects its bias by the present ``beta`` to the power
+    of the number of steps, as in PyTorch. The given optimizer does not change.
 
     An attribute that follows a schedule reads as the constant that the optimizer was made with, and
-    cannot be set. It saves and loads with the model; ``import clr_schedules`` before loading.
-
-    Adam corrects its bias by the present ``beta`` to the power of the number of steps, as in
-    PyTorch.
+    cannot be set. The optimizer saves and loads with its model; ``import clr_schedules`` before
+    loading. It computes its learning rate once a step, where Keras's own optimizers on TensorFlow
+    compute it again for the weight decay of every variable.
 
     Args:
-        optimizer: An optimizer of Keras 3 that has not been built; of a ``LossScaleOptimizer``, the
-            inner one is meant.
+        optimizer: An optimizer of Keras 3 that is not built yet. Of a ``LossScaleOptimizer``, the
+            inner optimizer gets the schedules.
         schedules: For each hyperparameter by its name (``momentum``, ``beta_1``, ``beta_2``,
             ``rho``, ``weight_decay``, ...), any schedule of Keras. At least one.
 
     Returns:
-        The optimizer.
+        The new optimizer. Its class is a subclass of the given optimizer's class.
 
     Raises:
-        TypeError: If ``optimizer`` is no optimizer, or a schedule no schedule.
-        ValueError: If the optimizer has no such hyperparameter, or one that is no number in every
-            step; if it has been built; or on ``tf_keras``.
+        TypeError: If ``optimizer`` is not an optimizer of Keras, or a schedule is not a schedule.
+        ValueError: If there is no schedule; if the optimizer has no such hyperparameter, or reads
+            it only when it is built; if it is built already; or on ``tf_keras``.
 
     Reference:
         L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
@@ -73,16 +79,20 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     """
     if not backend.settable_hyperparameters:
         raise ValueError(
-            "`schedule_hyperparameters` must have an optimizer of Keras 3; those of the legacy "
-            f"Keras keep copies of their hyperparameters. Received: optimizer={optimizer!r}"
+            "`schedule_hyperparameters` needs an optimizer of Keras 3. The optimizers of the "
+            "legacy Keras keep copies of their hyperparameters, which a schedule does not reach. "
+            f"Received: optimizer={optimizer!r}"
         )
     if not isinstance(optimizer, backend.optimizer_classes):
         raise TypeError(_arguments.received("optimizer", "an optimizer of Keras", optimizer))
     inner = backend.inner_optimizer(optimizer)
-    names = _names(inner)
-    listed = f"The hyperparameters of `{type(inner).__name__}` are: {', '.join(names)}"
+    names = _schedulable_names(inner)
+    listed = (
+        f"The hyperparameters of `{type(inner).__name__}` that can follow a schedule are: "
+        f"{', '.join(names)}"
+    )
     if not schedules:
-        raise ValueError(f"`schedule_hyperparameters` must have a schedule or more. {listed}")
+        raise ValueError(f"`schedule_hyperparameters` needs at least one schedule. {listed}")
     for name, schedule in schedules.items():
         if name == "learning_rate":
             raise ValueError(
@@ -91,89 +101,80 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
             )
         if name not in names:
             raise ValueError(
-                f"Argument `{name}` must be a hyperparameter that is a number in every step. "
-                f"{listed}. Received: {name}={schedule!r}"
+                f"Argument `{name}` must be a hyperparameter that the optimizer reads as a number "
+                f"in every step. {listed}. Received: {name}={schedule!r}"
             )
         if not isinstance(schedule, LearningRateSchedule):
             raise TypeError(_arguments.received(name, "a schedule of Keras", schedule))
     if optimizer.built or inner.built:
         raise ValueError(
-            "Argument `optimizer` must be one that has not been built: its variables are for what "
-            f"its hyperparameters were then. {listed}. Received: optimizer={optimizer!r}"
+            "Argument `optimizer` must not be built yet, since its variables depend on its "
+            f"hyperparameters. Received: optimizer={optimizer!r}"
         )
-    made = _make(inner, schedules)
+    made = _rebuild_with_schedules(inner, schedules)
     if inner is optimizer:
         return made
-    # Its config has the inner one's, which may not be one that can be saved.
-    stand_in = {"inner_optimizer": keras.optimizers.SGD(name="any")}
-    with _set(optimizer, stand_in, {"inner_optimizer": inner}):
+    # The outer config contains the inner one, which may hold a rate that cannot be saved.
+    stand_in = {"inner_optimizer": keras.optimizers.SGD(name="stand_in")}
+    with _attributes_set_to(optimizer, stand_in):
         config = optimizer.get_config() | {"inner_optimizer": made}
     return type(optimizer)(**config)
 
 
 def scheduled(optimizer: Any) -> dict[str, Any]:
-    """The schedules of an optimizer's hyperparameters, by name.
+    """The schedules that hyperparameters of an optimizer follow, by name; empty for any other.
 
     Example:
         >>> import keras
         >>> import clr_schedules as clr
-        >>> from clr_schedules.hyperparameters import scheduled
+        >>> from clr_schedules.optimizers.hyperparameters import scheduled
         >>> momentum = clr.OneCycle(max_lr=0.1, total_steps=4000).momentum()
         >>> optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
         >>> optimizer = clr.schedule_hyperparameters(optimizer, momentum=momentum)
         >>> scheduled(optimizer) == {"momentum": momentum}
         True
     """
-    found: dict[str, Any] = vars(optimizer).get(_SCHEDULES, {})
-    return found
+    return optimizer._hyperparameter_schedules if isinstance(optimizer, ScheduledOptimizer) else {}
 
 
-def _names(optimizer: Any) -> list[str]:
-    """The numbers that the optimizer has an attribute for."""
-    config = _plain_config(optimizer)
-    return [
-        name
-        for name, value in config.items()
-        if name == "weight_decay"
-        or (name not in _STRUCTURAL and name in vars(optimizer) and _is_number(value))
-    ]
+# ---- The optimizer
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+@functools.partial(register, name="ScheduledOptimizer")
+class ScheduledOptimizer(RateOnceAStep):
+    """Extends the class of an optimizer: its hyperparameters follow schedules.
 
+    ``_scheduled_class(SGD)`` is a class with these two bases. Such a class exists only in the
+    process that asked for it, so that files name this one, and its ``from_config`` finds the class.
 
-def _make(optimizer: Any, schedules: dict[str, Any]) -> Any:
-    made = super(_Scheduled, _class(_own_class(optimizer))).from_config(_plain_config(optimizer))
-    for name, value in vars(optimizer).items():
-        if name.startswith("_exclude_from_weight_decay"):  # in no config
-            vars(made)[name] = value
-    vars(made)[_SCHEDULES] = found = scheduled(optimizer) | schedules
-    # Not what a step finds: another replica may have begun it.
-    vars(made)[_CONSTANTS] = {name: vars(made)[name] for name in found}
-    return made
+    The config is that of the optimizer's class, with two more keys: ``scheduled_class``, which says
+    what that class is, and ``hyperparameter_schedules``.
 
+    Attributes:
+        scheduled_class: The class that is extended.
+    """
 
-# Set past Keras, which would track them.
-_SCHEDULES, _CONSTANTS = "_clr_schedules_hyperparameters", "_clr_schedules_constants"
-
-
-class _Scheduled:
-    """Extends an optimizer's own class."""
+    scheduled_class: Any
+    # By the name of the hyperparameter: its schedule, and the constant from the config.
+    _hyperparameter_schedules: dict[str, Any] = {}  # noqa: RUF012 - never changed, only replaced
+    _hyperparameter_constants: dict[str, float | None] = {}  # noqa: RUF012
 
     def build(self, variables: Any) -> None:
-        """Builds for hyperparameters that are not 0."""
-        before = {name: vars(self)[name] for name in scheduled(self)}  # within a step, a tensor
-        constants = {name: _Float(vars(self)[_CONSTANTS][name] or 0.0) for name in before}
-        with _set(self, constants, before):
+        """Makes the variables of an optimizer that uses all of its scheduled hyperparameters."""
+        constants = self._hyperparameter_constants
+        # Keras makes the slots of a momentum only if it is set. Within a step, the attributes
+        # may hold values of the schedules, which must be there again afterwards.
+        in_use = {name: constant or _ALMOST_0 for name, constant in constants.items()}
+        with _attributes_set_to(self, in_use):
             super().build(variables)  # type: ignore[misc]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Takes a step with the values of its iteration."""
         step = self._iterations  # type: ignore[attr-defined]
-        values = {name: _value(schedule, step) for name, schedule in scheduled(self).items()}
-        with _set(self, values, vars(self).get(_CONSTANTS, {})):
-            super().apply(grads, trainable_variables)  # type: ignore[misc]
+        values = {name: _value_at(schedule, step) for name, schedule in scheduled(self).items()}
+        # Not what the attributes hold now: another replica may have begun the same step.
+        with _attributes_set_to(self, values, afterwards=self._hyperparameter_constants):
+            super().apply(grads, trainable_variables)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in scheduled(self):
@@ -184,111 +185,188 @@ class _Scheduled:
         super().__setattr__(name, value)
 
     def __reduce__(self) -> Any:
-        # As Keras pickles optimizers, but for the class, which no module has.
+        # Keras pickles an optimizer as the bytes of a file and a method of its class that loads
+        # them. A new process has no such class, but any optimizer's method will do.
         reduced: Any = super().__reduce__()
         load, arguments = reduced
         return getattr(keras.optimizers.Optimizer, load.__name__), arguments
 
     def get_config(self) -> dict[str, Any]:
-        schedules = {name: serialize(s) for name, s in scheduled(self).items()}
-        plain = _own_class(self).from_config(_plain_config(self))
-        return {"optimizer": serialize(plain), "schedules": schedules}
+        """The arguments of the optimizer's class, that class, and the schedules."""
+        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        # Keras serializes a class only with an instance; this one needs no rate that can be loaded.
+        plain = self.scheduled_class.from_config(
+            {key: 0.1 if key == "learning_rate" else value for key, value in config.items()}
+        )
+        of_class = {key: value for key, value in serialize(plain).items() if key != "config"}
+        schedules = {name: serialize(schedule) for name, schedule in scheduled(self).items()}
+        return config | {"scheduled_class": of_class, "hyperparameter_schedules": schedules}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        if config.keys() != {"optimizer", "schedules"}:
+        """Makes the optimizer of a config, whose schedules may be objects or configs themselves."""
+        if "hyperparameter_schedules" not in config or "scheduled_class" not in config:
             raise ValueError(
-                "The config of an optimizer with schedules must have the keys 'optimizer' and "
-                f"'schedules', and no others. Received: config={config}"
+                "The config of an optimizer with schedules must have the keys 'scheduled_class' "
+                f"and 'hyperparameter_schedules'. Received: config={config}"
             )
-        schedules = {name: deserialize(s) for name, s in config["schedules"].items()}
-        return _make(deserialize(config["optimizer"]), schedules)
-
-
-def _own_class(optimizer: Any) -> Any:
-    kind = type(optimizer)
-    return kind.__mro__[2] if isinstance(optimizer, _Scheduled) else kind
-
-
-def _plain_config(optimizer: Any) -> dict[str, Any]:
-    """The config of the optimizer's own class, with its very learning rate, saveable or not."""
-    rate = optimizer._learning_rate
-    replaced = {"_learning_rate": keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)} if callable(rate) else {}
-    of: Any = super(_Scheduled, optimizer) if isinstance(optimizer, _Scheduled) else optimizer
-    with _set(optimizer, replaced, {"_learning_rate": rate}):
-        config = dict(of.get_config())
-    return config | {"learning_rate": rate} if replaced else config
+        if custom_objects:
+            with keras.saving.custom_object_scope(custom_objects):
+                return cls.from_config(config)
+        added = {"scheduled_class", "hyperparameter_schedules"}
+        own_config = {key: value for key, value in config.items() if key not in added}
+        if cls is ScheduledOptimizer:  # which a file names
+            plain = deserialize(config["scheduled_class"] | {"config": dict(own_config)})
+            return _scheduled_class(plain.__class__).from_config(config)
+        schedules = {
+            name: deserialize(schedule) if isinstance(schedule, dict) else schedule
+            for name, schedule in config["hyperparameter_schedules"].items()
+        }
+        made = super().from_config(own_config)  # type: ignore[misc]
+        # Past Keras, which would track them.
+        attributes = vars(made)
+        attributes["_hyperparameter_constants"] = {name: attributes[name] for name in schedules}
+        attributes["_hyperparameter_schedules"] = schedules
+        return made
 
 
 @functools.cache
-def _class(base: Any) -> Any:
-    """The class that extends an optimizer's.
+def _scheduled_class(base: Any) -> Any:
+    """The class that extends an optimizer's class."""
+    body = {"__module__": __name__, "scheduled_class": base}
+    made = type(f"Scheduled{base.__name__}", (ScheduledOptimizer, base), body)
+    # The class gets the name, but the name must go on leading to the class that is always there.
+    register(made, name="ScheduledOptimizer")
+    register(ScheduledOptimizer, name="ScheduledOptimizer")
+    return made
 
-    All are registered by one name: the config says which optimizer it is of.
-    """
-    return register(
-        type(f"Scheduled{base.__name__}", (_Scheduled, base), {"__module__": __name__}),
-        name="ScheduledOptimizer",
-    )
+
+def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
+    """An optimizer with the same arguments, and these schedules besides those that it has."""
+    kind: Any = type(optimizer)
+    if not isinstance(optimizer, ScheduledOptimizer):
+        kind = _scheduled_class(kind)
+    config = {"scheduled_class": None} | _config_with_live_schedules(optimizer)
+    all_schedules = scheduled(optimizer) | schedules
+    made = kind.from_config(config | {"hyperparameter_schedules": all_schedules})
+    for name, value in vars(optimizer).items():
+        if name.startswith("_exclude_from_weight_decay"):  # which is in no config
+            vars(made)[name] = value
+    return made
+
+
+def _config_with_live_schedules(optimizer: Any) -> dict[str, Any]:
+    """The config of an optimizer, with its schedules as objects, which it may be unable to save."""
+    stand_ins: dict[str, Any] = {}
+    live: dict[str, Any] = {}
+    if callable(rate := optimizer._learning_rate):
+        stand_ins["_learning_rate"] = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)
+        live["learning_rate"] = rate
+    if found := scheduled(optimizer):
+        stand_ins["_hyperparameter_schedules"] = {}
+        live["hyperparameter_schedules"] = found
+    with _attributes_set_to(optimizer, stand_ins):
+        return optimizer.get_config() | live  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
-def _set(optimizer: Any, values: dict[str, Any], after: dict[str, Any]) -> Iterator[None]:
-    """Sets attributes for a while, past Keras, which would track them."""
-    vars(optimizer).update(values)
+def _attributes_set_to(
+    optimizer: Any, values: dict[str, Any], afterwards: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """Sets attributes for a while, past Keras, which would track them.
+
+    Afterwards, they are what they were, unless something else is said.
+    """
+    attributes = vars(optimizer)
+    if afterwards is None:
+        afterwards = {name: attributes[name] for name in values}
+    attributes.update(values)
     try:
         yield
     finally:
-        vars(optimizer).update(after)
+        attributes.update(afterwards)
 
 
-def _value(schedule: Any, step: Any) -> Any:
-    """The value of a schedule at a step, which calculates as a float that is not 0."""
+# ---- Which hyperparameters there are
+
+
+def _schedulable_names(optimizer: Any) -> list[str]:
+    """The arguments that the optimizer keeps as numbers, and reads in every step."""
+    kind: Any = type(optimizer)
+    read = _names_read_in_steps(kind)
+    return [
+        name
+        for name, value in _config_with_live_schedules(optimizer).items()
+        if name in vars(optimizer)
+        and name in read
+        and name not in _STRUCTURAL
+        and (_is_number(value) or name == "weight_decay")  # which is None for no decay
+    ]
+
+
+@functools.cache
+def _names_read_in_steps(kind: Any) -> set[str]:
+    """The names in the code of a class, without the methods that make, build or save an optimizer.
+
+    They are read off the code, since a step that is taken for a try needs variables.
+    """
+    methods = [
+        member.fget if isinstance(member, property) else member
+        for base in kind.__mro__
+        for name, member in vars(base).items()
+        if name not in _NOT_FOR_STEPS
+    ]
+    codes = [inspect.unwrap(method).__code__ for method in methods if inspect.isfunction(method)]
+    names: set[str] = set()
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        names.update(constant for constant in code.co_consts if isinstance(constant, str))
+        codes.extend(inner for inner in code.co_consts if isinstance(inner, CodeType))
+    return names
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+# ---- The values that a step finds in the attributes
+
+
+def _value_at(schedule: Any, step: Any) -> Any:
+    """The value of a schedule at a step, for a step of Keras to calculate with."""
     if backend.float_hyperparameters:
-        if isinstance(schedule, Schedule):
-            value = float(schedule.values(int(step)))
-        else:
-            value = float(schedule(step))
-        return value if value > 0 else _Float(value)
+        own = isinstance(schedule, Schedule)
+        return float(schedule.values(int(step)) if own else schedule(step)) or _ALMOST_0
     with backend.wide_types():
-        return _Tensor(rate_of(schedule, backend.cast(step, "int64"), backend.xp))
+        return _ScheduledValue(rate_of(schedule, backend.cast(step, "int64"), backend.xp))
 
 
-class _Float(float):
-    """A float that is not 0 to code that asks whether it is set."""
+class _ScheduledValue:
+    """A scalar tensor that calculates as a number and counts as set.
 
-    def __ne__(self, other: object) -> bool:
-        return True if other == 0 else float(self) != other
+    Keras asks in Python whether a hyperparameter is set, as in ``if self.momentum != 0``, while it
+    traces a step. A tensor has no answer then, so that it cannot be the attribute itself. The
+    answer is always yes here: a momentum that follows a schedule needs its slots at every step.
+    These questions are ``!= 0``, ``== 0``, ``> 0`` and the truth of the value. Any other comparison
+    with a number is an error, since its answer may differ from step to step.
 
-    def __gt__(self, other: float) -> bool:
-        return True if other == 0 else float(self) > other
-
-    def __bool__(self) -> bool:
-        return True
-
-    __hash__ = float.__hash__
-
-
-class _Tensor:
-    """A scalar tensor in float64 that calculates as a float does, and rounds once, at the end.
-
-    ``1 - 0.999`` in float32 would be off by 1.3e-5.
+    With numbers it calculates in float64, and rounds to ``floatx()`` once, where it meets another
+    tensor: ``1 - beta_2`` in float32 would be off by 1.3e-5 for 0.999.
     """
 
-    def __init__(self, wide: Any) -> None:
-        self._wide = wide
+    shape: tuple[int, ...] = ()  # Keras asks for it and for the type, as of any tensor
+
+    def __init__(self, float64: Any) -> None:
+        self._float64 = float64
 
     @property
     def dtype(self) -> str:
         return backend.floatx()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return ()
-
-    def _rounded(self, dtype: Any = None) -> Any:
+    def _rounded(self, dtype: str | None = None) -> Any:
         with backend.wide_types():
-            return backend.cast(self._wide, dtype or backend.floatx())
+            return backend.cast(self._float64, dtype or backend.floatx())
 
     def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
         return self._rounded(dtype and dtype.name)
@@ -296,72 +374,39 @@ class _Tensor:
     def __jax_array__(self) -> Any:
         return self._rounded()
 
-    def _with(self, calculate: Any, other: Any, *, reflected: bool = False) -> Any:
-        if isinstance(other, _Tensor):
-            other = other._wide
-        elif not _is_number(other):  # a tensor or a variable of Keras
-            first, second = (other, self._rounded()) if reflected else (self._rounded(), other)
-            return calculate(backend.tensor(first), backend.tensor(second))
-        with backend.wide_types():
-            first, second = (other, self._wide) if reflected else (self._wide, other)
-            return _Tensor(calculate(first, second))
-
-    def __add__(self, other: Any) -> Any:
-        return self._with(operator.add, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._with(operator.add, other, reflected=True)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._with(operator.sub, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._with(operator.sub, other, reflected=True)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._with(operator.mul, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._with(operator.mul, other, reflected=True)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._with(operator.truediv, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._with(operator.truediv, other, reflected=True)
-
-    def __pow__(self, other: Any) -> Any:
-        return self._with(operator.pow, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self._with(operator.pow, other, reflected=True)
-
     def __neg__(self) -> Any:
-        return 0.0 - self
+        return 0.0 - self  # type: ignore[operator]
 
-    def __ne__(self, other: object) -> bool:
-        return True
+    def __eq__(self, other: object) -> bool:
+        if _is_number(other) and other != 0:
+            raise TypeError(
+                "A hyperparameter that follows a schedule has no value yet while a step is traced, "
+                f"and cannot be compared with a number. Received: hyperparameter == {other!r}"
+            )
+        return NotImplemented
 
     def __gt__(self, other: Any) -> bool:
-        return True if other == 0 else self._refuse(">", other)
-
-    def __ge__(self, other: Any) -> bool:
-        return self._refuse(">=", other)
-
-    def __lt__(self, other: Any) -> bool:
-        return self._refuse("<", other)
-
-    def __le__(self, other: Any) -> bool:
-        return self._refuse("<=", other)
-
-    def _refuse(self, comparison: str, other: Any) -> bool:
-        raise TypeError(
-            "A hyperparameter that follows a schedule is a tensor in the compiled step, and has no "
-            f"truth value of its own. Received: hyperparameter {comparison} {other!r}"
-        )
+        return True if _is_number(other) and other == 0 else NotImplemented
 
     __hash__ = object.__hash__
 
 
-if backend.settable_hyperparameters:
-    _class(keras.optimizers.Optimizer)  # so that a new process finds what it loads
+def _calculate(calculate: Callable[..., Any], *operands: Any) -> Any:
+    """Calculates in float64 with numbers and scheduled values, with other tensors in their type."""
+    if all(isinstance(each, _ScheduledValue) or _is_number(each) for each in operands):
+        with backend.wide_types():
+            result = calculate(*(getattr(each, "_float64", each) for each in operands))
+            return _ScheduledValue(result)
+    rounded = (each._rounded() if isinstance(each, _ScheduledValue) else each for each in operands)
+    return calculate(*(backend.tensor(each) for each in rounded))
+
+
+def _add_operators(name: str) -> None:
+    """Gives a scheduled value an operator of Python, from the left and from the right."""
+    calculate = getattr(operator, f"__{name}__")
+    setattr(_ScheduledValue, f"__{name}__", lambda self, other: _calculate(calculate, self, other))
+    setattr(_ScheduledValue, f"__r{name}__", lambda self, other: _calculate(calculate, other, self))
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    _add_operators(_name)

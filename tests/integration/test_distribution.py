@@ -45,6 +45,22 @@ def test_two_replicas_in_a_process():
     assert found == [[weight] * 2 for weight in ALONE]
 
 
+@needs_tensorflow
+@pytest.mark.skipif(LEGACY, reason="the hyperparameters of Keras 3")
+def test_hyperparameters_on_two_replicas():
+    """In an optimizer that a wrapper for distributed training has made a subclass of."""
+    code = """
+import tensorflow as tf
+strategies = two_replicas(), tf.distribute.MirroredStrategy(["CPU:0"])
+found = [weights_after_each_step(each, keras, lambda: wrapped(keras, clr, eval(policy)), steps)
+         for each in strategies]
+print(json.dumps(found))
+"""
+    two, one = run(IMPORTS + code, policy=repr(POLICY), steps=STEPS)
+    assert two == [weight * 2 for weight in one]
+    assert one != [[weight] for weight in ALONE]  # with the momentum
+
+
 WORKER = (
     """
 from distributed_training import join_cluster
