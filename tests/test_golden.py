@@ -1,4 +1,4 @@
-"""Files of every release still load, and mean what they meant."""
+"""The files of every version load and have the same rates: those of releases, and of the next one."""
 
 import json
 import shutil
