@@ -23,7 +23,7 @@ EPOCHS = 10
 CYCLE = clr.Triangular2(1e-3, 6e-2, 7)
 ONE_CYCLE = clr.OneCycle(6e-2, EPOCHS * STEPS)
 RATES = {
-    "backup": clr.Sequence([CYCLE, clr.ExpRange(0, 0.1, 9, gamma=0.99)], [90]),
+    "backup": clr.Piecewise([CYCLE, clr.ExpRange(0, 0.1, 9, gamma=0.99)], [90]),
     "checkpoint": clr.CosineRestarts(6e-2, 7, 1.1, 0.95, 1e-3),
     "tensorflow": clr.Warmup(clr.OneCycle(6e-2, EPOCHS * STEPS - 30), 30),
     "callback": 0.01,
