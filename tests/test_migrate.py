@@ -351,7 +351,9 @@ def test_a_cycle_ends_with_the_last_step_that_is_taken_in_it(step_size):
     ends = schedule.cycle_ends(10**5)
     length = 2 * Fraction(step_size).limit_denominator(10**6)
     cycles = [step // length for step in range(10**5 + 1)]
-    assert ends.tolist() == [step for step in range(1, 10**5 + 1) if cycles[step] > cycles[step - 1]]
+    assert ends.tolist() == [
+        step for step in range(1, 10**5 + 1) if cycles[step] > cycles[step - 1]
+    ]
     assert schedule.cycle_ends(0).tolist() == []
 
 
