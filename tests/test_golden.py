@@ -1,4 +1,4 @@
-"""The files of every version load and have the same rates: those of releases, and of the next one."""
+"""The files of every released version, and of the next one, load and have the same rates."""
 
 import json
 import shutil

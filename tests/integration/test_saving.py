@@ -1,4 +1,4 @@
-"""A training that is saved and continued in another process is bit for bit the uninterrupted one."""
+"""A training that is saved and then continued in another process has lost no bit."""
 
 import keras_under_test
 import numpy as np
