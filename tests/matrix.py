@@ -100,7 +100,7 @@ def run(name: str, python: Path, arguments: list[str]) -> dict:
 
 
 def counts(report: Path) -> dict:
-    """How many tests of a JUnit file passed, failed and were skipped, and why these were skipped."""
+    """How many tests of a JUnit file passed, failed or were skipped, and why those were skipped."""
     passed = failed = 0
     reasons: collections.Counter[str] = collections.Counter()
     for case in ET.parse(report).getroot().iter("testcase"):
