@@ -196,6 +196,8 @@ class AddonsCyclical(Schedule):
 
     The phase is exact at every step, also for a ``step_size`` such as ``60_000 / 7``: this is taken
     as the nearest fraction with a denominator of at most ``sqrt(2**61 / step_size)``, some 10^7.
+    With bounds in reverse order, a float64 rate is within 16 units in the last place of the larger
+    bound, not of the rate itself.
 
     Args:
         initial_learning_rate: The rate where each cycle starts and ends. At least 0.
