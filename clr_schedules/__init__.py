@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clr_schedules import migrate as migrate  # registers what it made of old models
+# Imported to register `Power` and `AddonsCyclical` with Keras: models that `migrate` has loaded and
+# that were saved again must load after `import clr_schedules` alone, and Keras does not import the
+# module of a class by itself.
+from clr_schedules import migrate as migrate
 from clr_schedules.callbacks.cyclical_lr import CyclicalLR
 from clr_schedules.callbacks.logger import LearningRateLogger
 from clr_schedules.optimizers.hyperparameters import schedule_hyperparameters
@@ -39,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the range test when it is first asked for: most of the time, it is not."""
+    """Imports the range test when it is first used: most programs do not use it."""
     if name in ("RangeTestResult", "Suggestion", "lr_range_test"):
         from clr_schedules import range_test
 

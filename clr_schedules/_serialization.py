@@ -15,18 +15,18 @@ serialize: Callable[[Any], Any] = keras.saving.serialize_keras_object
 deserialize: Callable[[Any], Any] = keras.saving.deserialize_keras_object
 
 
-def register(thing: type[_T], package: str = "clr_schedules", name: str | None = None) -> type[_T]:
-    """Registers a class of this package with Keras, so that what is saved can be loaded."""
-    backend.register_short_name(name or thing.__name__, thing)
-    return keras.saving.register_keras_serializable(package, name)(thing)  # type: ignore[no-any-return]
+def register(cls: type[_T], package: str = "clr_schedules", name: str | None = None) -> type[_T]:
+    """Registers a class with Keras as ``package>name``; by default under its own name."""
+    backend.register_short_name(name or cls.__name__, cls)
+    return keras.saving.register_keras_serializable(package, name)(cls)  # type: ignore[no-any-return]
 
 
-def registered(name: str) -> list[Any]:
-    """What is registered with Keras by this name, or else by it and any package."""
-    if (thing := keras.saving.get_registered_object(name)) is not None:
-        return [thing]
+def find_registered(name: str) -> list[Any]:
+    """The object that is registered under this name, or else those of this name in any package."""
+    if (found := keras.saving.get_registered_object(name)) is not None:
+        return [found]
     known = keras.saving.get_custom_objects()
-    return [thing for full_name, thing in known.items() if full_name.endswith(f">{name}")]
+    return [found for full_name, found in known.items() if full_name.endswith(f">{name}")]
 
 
 def is_registered(thing: Any) -> bool:

@@ -1,31 +1,26 @@
-r"""Models saved with the cyclical schedules of TensorFlow Addons, loaded without it.
+r"""Loads models that were saved with the cyclical schedules of TensorFlow Addons, without Addons.
 
 >>> from clr_schedules import migrate
 >>> migrate.register_addons()
 
-and ``keras.models.load_model`` makes of them schedules of this package, with the values of Addons
-but for its rounding errors. Saved again, they load after ``import clr_schedules``.
+From then on, ``keras.models.load_model`` turns these schedules into schedules of this package. The
+rates are those of Addons, without its rounding errors. A model that is saved again loads after
+``import clr_schedules`` alone.
 
-TensorFlow Addons 0.23, ``tensorflow_addons.optimizers``, and what becomes of it:
+What each schedule of ``tensorflow_addons.optimizers``, version 0.23, is loaded as:
 
 =================================== ============================================================
-``initial_learning_rate``           ``base_lr``
-``maximal_learning_rate``           ``max_lr``
-``step_size``                       ``step_size``
-``TriangularCyclicalLearningRate``  ``Triangular``; ``scale_mode`` means nothing to it
+``TriangularCyclicalLearningRate``  ``Triangular``, whatever ``scale_mode`` is
 ``Triangular2CyclicalLearningRate`` ``Triangular2``
-``ExponentialCyclicalLearningRate`` ``ExpRange``; ``scale_mode="iterations"`` is its default
-``CyclicalLearningRate``            ``AddonsCyclical``, with the same ``scale_fn``
-\                                   ``AddonsCyclical`` as well for what the three others do not
-                                    say: a fractional ``step_size``, bounds in reverse order,
-                                    another ``scale_mode`` (``gamma ** cycle`` is
-                                    ``scale_fn=Power(gamma)``), ``gamma`` not in (0, 1]
-a rate in a tensor                  the number in it
-another ``scale_mode``              ``"iterations"``, as Addons took it
-``scale_fn=lambda ...``             an error, see ``register_addons``
+``ExponentialCyclicalLearningRate`` ``ExpRange``
+``CyclicalLearningRate``            ``AddonsCyclical`` with the same ``scale_fn``
 =================================== ============================================================
 
-In new code, use the schedules of the right column: ``Cyclical`` instead of ``AddonsCyclical``.
+The first three are loaded as ``AddonsCyclical`` where the schedule of this package does not take
+the arguments: a fractional ``step_size``, bounds in reverse order, a ``gamma`` that is not in
+(0, 1], a ``scale_mode`` that is not the default of Addons.
+
+``docs/migrating.md`` has the names of all arguments, for new code.
 """
 
 from __future__ import annotations
@@ -35,13 +30,13 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from clr_schedules import _arguments
 from clr_schedules._backend import backend, keras
-from clr_schedules._serialization import register, registered
+from clr_schedules._serialization import find_registered, register
 from clr_schedules.schedules import numerics
 from clr_schedules.schedules.base import Integers, Schedule
 from clr_schedules.schedules.cyclical import (
@@ -53,27 +48,31 @@ from clr_schedules.schedules.cyclical import (
     serialize_scale_fn,
 )
 
+_Config: TypeAlias = dict[str, Any]
+_ScaleFn: TypeAlias = Callable[[Any], Any]
+
 _REQUIRED = ("initial_learning_rate", "maximal_learning_rate", "step_size")
+_SCALE_MODES = ("cycle", "iterations")
 
 
 def register_addons() -> None:
     """Lets Keras load what was saved with TensorFlow Addons' cyclical schedules.
 
-    Needs no Addons, nor ``custom_objects``. What loads then:
+    Neither Addons nor ``custom_objects`` are needed. What can be loaded:
 
     ============ ====================================== ==========================================
     saved as     Keras 3                                ``tf_keras``
     ============ ====================================== ==========================================
-    ``.h5``      with the step of the optimizer; see    with the optimizer's state
-                 below for training on
-    SavedModel   not as a model, whatever is in it      with the optimizer at step 0, as ever
-    ``.keras``   not that of an older Keras             with the optimizer's state, if it is Keras
-                                                        2.15's and no ``legacy`` optimizer
-    config       yes                                    yes
+    ``.h5``      the model and the optimizer's step,    the model and the optimizer's state
+                 but no momenta (see below)
+    SavedModel   nothing: it loads none as a model      the model, with the optimizer at step 0
+    ``.keras``   nothing: it loads none of Keras 2      the model and the optimizer's state, that
+                                                        of a ``legacy`` optimizer excepted
+    a config     the schedule or the optimizer          the schedule or the optimizer
     ============ ====================================== ==========================================
 
-    Keras 3 loads no optimizer's momenta from an ``.h5`` file, and what it loads cannot train on.
-    Make it anew, and the schedule goes on at its step::
+    Keras 3 loads no optimizer's momenta from an ``.h5`` file, and the optimizer that it loads
+    cannot be trained with. Make the optimizer again, and the schedule goes on at its step::
 
         model = keras.models.load_model("old.h5")
         optimizer = model.optimizer.from_config(model.optimizer.get_config())
@@ -83,28 +82,33 @@ def register_addons() -> None:
         model.save("new.keras")
 
     (A model that was compiled with ``"mse"`` needs ``custom_objects={"mse":
-    keras.losses.mean_squared_error}``.) Keras 3 also takes the optimizers of ``.h5`` files of Keras
-    2.11 to 2.15 for ones with default arguments; this function has them load as they were, whatever
-    their learning rate.
+    keras.losses.mean_squared_error}``.) Without this function, Keras 3 would give the optimizers in
+    the ``.h5`` files of Keras 2.11 to 2.15 their default arguments. This function makes Keras load
+    them with the arguments that were saved, whatever their learning rate is.
 
-    A scale function must be registered with Keras when the file is loaded, by the name that it was
-    saved with and any package, or be in ``custom_objects``. A Python lambda cannot be loaded: its
-    saved code is good for one version of Python, if it is there. Load the model with
-    ``compile=False`` and compile it again, with ``Cyclical`` and a function that has a name; the
-    optimizer then starts anew.
+    A scale function must be registered with Keras before the file is loaded, under the name that it
+    was saved with and in any package, or be in ``custom_objects``. A Python lambda cannot be
+    loaded, because its code was saved for one version of Python, if at all. Load such a model with
+    ``compile=False`` and compile it again, with ``Cyclical`` and a registered function. The
+    optimizer then starts at step 0.
 
-    Calling this again changes nothing. In a process that imports Addons as well, call this after
-    that import: the later one decides what Keras loads. The schedules of Addons go on working.
+    Calling this function again changes nothing. A process that imports Addons too must call this
+    function after that import, since Keras loads what was registered last. The schedules of Addons
+    themselves still work.
 
     Raises:
-        TypeError, ValueError: On loading, for a config that Addons did not write or whose scale
-            function is not there.
+        TypeError, ValueError: When a file is loaded: if Addons cannot have written the config, or
+            if the scale function is not registered.
+
+    Warns:
+        UserWarning: When a file is loaded: if the scale function comes from ``custom_objects``. A
+            model can be trained with it, but not saved again.
 
     Example:
         >>> from clr_schedules import migrate
         >>> migrate.register_addons()
 
-        and then, say, ``keras.models.load_model("old.h5").optimizer.learning_rate``.
+        and then, for instance, ``keras.models.load_model("old.h5").optimizer.learning_rate``.
     """
     for saved in (_Cyclical, _Triangular, _Triangular2, _Exponential):
         register(saved, package="Addons", name=saved.name)
@@ -112,39 +116,44 @@ def register_addons() -> None:
 
 
 class _OptimizerOfKeras2:
-    """What Keras 3 finds under a name of Keras 2."""
+    """What Keras 3 finds under the name that Keras 2 gave an optimizer."""
 
-    kind: Any
+    kind: ClassVar[Any]
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        known_no_more = ("is_legacy_optimizer", "jit_compile")
-        return cls.kind.from_config({k: v for k, v in config.items() if k not in known_no_more})
+    def from_config(cls, config: _Config) -> Any:
+        """Makes the optimizer of Keras 3, without the arguments that only Keras 2 had."""
+        dropped = ("is_legacy_optimizer", "jit_compile")
+        return cls.kind.from_config({k: v for k, v in config.items() if k not in dropped})
 
 
 def _register_optimizers_of_keras_2() -> None:
     """Lets Keras 3 find the optimizers in the ``.h5`` files of Keras 2.11 to 2.15.
 
-    For ``Custom>Adam`` and so on, as these call them, it would take one with the default arguments,
-    without a word. What is there under such a name stays.
+    These files call them ``Custom>Adam`` and so on, for which Keras 3 makes an optimizer with
+    default arguments, without a warning. A class that a user has registered under such a name is
+    left there.
     """
     if backend.loads_optimizers_of_keras_2:
         return
     names = "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop SGD"
     for name in names.split():
-        kind = {"kind": getattr(keras.optimizers, name)}
-        found = type(name, (_OptimizerOfKeras2,), kind)
+        kind = getattr(keras.optimizers, name)
+        found = type(name, (_OptimizerOfKeras2,), {"kind": kind})
         keras.saving.get_custom_objects().setdefault(f"Custom>{name}", found)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """The scale function ``gamma ** (x - start)``, which can be saved.
+    """The scale function ``gamma ** (x - start)``, which is saved with the schedule.
+
+    It is for the schedules of Addons that ``peak_mult`` and ``gamma`` of ``Cyclical`` cannot
+    express.
 
     Args:
-        gamma: The factor per cycle or iteration: any finite number.
-        start: Where the scale is 1.
+        gamma: The factor per cycle or iteration. Any finite number.
+        start: The cycle or iteration at which the scale is 1. Default: 0.
 
     Example:
         >>> Power(0.5, start=1)(3.0)
@@ -155,7 +164,7 @@ class Power:
     start: int = 0
 
     def __call__(self, x: Any) -> Any:
-        """The scale: of a number, an array or a tensor."""
+        """The scale at a number, an array or a tensor of cycles or iterations."""
         return self.gamma ** (x - self.start)
 
     def get_config(self) -> dict[str, Any]:
@@ -171,7 +180,7 @@ class Power:
 @register
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class AddonsCyclical(Schedule):
-    r"""``Cyclical`` as TensorFlow Addons has it: half-cycles of any length, bounds in any order.
+    r"""The cycle of TensorFlow Addons: half-cycles of any length, bounds in any order.
 
     .. code-block:: none
 
@@ -181,28 +190,34 @@ class AddonsCyclical(Schedule):
         cycle = floor(1 + iteration / (2 * step_size))
         x     = |iteration / step_size - 2 * cycle + 1|
 
-    It is what ``register_addons`` loads where ``Triangular``, ``Triangular2`` and ``ExpRange`` do
-    not say it; in new code, use ``Cyclical``. A scale above 1 goes beyond
-    ``maximal_learning_rate``.
+    ``register_addons`` loads a schedule as this one where ``Triangular``, ``Triangular2`` and
+    ``ExpRange`` do not take its arguments. In new code, use ``Cyclical``. The scale is not limited:
+    above 1, the rate goes beyond ``maximal_learning_rate``.
 
-    The phase is exact at every step, as is a ``step_size`` such as ``60_000 / 7``: it is taken as
-    the nearest fraction with a denominator of at most ``sqrt(2**61 / step_size)``, some 10^7.
+    The phase is exact at every step, also for a ``step_size`` such as ``60_000 / 7``: this is taken
+    as the nearest fraction with a denominator of at most ``sqrt(2**61 / step_size)``, some 10^7.
+    With bounds in reverse order, a float64 rate is within 16 units in the last place of the larger
+    bound, not of the rate itself.
 
     Args:
         initial_learning_rate: The rate where each cycle starts and ends. At least 0.
         maximal_learning_rate: The rate in the middle of each cycle, before the scale. At least 0.
-        step_size: The iterations of a half-cycle: at least 1/2, and not always a whole number.
-        scale_fn: A function of one number that returns the factor of the amplitude, as that of
-            ``Cyclical``; default: no scaling. It gets a float64 tensor, and must cast it to mix it
-            with float32 tensors of its own (Addons passed float32, or the type of the iterations).
+        step_size: The number of iterations of a half-cycle. At least 1/2; it may be fractional.
+        scale_fn: A function of one number that returns a factor of the amplitude, as that of
+            ``Cyclical``. Default: no scaling. The function gets a float64 tensor, and must cast it
+            to combine it with a float32 tensor of its own. (Addons passed float32, or the type of
+            the iterations.)
         scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
             or ``"iterations"``, the iteration, from 0.
-        name: The name in graphs, profiles and plots. Default: the class's.
+        name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
-        ValueError: If an argument is out of its range, infinite or NaN; from ``get_config``, if
-            the scale function is not registered.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of its range, infinite or NaN; from ``get_config``, if the
+            scale function is not registered.
+
+    Warns:
+        UserWarning: If ``scale_fn`` is not registered: it trains, but it cannot be saved.
 
     Reference:
         ``tensorflow_addons.optimizers.CyclicalLearningRate``, version 0.23.
@@ -217,91 +232,96 @@ class AddonsCyclical(Schedule):
     initial_learning_rate: float
     maximal_learning_rate: float
     step_size: float
-    scale_fn: Callable[[Any], Any] | None = None
+    scale_fn: _ScaleFn | None = None
     scale_mode: str = "cycle"
     name: str | None = None
 
     def _check(self) -> dict[str, Any]:
         check_scale_fn(self.scale_fn)
-        return _bounds_and_step_size(**{name: getattr(self, name) for name in _REQUIRED}) | {
-            "scale_mode": _arguments.choice("scale_mode", self.scale_mode, ("cycle", "iterations")),
+        return _bounds_and_step_size({name: getattr(self, name) for name in _REQUIRED}) | {
+            "scale_mode": _arguments.choice("scale_mode", self.scale_mode, _SCALE_MODES),
             "name": _arguments.label("name", self.name),
         }
 
-    def _half_cycle(self) -> Fraction:
-        """The step size as a fraction, of which 2 * numerator * denominator is below 2^63."""
+    def _half_cycle(self) -> tuple[int, int]:
+        """The step size as a fraction: numerator and denominator.
+
+        Twice their product, which `_rate` computes, is below 2^63.
+        """
         limit = math.isqrt(2**61 // math.ceil(self.step_size))
-        return Fraction(self.step_size).limit_denominator(max(1, limit))
+        return Fraction(self.step_size).limit_denominator(max(1, limit)).as_integer_ratio()
 
     def _rate(self, step: Any, xp: Any) -> Any:
-        # A half-cycle is `half` n-ths of an iteration. Whole cycles, `2 * half` iterations, are
-        # taken off first, so that nothing overflows.
-        half, n = self._half_cycle().as_integer_ratio()
-        position = step % (2 * half) * n
+        # The phase is counted in n-ths of an iteration, of which a half-cycle has a whole number.
+        half, n = self._half_cycle()
+        # In `2 * half` iterations there are n whole cycles. They are taken off first, so that the
+        # product with n does not overflow.
+        rounds, position = step // (2 * half), step % (2 * half) * n
         amplitude = xp.minimum(numerics.triangle(position, half, half, xp), 1.0)
         if self.scale_fn is not None:
-            cycle = position // (2 * half) + step // (2 * half) * n + 1
+            cycle = rounds * n + position // (2 * half) + 1
             x = xp.float64(step if self.scale_mode == "iterations" else cycle)
-            amplitude = amplitude * numerics.clip_scale(
-                call_scale_fn(self.scale_fn, x, xp), xp, least=-math.inf
-            )
+            scale = call_scale_fn(self.scale_fn, x, xp)
+            amplitude = amplitude * numerics.clip_scale(scale, xp, least=-math.inf)
         low, high = self.initial_learning_rate, self.maximal_learning_rate
-        return low + (high - low) * amplitude
+        if low <= high:
+            return low + numerics.height(low, high) * amplitude
+        # From the lower bound up, since `1 + (1e-9 - 1)` is wrong in the eighth digit.
+        return high + numerics.height(high, low) * (1 - amplitude)
 
     def _natural_length(self) -> int:
         return math.ceil(6 * self.step_size)
 
     def _cycle_ends(self, num_steps: int) -> Integers:
-        cycles = np.arange(1, num_steps / (2 * self.step_size) + 1)
-        ends = np.ceil(cycles * 2 * self.step_size).astype(np.int64)
-        return ends[ends <= num_steps]
+        half, n = self._half_cycle()
+        cycles = range(1, num_steps * n // (2 * half) + 1)
+        # The end of a cycle, rounded up to a whole iteration. Python's integers do not overflow.
+        return np.array([-(-2 * half * cycle // n) for cycle in cycles], np.int64)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them.
 
         Raises:
-            ValueError: If ``scale_fn`` is not registered with Keras.
+            ValueError: If ``scale_fn`` is not registered with Keras: it could not be loaded.
         """
         return super().get_config() | {"scale_fn": serialize_scale_fn(self.scale_fn)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AddonsCyclical:
         """Makes the schedule of a config; the scale function must be registered by then."""
-        scale_fn = config.get("scale_fn")
-        if scale_fn is not None and not callable(scale_fn):
-            config = config | {"scale_fn": _function(scale_fn)}
+        if config.get("scale_fn") is not None:
+            config = config | {"scale_fn": _load_scale_fn(config["scale_fn"])}
         return super().from_config(config)
 
 
-def _bounds_and_step_size(
-    initial_learning_rate: Any, maximal_learning_rate: Any, step_size: Any
-) -> dict[str, Any]:
-    """The arguments of all, as plain numbers; a whole step size is an integer."""
+def _bounds_and_step_size(arguments: _Config) -> dict[str, Any]:
+    """The arguments that all schedules of Addons have, as plain Python numbers."""
     rule = "a finite number of at least 1/2"
+    step_size = arguments["step_size"]
     number = _arguments.real("step_size", step_size, rule)
     if number < 0.5:
         raise ValueError(_arguments.received("step_size", rule, step_size))
+    is_whole = number % 1 == 0
     return {
-        "initial_learning_rate": _arguments.rate("initial_learning_rate", initial_learning_rate),
-        "maximal_learning_rate": _arguments.rate("maximal_learning_rate", maximal_learning_rate),
-        "step_size": _arguments.count("step_size", step_size) if number % 1 == 0 else number,
-    }
+        name: _arguments.rate(name, arguments[name])
+        for name in ("initial_learning_rate", "maximal_learning_rate")
+    } | {"step_size": _arguments.count("step_size", step_size) if is_whole else number}
 
 
-class _Saved:
-    """What Keras finds under a name of Addons."""
+class _SavedByAddons:
+    """What Keras finds under the name of a schedule of Addons. There are no instances."""
 
     name: ClassVar[str]
     required: ClassVar[tuple[str, ...]] = _REQUIRED
-    defaults: ClassVar[dict[str, Any]] = {"scale_mode": "cycle", "name": None}
+    defaults: ClassVar[_Config] = {"scale_mode": "cycle", "name": None}
 
     def get_config(self) -> dict[str, Any]:
-        """Is what Keras demands of a class that it registers; there are no instances."""
+        """Keras registers only classes that have this method."""
         raise NotImplementedError
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Schedule:
-        """Makes the schedule of a config of Addons."""
+    def from_config(cls, config: _Config) -> Schedule:
+        """Makes the schedule of this package from a config of Addons."""
         for what, keys in {
             "missing": set(cls.required) - set(config),
             "unknown": set(config) - {*cls.required, *cls.defaults},
@@ -313,61 +333,77 @@ class _Saved:
                     f"{', '.join(sorted(map(repr, keys)))} in config={config}"
                 )
         saved = cls.defaults | {key: _plain(value) for key, value in config.items()}
-        cycle = _bounds_and_step_size(**{key: saved[key] for key in _REQUIRED})
-        # Whatever is not the one is the other to Addons.
+        arguments = _bounds_and_step_size(saved)
+        # Addons takes every mode but "cycle" for "iterations".
         mode = "cycle" if saved["scale_mode"] == "cycle" else "iterations"
-        native, scale_fn = cls._policy(saved, mode)
-        low, high, step_size = cycle.values()
+        low, high, step_size = arguments.values()
+        native = cls._native(saved, mode)
         if native and isinstance(step_size, int) and low <= high and high > 0:
             return native(low, high, step_size, name=saved["name"])
-        return AddonsCyclical(**cycle, scale_fn=scale_fn, scale_mode=mode, name=saved["name"])
+        scale_fn = cls._scale_fn(saved)
+        return AddonsCyclical(**arguments, scale_fn=scale_fn, scale_mode=mode, name=saved["name"])
 
     @classmethod
-    def _policy(
-        cls, saved: dict[str, Any], mode: str
-    ) -> tuple[Callable[..., Schedule] | None, Callable[[Any], Any] | None]:
-        """The schedule that says it, if there is one, and the scale function of any other."""
-        raise NotImplementedError
+    def _native(cls, saved: _Config, mode: str) -> Callable[..., Schedule] | None:
+        """The schedule of this package with the same scale, if there is one."""
+        return None
+
+    @classmethod
+    def _scale_fn(cls, saved: _Config) -> _ScaleFn | None:
+        """The scale function for `AddonsCyclical`."""
+        return None
 
 
-class _Triangular(_Saved):
+class _Triangular(_SavedByAddons):
     name = "TriangularCyclicalLearningRate"
 
     @classmethod
-    def _policy(cls, saved: dict[str, Any], mode: str) -> Any:
-        return Triangular, None
+    def _native(cls, saved: _Config, mode: str) -> Callable[..., Schedule] | None:
+        return Triangular
 
 
-class _Triangular2(_Saved):
+class _Triangular2(_SavedByAddons):
     name = "Triangular2CyclicalLearningRate"
 
     @classmethod
-    def _policy(cls, saved: dict[str, Any], mode: str) -> Any:
-        return Triangular2 if mode == "cycle" else None, Power(0.5, start=1)
-
-
-class _Exponential(_Saved):
-    name = "ExponentialCyclicalLearningRate"
-    defaults: ClassVar[dict[str, Any]] = {"scale_mode": "iterations", "gamma": 1.0, "name": None}
+    def _native(cls, saved: _Config, mode: str) -> Callable[..., Schedule] | None:
+        return Triangular2 if mode == "cycle" else None
 
     @classmethod
-    def _policy(cls, saved: dict[str, Any], mode: str) -> Any:
-        gamma = _arguments.real("gamma", saved["gamma"], "a finite number")
-        native = 0 < gamma <= 1 and (mode == "iterations" or gamma == 1)
-        return partial(ExpRange, gamma=gamma) if native else None, Power(gamma)
+    def _scale_fn(cls, saved: _Config) -> _ScaleFn | None:
+        return Power(0.5, start=1)
 
 
-class _Cyclical(_Saved):
+class _Exponential(_SavedByAddons):
+    name = "ExponentialCyclicalLearningRate"
+    defaults: ClassVar[_Config] = {"scale_mode": "iterations", "gamma": 1.0, "name": None}
+
+    @classmethod
+    def _native(cls, saved: _Config, mode: str) -> Callable[..., Schedule] | None:
+        gamma = cls._gamma(saved)
+        is_exp_range = 0 < gamma <= 1 and (mode == "iterations" or gamma == 1)
+        return partial(ExpRange, gamma=gamma) if is_exp_range else None
+
+    @classmethod
+    def _scale_fn(cls, saved: _Config) -> _ScaleFn | None:
+        return Power(cls._gamma(saved))
+
+    @classmethod
+    def _gamma(cls, saved: _Config) -> float:
+        return _arguments.real("gamma", saved["gamma"], "a finite number")
+
+
+class _Cyclical(_SavedByAddons):
     name = "CyclicalLearningRate"
     required = (*_REQUIRED, "scale_fn")
 
     @classmethod
-    def _policy(cls, saved: dict[str, Any], mode: str) -> Any:
-        return None, _function(saved["scale_fn"])
+    def _scale_fn(cls, saved: _Config) -> _ScaleFn | None:
+        return _load_scale_fn(saved["scale_fn"])
 
 
 def _plain(value: Any) -> Any:
-    """The number in a tensor, serialized by Keras or not; anything else as it is."""
+    """The number in a tensor, whether Keras has serialized it or not; other values unchanged."""
     match value:
         case {"class_name": "__tensor__" | "__numpy__", "config": {"value": number}}:
             return number
@@ -375,32 +411,34 @@ def _plain(value: Any) -> Any:
     return np.asarray(value).tolist() if is_tensor else value
 
 
-def _function(saved: Any) -> Any:
-    """The scale function, in any form in which Keras has saved it."""
-    again = (
+def _load_scale_fn(saved: Any) -> _ScaleFn:
+    """The scale function, from any form in which a version of Keras saved it."""
+    what_to_do = (
         "load the model with `compile=False` and compile it again, with `clr_schedules.Cyclical` "
-        f"and a function that is. Received: scale_fn={saved!r}"
+        f"and a registered function. Received: scale_fn={saved!r}"
     )
-    if callable(saved):
-        return saved
+    found: list[_ScaleFn]
     match saved:
         case "<lambda>" | {"class_name": "__lambda__"}:
             raise ValueError(
                 "Argument `scale_fn` must be a function registered with Keras. A Python lambda "
-                f"cannot be loaded: {again}"
+                f"cannot be loaded: {what_to_do}"
             )
         case str(name) | {"class_name": "function", "config": str(name)}:
-            found = registered(name)
+            found = find_registered(name)
         case {"class_name": str(name)}:
             name = saved.get("registered_name") or name
-            found = [kind.from_config(saved["config"]) for kind in registered(name)]
+            found = [kind.from_config(saved["config"]) for kind in find_registered(name)]
+        case _ if callable(saved):
+            found = [saved]
         case _:
             raise TypeError(_arguments.received("scale_fn", "a function, as Keras saves it", saved))
     if len(found) != 1:
         package, _, name = name.rpartition(">")
         raise ValueError(
-            "Argument `scale_fn` must be a function registered with Keras before it is loaded, "
-            f"once. Decorate it with `@keras.saving.register_keras_serializable("
-            f"package={package or 'my_project'!r}, name={name!r})`, or {again}"
+            "Argument `scale_fn` must be a function that is registered with Keras, once, before it "
+            f"is loaded; {len(found)} are registered under its name. Decorate one with "
+            f"`@keras.saving.register_keras_serializable(package={package or 'my_project'!r}, "
+            f"name={name!r})`, or {what_to_do}"
         )
     return found[0]

@@ -156,7 +156,7 @@ def of(schedule, step):
             return of(schedule.schedule, step - schedule.warmup_steps)
         t = mpmath.mpf(step) / schedule.warmup_steps
         return (1 - t) * mpmath.mpf(schedule.start_lr) + t * of(schedule.schedule, 0)
-    if kind == "Sequence":
+    if kind == "Piecewise":
         part = sum(step >= boundary for boundary in schedule.boundaries)
         return of(schedule.schedules[part], step - [0, *schedule.boundaries][part])
     up, down = schedule.step_size, schedule.step_size_down or schedule.step_size

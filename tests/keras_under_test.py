@@ -18,7 +18,7 @@ else:
     BACKEND = keras.config.backend()
 
 # JAX counts in 32 bits.
-MAX_STEP = 2**31 if BACKEND == "jax" else 2**62
+MAX_STEP = 2**31 if BACKEND == "jax" else 2**53
 
 needs_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason=f"about TensorFlow; the backend is {BACKEND}"

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "matrix"
 
-# The variables that tell Keras which it is to be.
+# The variables that choose Keras and its framework.
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "newest": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
     "legacy": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1"},
@@ -71,7 +71,7 @@ def main() -> int:
         found[name] = run(
             name, args.venvs / f"matrix-{name}" / "bin" / "python", shlex.split(args.pytest)
         )
-        text = table(found)  # after each, so that nothing is lost
+        text = table(found)  # after each suite, so that an interruption loses no result
         (BUILD / "table.md").write_text(text, encoding="utf-8")
     print(text, end="")
     return int(any(result["code"] or not result["passed"] for result in found.values()))
@@ -100,7 +100,7 @@ def run(name: str, python: Path, arguments: list[str]) -> dict:
 
 
 def counts(report: Path) -> dict:
-    """How many tests of a JUnit file passed, failed and were skipped, and why the last."""
+    """How many tests of a JUnit file passed, failed or were skipped, and why those were skipped."""
     passed = failed = 0
     reasons: collections.Counter[str] = collections.Counter()
     for case in ET.parse(report).getroot().iter("testcase"):
@@ -109,7 +109,7 @@ def counts(report: Path) -> dict:
             failed += 1
         elif (skipped := outcomes.get("skipped")) is not None:
             message = skipped.get("message", "")
-            if message == "collection skipped":  # of a whole file; the reason is in the text
+            if message == "collection skipped":  # a whole file; the reason is in the text
                 message = ast.literal_eval(skipped.text or "")[2].removeprefix("Skipped: ")
             reasons[message] += 1
         else:
@@ -118,7 +118,7 @@ def counts(report: Path) -> dict:
 
 
 def table(found: dict[str, dict]) -> str:
-    """The Markdown table of all environments, and what they skipped."""
+    """The Markdown table of all environments, and a list of the tests that they skipped."""
     lines = [
         "| environment | versions | passed | failed | skipped | minutes |",
         "| --- | --- | ---: | ---: | ---: | ---: |",

@@ -3,8 +3,9 @@
     python tests/mutation.py [mutants ...]     all mutants without a result yet, or these
     python tests/mutation.py --report          the score and what survived
 
-mutmut's own settings are in `pyproject.toml`; its results are kept in `mutants/`. The rest of this
-file adapts mutmut 3.8.1: where it finds tests slowly, functions not at all, and strings too many.
+The settings of mutmut are in `pyproject.toml`; its results are kept in `mutants/`. The rest of this
+file adapts mutmut 3.8.1: it collects the tests once and not for each mutant, mutates decorated
+functions too, and leaves the sentences of errors alone.
 """
 
 import contextlib
@@ -13,15 +14,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-# Which test has killed a mutant of which function.
+# The pairs of a function and a test that has killed a mutant of it.
 KILLERS = Path("mutants/killers.txt").absolute()
 
 
-# What follows is a plugin of pytest in each of mutmut's processes.
+# A plugin of pytest, for each of mutmut's processes.
 
 
 def pytest_configure(config):
-    """The same examples in every run, and no search for the smallest that fails: one is enough."""
+    """The same examples in every run, and no search for the smallest example that fails."""
     from hypothesis import Phase, settings
 
     settings.register_profile(
@@ -35,15 +36,15 @@ def pytest_configure(config):
     settings.load_profile("mutation")
 
 
-# What follows runs mutmut.
+# What runs mutmut.
 
 
 def adapt():
-    """Mutates more functions than mutmut does, and fewer strings."""
+    """Has mutmut mutate decorated functions too, and only strings of one word."""
     import libcst as cst
     from mutmut.mutation import file_mutation, mutators
 
-    # The wording of errors is nobody's contract; that they name the argument is tested.
+    # The wording of errors is not promised. (That they name the argument is, and is tested.)
     strings = mutators.operator_string
 
     def one_word(node):
@@ -54,7 +55,7 @@ def adapt():
         for kind, operator in mutators.mutation_operators
     ]
 
-    # Functions with decorators are left out by mutmut, since their copies would have them too.
+    # Mutmut leaves out functions with decorators, since each of their copies would be decorated.
     skips = file_mutation.MutationVisitor._skip_node_and_children
     arrange = file_mutation.function_trampoline_arrangement
     own = ("staticmethod", "classmethod")
@@ -81,7 +82,7 @@ def adapt():
 
 
 def warm_runner():
-    """A runner of tests that collects them once, for all mutants; each has a fork of it."""
+    """A runner that collects the tests once; each mutant is tested in a fork of it."""
     import gc
 
     from _pytest.config import _prepareconfig
@@ -94,7 +95,7 @@ def warm_runner():
     class WarmRunner(PytestRunner):
         def warm_up(self):
             ours = settings()
-            self.output = sys.stdout  # mutmut's; who drops the last reference to it is warned
+            self.output = sys.stdout  # mutmut's; dropping the last reference to it gives a warning
             with change_cwd("mutants"):
                 config = _prepareconfig(
                     [
@@ -116,11 +117,11 @@ def warm_runner():
             tests, durations = set(tests), state().duration_by_test
             items = [i for i in self.session.items if i.nodeid in tests or not tests]
             assert len(items) >= len(tests)
-            # Trainings are slow, and hardly see what is wrong in a schedule.
-            if mutant_name and "hyperparameters" not in mutant_name:
+            # Trainings are slow, and seldom notice what is wrong in a schedule.
+            if mutant_name and "optimizers" not in mutant_name:
                 items = [i for i in items if "hyperparameters" not in i.nodeid]
-            # First what has killed other mutants of this function, then the quick ones: the first
-            # that fails is the last that runs.
+            # The run ends with the first test that fails. So the tests that have killed other
+            # mutants of this function come first, and then the quick ones.
             function = mutant_name.rpartition("__mutmut_")[0] if mutant_name else None
             killed = [line.split("\t") for line in KILLERS.read_text().splitlines()]
             killers = Counter(test for killed_in, test in killed if killed_in == function)
@@ -139,7 +140,7 @@ def warm_runner():
 
 
 def results():
-    """Each module and what became of its mutants, by name."""
+    """Each module and the outcome of each of its mutants, by name."""
     from mutmut.mutation.data import SourceFileMutationData
     from mutmut.stats import status_by_exit_code
     from mutmut.utils.file_utils import walk_mutatable_files

@@ -1,4 +1,4 @@
-"""Runs code in new Pythons, which can import the suite's helpers and know nothing else."""
+"""Runs code in new Python processes, which can import the helpers of the suite."""
 
 import json
 import os
@@ -29,8 +29,9 @@ def run(code, **arguments):
 
 
 def results(processes, timeout=600):
-    """What each of these printed last, as JSON, once all have ended; none goes on after that."""
-    # One that is not read from may stand still, and the others with it.
+    """What each process printed last, as JSON. Waits until all have ended, and kills the rest."""
+    # All are read from at once: a process whose output is not read stops when the pipe is full, and
+    # the others would wait for it.
     with ThreadPoolExecutor(len(processes)) as pool:
         try:
             outputs = list(pool.map(lambda p: p.communicate(timeout=timeout), processes))
@@ -42,7 +43,7 @@ def results(processes, timeout=600):
 
 
 def stop(processes):
-    """Kills those that still run."""
+    """Kills the processes that are still running."""
     for process in processes:
         process.kill()
     for process in processes:
@@ -50,7 +51,7 @@ def stop(processes):
 
 
 def free_ports(count):
-    """Ports that nothing listens on now."""
+    """Ports on which nothing listens now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

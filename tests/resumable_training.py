@@ -1,8 +1,9 @@
-"""A training that may be killed at any moment, and goes on where its last whole backup left it.
+"""A training that may be killed at any moment, and continues from its last complete backup.
 
-Run as ``python resumable_training.py WAY FOLDER``. Each step notes its number in ``FOLDER/log``,
-each process where it began in ``FOLDER/begins``, and ``FOLDER/state.json`` tells how it ended.
-A backup at the end of every epoch takes longer than the epoch does: a kill often hits it.
+Run as ``python resumable_training.py WAY FOLDER``. Each step writes its number to ``FOLDER/log``,
+each process appends the step at which it began to ``FOLDER/begins``, and the final state is written
+to ``FOLDER/state.json``. The backup at the end of an epoch takes longer than the epoch, so that a
+kill often hits it.
 """
 
 import inspect
@@ -23,18 +24,19 @@ EPOCHS = 10
 CYCLE = clr.Triangular2(1e-3, 6e-2, 7)
 ONE_CYCLE = clr.OneCycle(6e-2, EPOCHS * STEPS)
 RATES = {
-    "backup": clr.Sequence([CYCLE, clr.ExpRange(0, 0.1, 9, gamma=0.99)], [90]),
+    "backup": clr.Piecewise([CYCLE, clr.ExpRange(0, 0.1, 9, gamma=0.99)], [90]),
     "checkpoint": clr.CosineRestarts(6e-2, 7, 1.1, 0.95, 1e-3),
     "tensorflow": clr.Warmup(clr.OneCycle(6e-2, EPOCHS * STEPS - 30), 30),
     "callback": 0.01,
     "hyperparameters": ONE_CYCLE,
 }
-# Whether the backup keeps the pair of files before; that of `tf_keras` is one checkpoint.
+# Whether Keras's backup keeps the previous pair of files too. In `tf_keras`, the backup is one
+# checkpoint.
 DOUBLE = "double_checkpoint" in inspect.signature(keras.callbacks.BackupAndRestore).parameters
 
 
 def main(way, folder):
-    """Begins the training, or goes on with it."""
+    """Begins or continues the training."""
     {"checkpoint": from_checkpoints, "tensorflow": own_loop}.get(way, with_backup)(way, folder)
 
 
@@ -48,12 +50,12 @@ def new_model(way):
 
 
 def note(folder, model):
-    """What was taken so far, for the one who kills."""
+    """Notes the steps taken so far, for the test that kills this process."""
     (folder / "log").write_text(str(int(np.asarray(model.optimizer.iterations))))
 
 
 def note_begin(folder, model):
-    """Where this process goes on."""
+    """Notes the step at which this process begins."""
     with (folder / "begins").open("a") as file:
         print(int(np.asarray(model.optimizer.iterations)), file=file)
 
@@ -81,7 +83,7 @@ def finish(model, folder, **more):
     beside.rename(folder / "state.json")
 
 
-# As docs/resuming.md tells its readers to do it.
+# `docs/resuming.md` has this function too.
 def mend_backup(folder, model, steps_per_epoch):
     """Makes what a kill has left of a backup whole; `model` is one to throw away."""
     model.optimizer.build(model.trainable_variables)
@@ -108,16 +110,16 @@ def mend_backup(folder, model, steps_per_epoch):
 
 
 def with_backup(way, folder):
-    """Keras's own backup, which goes on by itself."""
+    """Keras's own backup, which continues by itself."""
     model = new_model(way)
     if not LEGACY:
-        # With the callback, what is saved is an optimizer that follows a schedule.
+        # With the callback, the backup has an optimizer that follows a schedule.
         mend_backup(
             folder / "backup", make(keras, CYCLE) if way == "callback" else new_model(way), STEPS
         )
     both = {"double_checkpoint": True} if DOUBLE else {}
     backup = keras.callbacks.BackupAndRestore(str(folder / "backup"), **both)
-    # The callback is first, so that the backup finds the optimizer that it has saved.
+    # The callback is first, so that the backup finds an optimizer of the kind that it has saved.
     callbacks = [clr.CyclicalLR(1e-3, 6e-2, 7, "triangular2")] if way == "callback" else []
     logger = clr.LearningRateLogger()
     fit(model, folder, [*callbacks, backup, logger])
@@ -125,12 +127,12 @@ def with_backup(way, folder):
 
 
 def from_checkpoints(way, folder):
-    """A file of the whole model for each epoch; goes on from the newest that is whole."""
+    """One file of the whole model for each epoch; continues from the newest complete one."""
     folder = folder / "checkpoints"
     folder.mkdir(exist_ok=True)
     model, done = new_model(way), 0
     for path in sorted(folder.glob("*.keras"), reverse=True):
-        if zipfile.is_zipfile(path):  # or it was being written
+        if zipfile.is_zipfile(path):  # a file that a kill has cut off is not
             model, done = keras.models.load_model(path), int(path.stem)
             break
     checkpoint = keras.callbacks.ModelCheckpoint(str(folder / "{epoch:04d}.keras"))
@@ -138,7 +140,7 @@ def from_checkpoints(way, folder):
 
 
 def own_loop(way, folder):
-    """A loop of one's own, whose checkpoints TensorFlow writes."""
+    """A custom training loop, whose checkpoints TensorFlow writes."""
     import tensorflow as tf
 
     model = new_model(way)

@@ -1,4 +1,4 @@
-"""A small training that one process begins and another goes on with. Imports no Keras itself."""
+"""A small training that one process begins and another continues. Imports no Keras itself."""
 
 import numpy as np
 
@@ -26,13 +26,13 @@ def make(keras, learning_rate):
 
 
 def train(model, **arguments):
-    """One epoch, or what the arguments of `fit` say."""
+    """Trains for one epoch, unless the arguments of `fit` say otherwise."""
     model.fit(*arrays(), batch_size=BATCH, shuffle=False, verbose=0, **arguments)
     return model
 
 
 def state(model):
-    """All that a training leaves behind, to the last bit, in JSON's terms."""
+    """Everything that a training has changed, bit for bit, as JSON."""
     optimizer = model.optimizer.variables
     optimizer = optimizer() if callable(optimizer) else optimizer
     return {

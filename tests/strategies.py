@@ -149,7 +149,7 @@ def sequences(draw, parts):
     """Some schedules, one after the other."""
     boundaries = sorted(draw(st.sets(step_sizes, min_size=0, max_size=3)))
     count = len(boundaries) + 1
-    return clr.Sequence(draw(st.lists(parts, min_size=count, max_size=count)), boundaries)
+    return clr.Piecewise(draw(st.lists(parts, min_size=count, max_size=count)), boundaries)
 
 
 parts = simple | st.floats(0.0, 1.0).map(_normal)

@@ -1,4 +1,4 @@
-"""Files of every release still load, and mean what they meant."""
+"""The files of every released version, and of the next one, load and have the same rates."""
 
 import json
 import shutil

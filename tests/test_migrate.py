@@ -128,7 +128,7 @@ def described(record):
 def test_the_rates_are_those_that_addons_computed(record):
     name, config = (record["serialized"][key] for key in ("class_name", "config"))
     schedule = keras.optimizers.schedules.deserialize(copy.deepcopy(record["serialized"]))
-    assert isinstance(schedule, clr.Triangular.__mro__[2])
+    assert type(schedule).__module__.startswith("clr_schedules.")
     steps = np.array(SCHEDULES["steps"])
     addons = np.frombuffer(bytes.fromhex(record["float32"]), "<f4").astype(np.float64)
 
@@ -249,9 +249,9 @@ def test_correctly_rounded(engine, drawn):
         exactly_at(step, low, high, step_size, scale, config["scale_mode"]) for step in steps
     ]
     assert exact.ulps(compute(engine, schedule, steps), exactly).max() <= ULPS
-    # The host's float64: a few roundings of numbers no larger than the bounds.
+    # In float64, within the promised 16 units in the last place of the larger bound.
     errors = np.array([float(r - e) for r, e in zip(schedule.values(steps), exactly, strict=True)])
-    assert np.abs(errors).max() <= 2.0**-51 * max(low, high)
+    assert np.abs(errors).max() <= 16 * np.spacing(max(low, high))
 
 
 @given(st.floats(0.5, 1e9), st.lists(st.integers(0, 10**9), min_size=8, max_size=8), st.booleans())
@@ -313,7 +313,7 @@ addons_cyclicals = st.builds(
     migrate.AddonsCyclical,
     st.floats(0.001, 1),
     st.floats(0.001, 1),
-    st.floats(0.5, 1e6) | st.integers(1, 2**62 - 1),
+    st.floats(0.5, 1e6) | st.integers(1, 2**53),
     st.none()
     | st.builds(migrate.Power, st.floats(-1, 2), st.integers(0, 1))
     | st.just(strategies.harmonic),
@@ -341,8 +341,20 @@ def test_is_a_schedule_like_the_others(schedule):
 
 
 def test_draws_itself(figures):
-    ax = migrate.AddonsCyclical(0.1, 0.01, 7.5, name="mine").plot(40)
+    ax = migrate.AddonsCyclical(0.1, 0.01, 7.5, name="mine").plot()
     assert ax.lines
+
+
+@pytest.mark.parametrize("step_size", [0.5, 0.7, 2.5, 7, 60_000 / 7])
+def test_a_cycle_ends_with_the_last_step_that_is_taken_in_it(step_size):
+    schedule = migrate.AddonsCyclical(0.1, 0.2, step_size, scale_fn=migrate.Power(2.0))
+    ends = schedule.cycle_ends(10**5)
+    length = 2 * Fraction(step_size).limit_denominator(10**6)
+    cycles = [step // length for step in range(10**5 + 1)]
+    assert ends.tolist() == [
+        step for step in range(1, 10**5 + 1) if cycles[step] > cycles[step - 1]
+    ]
+    assert schedule.cycle_ends(0).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -353,7 +365,7 @@ def test_draws_itself(figures):
         ({"maximal_learning_rate": [0.1, 0.2]}, TypeError),
         ({"step_size": 0.4}, ValueError),
         ({"step_size": math.inf}, ValueError),
-        ({"step_size": 2.0**62}, ValueError),
+        ({"step_size": 2.0**54}, ValueError),
         ({"step_size": True}, TypeError),
         ({"scale_fn": 3}, TypeError),
         ({"scale_mode": "steps"}, ValueError),
@@ -368,7 +380,8 @@ def test_bad_arguments_are_named(change, error):
 
 
 def test_a_function_without_a_name_trains_and_is_not_saved():
-    schedule = migrate.AddonsCyclical(0.1, 1.0, 2.5, scale_fn=lambda x: 1 / x)
+    with pytest.warns(UserWarning, match="`scale_fn` is not registered with Keras"):
+        schedule = migrate.AddonsCyclical(0.1, 1.0, 2.5, scale_fn=lambda x: 1 / x)
     assert schedule.values(10) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
         schedule.get_config()
@@ -425,7 +438,7 @@ def test_a_function_may_come_from_a_scope_and_must_be_one():
     for package in ("one", "two"):
         register = keras.saving.register_keras_serializable(package=package, name="twice_there")
         register(lambda x: x)
-    with pytest.raises(ValueError, match="registered with Keras before it is loaded, once"):
+    with pytest.raises(ValueError, match="before it is loaded; 2 are registered under its name"):
         load(PREFIX, config)
     with keras.saving.custom_object_scope({"twice_there": strategies.harmonic}):
         assert load(PREFIX, config).scale_fn is strategies.harmonic
@@ -614,13 +627,14 @@ def test_a_lambda_cannot_be_loaded_and_what_to_do_is_said(form, tmp_path):
 
 @old_layers
 def test_a_function_may_come_from_the_custom_objects(tmp_path):
-    """Whatever is registered: what is handed in is preferred."""
+    """It is preferred to what is registered; but the model cannot be saved with it."""
 
     def harmonic(x):
         return 1 / x
 
     path = FOLDER / "cyclical.h5"
-    model = keras.models.load_model(path, custom_objects={"harmonic": harmonic})
+    with pytest.warns(UserWarning, match="`scale_fn` is not registered with Keras"):
+        model = keras.models.load_model(path, custom_objects={"harmonic": harmonic})
     assert model.optimizer._learning_rate.scale_fn is harmonic
 
 

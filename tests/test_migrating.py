@@ -1,7 +1,8 @@
-"""What `docs/migrating.md` says of other libraries, row by row.
+"""What `docs/migrating.md` says about other libraries, row by row.
 
-The others are written here by their formulas, in Python's floats; where PyTorch is installed, its
-own schedulers are asked as well. (What TensorFlow Addons itself has recorded: `test_migrate.py`.)
+The formulas of the other libraries are written out here, in Python's floats. Where PyTorch is
+installed, its own scheduler is run too. (`test_migrate.py` has the values that TensorFlow Addons
+itself computed.)
 """
 
 import inspect
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras_under_test import LEGACY, keras
@@ -75,7 +77,7 @@ def test_a_row_is_true(section, theirs, ours):
 
 
 def test_the_lines_of_code_run():
-    """All but those that load a file, which are in `test_migrate.py`."""
+    """All but the lines that load a file: `test_migrate.py` runs those."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 3
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
@@ -97,7 +99,7 @@ def textbook(iteration, low, high, step_size, scale=lambda cycle, iteration: 1.0
 
 
 def pytorch(iteration, low, high, up=2000, down=None, scale=lambda cycle, iteration: 1.0):
-    """`CyclicLR`, by which the fall may take longer than the climb."""
+    """`CyclicLR`, whose two half-cycles may differ in length."""
     down = up if down is None else down
     total, ratio = up + down, up / (up + down)
     cycle = math.floor(1 + iteration / total)
@@ -121,6 +123,11 @@ def one_cycle(step, peak, total, pct_start, div, final_div, anneal, three_phase)
                 return after + (before - after) / 2 * (1 + math.cos(math.pi * t))
             return before + (after - before) * t
     raise AssertionError
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def shifted_harmonic(x):
+    return 1 / (1 + x)
 
 
 def halves(cycle, iteration):
@@ -216,7 +223,7 @@ def _():
     assert of_addons("Exponential", gamma=0.9) == clr.ExpRange(0.1, 0.9, 7, gamma=0.9)
     by_cycle = of_addons("Exponential", gamma=0.9, scale_mode="cycle").values(range(50))
     expected = [textbook(i, 0.1, 0.9, 7, lambda cycle, i: 0.9**cycle) for i in range(50)]
-    ours = clr.Cyclical(0.1, 0.9, 7, scale_fn=lambda cycle: 0.9**cycle).values(range(50))
+    ours = clr.Cyclical(0.1, 0.9, 7, scale_fn=migrate.Power(0.9)).values(range(50))
     np.testing.assert_allclose(by_cycle, expected, rtol=1e-12)
     np.testing.assert_allclose(ours, expected, rtol=1e-12)
     is_refused("gamma=1.1", clr.ExpRange, 0.1, 0.9, 7, gamma=1.1)
@@ -270,8 +277,11 @@ def _():
 
 @row(CALLBACK, "`scale_fn`", "`scale_mode`")
 def _():
+    decaying = clr.Cyclical(0.1, 0.9, 7, peak_mult=1 / 1.2).values(range(60))
+    expected = [textbook(i, 0.1, 0.9, 7, lambda x, _: 1 / 1.2 ** (x - 1)) for i in range(60)]
+    np.testing.assert_allclose(decaying, expected, rtol=1e-12)
     for mode, index in {"cycle": 0, "iterations": 1}.items():
-        ours = clr.Cyclical(0.1, 0.9, 7, scale_fn=lambda x: 1 / (1 + x), scale_mode=mode)
+        ours = clr.Cyclical(0.1, 0.9, 7, scale_fn=shifted_harmonic, scale_mode=mode)
         expected = [
             textbook(i, 0.1, 0.9, 7, lambda *counts, index=index: 1 / (1 + counts[index]))
             for i in range(60)
@@ -379,13 +389,13 @@ def _():
 @row(CYCLIC, "`scale_fn`", "`scale_mode`")
 def _():
     for mode, index in {"cycle": 0, "iterations": 1}.items():
-        ours = clr.Cyclical(0.1, 0.9, 7, 4, scale_fn=lambda x: 1 / (1 + x), scale_mode=mode)
+        ours = clr.Cyclical(0.1, 0.9, 7, 4, scale_fn=shifted_harmonic, scale_mode=mode)
         expected = [
             pytorch(i, 0.1, 0.9, 7, 4, lambda *counts, index=index: 1 / (1 + counts[index]))
             for i in range(60)
         ]
         np.testing.assert_allclose(ours.values(range(60)), expected, rtol=1e-9)
-    assert clr.Cyclical(0.1, 0.9, 7, scale_fn=lambda cycle: 3 * cycle).values(7) == 0.9
+    assert clr.Cyclical(0.1, 0.9, 7, scale_fn=strategies.wild).values(7) == 0.9
 
 
 MOMENTUM = "`cycle_momentum`, `base_momentum`, `max_momentum`"
@@ -405,9 +415,10 @@ def momenta_of_a_training(steps, momentum):
 
 @row(CYCLIC, MOMENTUM)
 def _():
-    momentum = clr.Warmup(clr.Triangular(0.8, 0.9, 7), 7, 0.9)
-    expected = [0.9 - (pytorch(i, 0.8, 0.9, 7) - 0.8) for i in range(40)]
-    np.testing.assert_allclose(momenta_of_a_training(40, momentum), expected, rtol=1e-6)
+    for kind, (arguments, scale) in POLICIES.items():
+        momentum = kind(0.1, 0.9, 7, **arguments).momentum()  # with the defaults of PyTorch
+        expected = [0.9 - pytorch(i, 0.0, 0.1, 7, scale=scale) for i in range(40)]
+        np.testing.assert_allclose(momenta_of_a_training(40, momentum), expected, rtol=1e-6)
 
 
 @row(ONE_CYCLE, MOMENTUM)
@@ -536,28 +547,28 @@ def _():
 @pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
 def test_pytorch_itself_has_the_values_of_its_formula(mode):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    theirs = torch.optim.lr_scheduler.CyclicLR(
-        optimizer, 0.1, 0.9, 7, 4, mode=mode, gamma=0.999, cycle_momentum=False
-    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+    theirs = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 0.9, 7, 4, mode=mode, gamma=0.999)
     kind = list(POLICIES)[["triangular", "triangular2", "exp_range"].index(mode)]
     arguments, scale = POLICIES[kind]
-    rates = []
+    rates, momenta = [], []
     for _step in range(100):
         rates.append(theirs.get_last_lr()[0])
+        momenta.append(optimizer.param_groups[0]["momentum"])
         optimizer.step()
         theirs.step()
     expected = [pytorch(i, 0.1, 0.9, 7, 4, scale) for i in range(100)]
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
-    ours = kind(0.1, 0.9, 7, 4, **arguments).values(range(100))
-    np.testing.assert_allclose(rates, ours, rtol=1e-9)
+    ours = kind(0.1, 0.9, 7, 4, **arguments)
+    np.testing.assert_allclose(rates, ours.values(range(100)), rtol=1e-9)
+    np.testing.assert_allclose(momenta, ours.momentum().values(range(100)), rtol=1e-9)
 
 
 # --- fastai ---
 
 
 def fit_one_cycle(step, n, peak, pct_start=0.25, div=25.0, div_final=1e5):
-    """fastai's: two cosines over the part of the training that is behind."""
+    """fastai's one-cycle: two cosines over the part of the training that is done."""
     done = step / n
     if done < pct_start:
         before, after, t = peak / div, peak, done / pct_start

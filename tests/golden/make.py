@@ -1,7 +1,8 @@
-"""Writes the golden files of this version: `python tests/golden/make.py`, once a release.
+"""Writes the golden files of this version that are missing: `python tests/golden/make.py`.
 
-A golden file is what users have on their disks. Files of past releases are never written again;
-`tests/test_golden.py` loads them all, for ever.
+A golden file is what users of a version have on their disks; `tests/test_golden.py` loads them all.
+Once a version is released, its files stay as they are. Before that, delete the files of a format
+that has changed, and run this with the newest Keras.
 """
 
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import clr_schedules as clr
-from clr_schedules import callbacks, migrate
+from clr_schedules import migrate
 
 SCHEDULES = {
     "triangular": clr.Triangular(1e-3, 6e-3, 2000),
@@ -22,6 +23,7 @@ SCHEDULES = {
     "triangular2": clr.Triangular2(1e-3, 6e-3, 2000),
     "exp_range": clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.99994),
     "cyclical_cosine": clr.Cyclical(1e-3, 6e-3, 2000, 500, wave="cosine"),
+    "cyclical_decay": clr.Cyclical(1e-3, 6e-3, 2000, peak_mult=0.8, gamma=0.99994),
     "one_cycle": clr.OneCycle(6e-3, 100_000),
     "one_cycle_three_phases": clr.OneCycle(
         0.1, 4000, pct_start=0.45, anneal="linear", three_phase=True
@@ -31,7 +33,7 @@ SCHEDULES = {
     "cosine_restarts_growing": clr.CosineRestarts(0.1, 300, 1.5, 0.9, min_lr=1e-4),
     "cosine_restarts_shrinking": clr.CosineRestarts(0.1, 100_000, 0.9),
     "warmup_stable_decay": clr.Warmup(
-        clr.Sequence(
+        clr.Piecewise(
             [0.1, clr.OneCycle(0.1, 2000, pct_start=0.0, div_factor=1.0, anneal="linear")], [1999]
         ),
         300,
@@ -39,7 +41,7 @@ SCHEDULES = {
     ),
     "addons_cyclical": migrate.AddonsCyclical(6e-3, 1e-3, 781.25, scale_fn=migrate.Power(0.9)),
     # What `CyclicalLR` has in the optimizer where its cycles began at another step.
-    "moved": callbacks._Moved(clr.Triangular2(1e-3, 6e-3, 2000), 300),
+    "shifted": clr.Shifted(clr.Triangular2(1e-3, 6e-3, 2000), 300),
 }
 MOMENTUM = clr.OneCycle(0.05, 8).momentum()
 OPTIMIZERS = {
@@ -59,7 +61,7 @@ STEPS = [0, 1, 299, 300, 1999, 2000, 2001, 4000, 123_456, 10**7 + 1, 10**9 + 7, 
 
 
 class Counted(tf.Module):
-    """A schedule at work in a SavedModel: each call takes a step and returns its rate."""
+    """A schedule in a SavedModel: each call takes a step and returns its rate."""
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
         super().__init__()
@@ -99,8 +101,8 @@ def train_on(model: keras.Model) -> None:
 def main() -> None:
     """Writes the files of each schedule and of each optimizer that has none.
 
-    Of a schedule, a zipped SavedModel, a `.keras` file and a JSON; of an optimizer, a `.keras` file
-    in mid-training and a JSON with the weights that it had come to after as many steps again.
+    A schedule has a zipped SavedModel, a `.keras` file and a JSON file. An optimizer has a `.keras`
+    file, saved in mid-training, and a JSON file with the weights after three more steps.
     """
     folder = Path(__file__).parent / clr.__version__
     (folder / "hyperparameters").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Trainings that are killed, again and again, end as if nothing had happened, to the last bit."""
+"""A training that is killed several times ends bit for bit as one that was not."""
 
 import contextlib
 import inspect
@@ -19,7 +19,7 @@ from small_training import STEPS, arrays, make, state, train
 TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS / "resumable_training.py"
 KILLS = 2
-# Of twenty trainings, one of each kind is enough for every day: a kill takes seconds.
+# How many trainings of each kind there are. The first of each is `slow`, the others are `long`.
 WAYS = {"backup": 8, "checkpoint": 4, "tensorflow": 4, "callback": 2, "hyperparameters": 2}
 RUNS = [
     pytest.param(way, seed, marks=[pytest.mark.slow, *([pytest.mark.long] if seed else [])])
@@ -45,25 +45,25 @@ def end(process, folder):
 
 
 def newest_write(folder):
-    """When a file of the backups was written to last."""
+    """The time at which a file of the backups was last written to."""
     times = [0]
     for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # it is renamed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # renamed in the meantime
             if path.parent != folder:
                 times.append(path.stat().st_mtime_ns)
     return max(times)
 
 
 def steps_taken(folder):
-    """The steps behind the training, as far as it has told."""
-    with contextlib.suppress(FileNotFoundError, ValueError):  # it is written meanwhile
+    """The number of steps that the training has noted."""
+    with contextlib.suppress(FileNotFoundError, ValueError):  # the file is just being written
         return int((folder / "log").read_text())
     return 0
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """How a training ends that nobody kills, by its way; each is run once."""
+    """The state in which an undisturbed training of each way ends; each is run once."""
     found = {}
 
     def state(way):
@@ -82,11 +82,11 @@ def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_
     if way == "tensorflow" and BACKEND != "tensorflow":
         pytest.skip("TensorFlow's own checkpoints")
     folder, moments = tmp_path / way, random.Random(seed)
-    log, kills, behind = folder / "log", 0, [0]
+    log, kills, taken_before = folder / "log", 0, [0]
     for kill in range(KILLS):
         log.unlink(missing_ok=True)
         process = begin(way, folder)
-        # From the first step on, at any moment; or just when a backup is being written.
+        # The kill comes at any moment after the first step, or while a backup is being written.
         while process.poll() is None and not steps_taken(folder):
             time.sleep(0.001)
         before, deadline = newest_write(folder), time.monotonic() + moments.uniform(0.0, 0.25)
@@ -98,14 +98,15 @@ def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_
         _, errors = process.communicate()
         assert process.returncode in (0, -9), errors
         kills += process.returncode == -9
-        behind.append(steps_taken(folder))
-    assert kills, "the training was over before it could be killed"
+        taken_before.append(steps_taken(folder))
+    assert kills, "the training ended before it could be killed"
     assert end(begin(way, folder), folder) == undisturbed(way)
     begins = [int(line) for line in (folder / "begins").read_text().split()]
-    assert len(begins) == len(behind)
+    assert len(begins) == len(taken_before)
     if DOUBLE or way in ("checkpoint", "tensorflow") or LEGACY:
-        # It went on from the end of the last epoch, or of the one before if that was being saved.
-        for first, taken in zip(begins, behind, strict=True):
+        # Each process began at the end of the last epoch, or of the one before if the last was
+        # being saved.
+        for first, taken in zip(begins, taken_before, strict=True):
             assert first >= (taken // STEPS - 1) * STEPS
 
 
@@ -118,7 +119,7 @@ def test_the_docs_mend_a_backup_as_these_trainings_do():
 @pytest.mark.skipif(LEGACY, reason="the page is about the files of Keras 3")
 @pytest.mark.skipif(not DOUBLE, reason="this Keras keeps no second pair of files")
 def test_the_docs_go_on_with_a_training(tmp_path):
-    """What the page has readers write, with an epoch's end for a kill."""
+    """The code of the page, with the end of an epoch in the place of a kill."""
     page = (TESTS.parent / "docs" / "resuming.md").read_text(encoding="utf-8")
     plain, mend, backup = re.findall("```python\n(.*?)```", page, re.DOTALL)
     plain = plain.replace("epochs = 50", "epochs = EPOCHS")
@@ -144,10 +145,10 @@ def test_the_docs_go_on_with_a_training(tmp_path):
     names = "import keras, numpy as np\nepochs = EPOCHS\n"
     run(names + mend + kept, tmp_path / "backup", 2)
     latest = tmp_path / "backup" / "latest.weights.h5"
-    latest.write_bytes(latest.read_bytes()[:1000])  # as a kill may leave it
+    latest.write_bytes(latest.read_bytes()[:1000])  # as a kill may leave the file
     model, _ = run(names + mend + kept, tmp_path / "backup", 3)
     assert state(model) == state(expected)
-    assert len(model.history.epoch) == 2  # it went on from the pair of files before
+    assert len(model.history.epoch) == 2  # it began at the pair of files before
     assert [path.name for path in tmp_path.glob("backup*")] == ["backup"]
 
 

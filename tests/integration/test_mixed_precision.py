@@ -1,4 +1,4 @@
-"""Rates in the compiled train step: far on, and in mixed precision, where they stay float32."""
+"""Rates in the compiled train step, late in a training and in mixed precision: always float32."""
 
 import math
 
@@ -9,11 +9,11 @@ from keras_under_test import BACKEND, LEGACY, keras
 
 import clr_schedules as clr
 
-# Half of the smallest number of float16, below which all is 0 there, is 3e-8.
+# Float16 rounds numbers below 3e-8, half of its smallest number, to 0.
 TINY = clr.Triangular(1e-9, 6e-9, 4)
 POLICIES = ["mixed_float16", "mixed_bfloat16"]
-# Of the type of the counter of an optimizer, for one more step.
-LAST = (2**61 if BACKEND == "tensorflow" else 2**31) - 2
+# The last step but one that the optimizer's counter and the promise reach.
+LAST = (2**53 if BACKEND == "tensorflow" else 2**31) - 2
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def descents(optimizer, gradients):
 
 
 def sums_of_rates(steps):
-    """The weight of a model of one, after each of these steps with a gradient of 1, in float32."""
+    """The weight after each of these steps with a gradient of 1, in float32."""
     return np.cumsum(-TINY.values(steps).astype(np.float32), dtype=np.float32).tolist()
 
 
@@ -65,9 +65,9 @@ def test_a_rate_below_float16_moves_the_weights(policy, set_policy):
 
 
 def test_a_step_that_overflows_float16_is_left_out(set_policy):
-    """The scaled loss does, in the third batch; the rates go on where they were.
+    """The scaled loss overflows in the third batch, and the next step takes the rate of the third.
 
-    The legacy Keras counts such a step, and so its rate is left out.
+    The legacy Keras counts the step that it leaves out, so that its rate is left out too.
     """
     set_policy("mixed_float16")
     model = make(keras.optimizers.SGD(TINY))
@@ -108,12 +108,12 @@ def test_with_momentum_weights_are_those_of_float32(policy, kind, set_policy):
         clr.ExpRange(1e-3, 6e-3, 2000, gamma=1 - 2.0**-30),
         clr.OneCycle(6e-3, 2**31 + 5),
         clr.CosineRestarts(6e-3, 1000, 1.5, 0.9, 1e-3),
-        clr.Warmup(clr.Sequence([6e-3, clr.OneCycle(6e-3, 2**30)], [2**30]), 2000),
+        clr.Warmup(clr.Piecewise([6e-3, clr.OneCycle(6e-3, 2**30)], [2**30]), 2000),
     ],
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_the_rate_of_a_step_is_right_far_on(schedule):
-    """A step with a gradient of 1 from a weight of 0 leads to the rate, below it."""
+    """A step with a gradient of 1 takes a weight of 0 to minus the rate."""
     model = make(keras.optimizers.SGD(schedule))
     for step in (1, 2**24 + 1, 10**9 + 7, 2**31 - 2, LAST):
         model.optimizer.iterations.assign(step)
