@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clr_schedules as clr
-from clr_schedules import _reading
+from clr_schedules.range_test import suggestions
 
 NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
 SMOOTHING = 0.98
@@ -19,7 +19,7 @@ def suggest(rates, losses, smoothed, accuracies=None):
 
 def read(rates, losses, accuracies=None):
     losses = np.asarray(losses, float)
-    return suggest(rates, losses, _reading.smooth(losses, SMOOTHING), accuracies)
+    return suggest(rates, losses, suggestions.smooth(losses, SMOOTHING), accuracies)
 
 
 def rates_of(steps, low=1e-7, high=10.0):
@@ -68,7 +68,7 @@ def nothing(reading, reason):
     st.just(0.0) | st.just(0.98) | st.floats(0, 1, exclude_max=True),
 )
 def test_smoothing_is_a_weighted_mean_of_the_losses_so_far(losses, smoothing):
-    smoothed = _reading.smooth(np.array(losses), smoothing)
+    smoothed = suggestions.smooth(np.array(losses), smoothing)
     assert smoothed.dtype == np.float64
     assert len(smoothed) == len(losses)
     for i, value in enumerate(smoothed):
@@ -78,7 +78,7 @@ def test_smoothing_is_a_weighted_mean_of_the_losses_so_far(losses, smoothing):
 
 def test_smoothing_is_that_of_the_formula():
     losses = np.random.default_rng(0).random(1000)
-    smoothed = _reading.smooth(losses, 0.98)
+    smoothed = suggestions.smooth(losses, 0.98)
     average = 0.0
     for i, loss in enumerate(losses):
         average = 0.98 * average + 0.02 * loss
@@ -87,11 +87,11 @@ def test_smoothing_is_that_of_the_formula():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5, 0.98, 1 - 2**-53])
 def test_a_constant_loss_stays_what_it_is(smoothing):
-    np.testing.assert_allclose(_reading.smooth(np.full(100, 2.3), smoothing), 2.3, rtol=1e-12)
+    np.testing.assert_allclose(suggestions.smooth(np.full(100, 2.3), smoothing), 2.3, rtol=1e-12)
 
 
 def test_what_is_not_finite_spreads():
-    smoothed = _reading.smooth(np.array([1.0, math.inf, 1.0, -math.inf, 1.0, math.nan]), 0.5)
+    smoothed = suggestions.smooth(np.array([1.0, math.inf, 1.0, -math.inf, 1.0, math.nan]), 0.5)
     np.testing.assert_array_equal(smoothed, [1, math.inf, math.inf, math.nan, math.nan, math.nan])
 
 
@@ -112,7 +112,7 @@ def curves(draw, values=numbers, most=80):
     if draw(st.booleans()):
         losses = np.sort(losses)[:: draw(st.sampled_from([1, -1]))]
     if draw(st.booleans()):
-        smoothed = _reading.smooth(losses, draw(st.sampled_from([0.0, 0.5, 0.98])))
+        smoothed = suggestions.smooth(losses, draw(st.sampled_from([0.0, 0.5, 0.98])))
     else:
         smoothed = np.array(palette)[rng.integers(0, len(palette), steps)]
     accuracies = None

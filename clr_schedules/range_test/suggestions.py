@@ -43,7 +43,7 @@ def smooth(losses: _Array, smoothing: float) -> _Array:
     return np.array(smoothed, np.float64)
 
 
-def read(
+def suggest(
     learning_rates: _Array,
     losses: _Array,
     smoothed_losses: _Array,
@@ -72,7 +72,7 @@ def read(
     if steps < _FEWEST_STEPS:
         names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
         return dict.fromkeys(names, _too_few(steps, diverged=diverged))
-    loss = _Fall(losses[:steps], _midmean)
+    loss = _FallingCurve(losses[:steps], _midmean)
     accuracy = _rise(accuracies, steps)
     top = _max(rates[:steps], loss, accuracy, diverged=diverged)
     answers = {"base_lr": _base(rates, loss, accuracy, top), "max_lr": top}
@@ -89,7 +89,7 @@ def read(
     return answers
 
 
-class _Fall:
+class _FallingCurve:
     """A noisy curve, and whether, from where and to where it falls.
 
     Level and floor are averages over windows, so that no batch alone makes either. A difference is
@@ -98,7 +98,7 @@ class _Fall:
 
     def __init__(self, values: _Array, average: Callable[[_Array], _Array]) -> None:
         # No larger than 1, so that no difference overflows; by a power of two, which is exact.
-        self.values = _scaled(values)
+        self.values = _normalized(values)
         # A twentieth of the steps resolves eight decades to a factor of 2.5. An odd number, large
         # enough to have a middle half; above 201, it only costs time.
         self.window = min(max(5, len(values) // 20), 200) | 1
@@ -143,7 +143,7 @@ class _Fall:
         return self.bottom + int(np.flatnonzero(low)[-1])
 
 
-def _rise(accuracies: _Array | None, steps: int) -> _Fall | None:
+def _rise(accuracies: _Array | None, steps: int) -> _FallingCurve | None:
     """The fall of the negative accuracies, or None if there is none to be seen."""
     if accuracies is None:
         return None
@@ -151,11 +151,13 @@ def _rise(accuracies: _Array | None, steps: int) -> _Fall | None:
     if not np.all(np.isfinite(accuracies)):
         return None
     # The plain mean: accuracies have no outliers, and of a batch of one are 0 or 1.
-    accuracy = _Fall(-accuracies, _mean)
+    accuracy = _FallingCurve(-accuracies, _mean)
     return accuracy if accuracy.seen else None
 
 
-def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None, top: float | str) -> float | str:
+def _base(
+    rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, top: float | str
+) -> float | str:
     """Where the accuracy begins to rise, or the loss to fall; below the maximum, if that is one."""
     fall = accuracy or loss
     if not fall.seen:
@@ -170,7 +172,9 @@ def _base(rates: _Array, loss: _Fall, accuracy: _Fall | None, top: float | str) 
     return rate
 
 
-def _max(rates: _Array, loss: _Fall, accuracy: _Fall | None, *, diverged: bool) -> float | str:
+def _max(
+    rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
+) -> float | str:
     """Where the accuracy slows, but no higher than half of the edge of stability."""
     answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
     if accuracy:
@@ -185,7 +189,7 @@ def _max(rates: _Array, loss: _Fall, accuracy: _Fall | None, *, diverged: bool) 
     return answer
 
 
-def _half_edge(rates: _Array, loss: _Fall, *, diverged: bool) -> float | str:
+def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float | str:
     """Half of the rate above which gradient descent is unstable.
 
     On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
@@ -221,7 +225,7 @@ def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """
     rates = rates[kept]
     # The logarithm of their ratio, also of rates that are close to each other.
-    slopes = np.diff(_scaled(smoothed[kept])) / np.log1p(np.diff(rates) / rates[:-1])
+    slopes = np.diff(_normalized(smoothed[kept])) / np.log1p(np.diff(rates) / rates[:-1])
     step = int(np.argmin(slopes))
     return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
 
@@ -274,7 +278,7 @@ def _finite_steps(values: _Array) -> int:
     return int(np.argmin(np.append(np.isfinite(values), False)))
 
 
-def _scaled(values: _Array) -> _Array:
+def _normalized(values: _Array) -> _Array:
     """The values over a power of two, so that the largest is about 1."""
     largest = np.max(np.abs(values), initial=0.0)
     return np.asarray(np.ldexp(values, -np.frexp(largest)[1]))
