@@ -129,12 +129,12 @@ class Snapshot:
 
     def _remember_variables(self) -> None:
         """Remembers the value of each variable that was not seen before."""
-        for variable in self._variables():
+        for variable in self._all_variables():
             if id(variable) not in self._seen:
                 self._seen.add(id(variable))
                 self._values.append((variable, backend.read(variable)))
 
-    def _variables(self) -> Iterator[Any]:
+    def _all_variables(self) -> Iterator[Any]:
         """The framework's variables, some more than once."""
         model = self._model
         # tf_keras raises an error when the variables of a model are asked for that is not built.
