@@ -108,7 +108,7 @@ def test_data_of_nothing(data):
 
 
 def test_data_that_do_not_tell_their_length():
-    with pytest.raises(ValueError, match="does not tell its length. Pass the number of samples"):
+    with pytest.raises(ValueError, match=r"does not tell its length\. Pass the number of samples"):
         clr.steps_per_epoch(model_zoo.generate())
 
 

@@ -1,4 +1,4 @@
-"""Which private names of Keras and TensorFlow the package relies on, and that they are all there."""
+"""The private names of Keras and TensorFlow that the package relies on are all there."""
 
 import ast
 import importlib
@@ -122,13 +122,12 @@ def own_names(trees):
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id == "self":
-                names.add(node.attr)
+            names |= {node.attr} if ast.unparse(node.value) == "self" else set()
     return names
 
 
-def private_names(tree):
-    """The private names in some code: attributes, strings, and what is imported from within Keras."""
+def names_in(tree):
+    """The names in some code: attributes, strings, and what is imported from within Keras."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
@@ -147,7 +146,7 @@ def test_all_names_that_are_used_are_in_the_table():
     known = own_names(trees) | {part for path, _, _ in ROWS for part in re.split(r"[.()]+", path)}
     unlisted = set()
     for file, tree in trees.items():
-        for name in private_names(tree):
+        for name in names_in(tree):
             if "." in name:
                 listed = any(f"{path}.".startswith(name.removeprefix("tf_")) for path, _, _ in ROWS)
             else:

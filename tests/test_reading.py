@@ -134,7 +134,7 @@ def test_any_numbers_at_all_are_read_without_a_warning(curve):
     if len(curve[0]):
         check(reading, curve[0])
     else:
-        nothing(reading, "the number of steps is 0, and it takes 20 to see it")
+        nothing(reading, "the test took only 0 steps; at least 20 are needed")
 
 
 @given(curves(), st.integers(-60, 60))
@@ -249,7 +249,7 @@ def test_a_long_test_is_read_too():
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 19])
 def test_a_few_steps_show_nothing(steps):
     losses = np.linspace(2.3, 0.1, steps)
-    reason = f"the number of steps is {steps}, and it takes 20 to see it"
+    reason = f"the test took only {steps} steps; at least 20 are needed"
     nothing(read(rates_of(steps), losses, losses), reason)
 
 
@@ -261,7 +261,7 @@ def test_nothing_finite_shows_nothing(value):
     few = np.append([2.3, 2.2, 2.1], np.full(97, value))
     nothing(
         read(rates_of(100), few),
-        "the number of steps with a finite loss is 3, and it takes 20 to see it",
+        "the test took only 3 steps with a finite loss; at least 20 are needed",
     )
 
 
@@ -308,7 +308,7 @@ def test_a_loss_that_only_rises_shows_nothing(noise):
 
 def test_divergence_from_the_first_step():
     losses = 10.0 ** np.arange(4)  # and the test stops
-    nothing(read(rates_of(200)[:4], losses), "the number of steps is 4, and it takes 20 to see it")
+    nothing(read(rates_of(200)[:4], losses), "the test took only 4 steps; at least 20 are needed")
     nothing(
         read(rates_of(30), 2.0 ** np.arange(30)),
         "the loss rose without having fallen by more than its noise",

@@ -324,7 +324,7 @@ class TrainLoop(abc.ABC):
 
 
 class SettableRate:
-    """A rate that is set anew for each step, as a function and as a schedule that ignores its step."""
+    """A rate that is set anew for each step; called with a step or without, it gives that rate."""
 
     def __init__(self) -> None:
         self._rate: Any = 0.0
