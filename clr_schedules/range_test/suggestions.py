@@ -59,14 +59,14 @@ def suggest(
     """For each rate of a `Suggestion`, the rate, or the reason why the curve does not show it.
 
     ``base_lr`` and ``max_lr`` follow Smith's rule (arXiv:1506.01186, section 3.3). The accuracy
-    begins to rise at ``base_lr``. At ``max_lr`` it slows, becomes ragged or falls: this is the first
-    step whose average is within a standard error of the highest. Without accuracies, or if they do
-    not rise, the loss takes their place: it begins to fall at ``base_lr``, and ``max_lr`` is half of
-    the edge of stability. With accuracies, ``max_lr`` is no higher than that either.
+    begins to rise at ``base_lr``. At ``max_lr`` it slows, becomes ragged or falls: this is the
+    first step whose average is within a standard error of the highest. Without accuracies, or if
+    they do not rise, the loss takes their place: it begins to fall at ``base_lr``, and ``max_lr``
+    is half of the edge of stability. With accuracies, ``max_lr`` is no higher than that either.
 
     ``steepest``, ``valley`` and ``minimum`` are those of fastai's ``lr_find``: from the smoothed
-    losses, without the first tenth of the steps (in fastai, of the planned steps) and the last five.
-    If the loss does not fall, there are none.
+    losses, without the first tenth of the steps (in fastai, of the planned steps) and the last
+    five. If the loss does not fall, there are none.
 
     All five scale with the rates, and do not depend on the unit of the losses. The curve ends
     before the first loss that is not finite.
@@ -211,10 +211,10 @@ def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float |
     """Half of the rate above which gradient descent is unstable.
 
     On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
-    ``(r * L - 1) ** 2``. So if a step makes the loss grow by the factor ``g``, the edge ``2 / L`` is
-    at ``2 * r / (1 + sqrt(g))``, however late the growth comes to light. This estimate is made at
-    those steps of the final rise at which the loss is higher than at any step since the floor. Half
-    of the edge leaves a factor of two for the noise of the gradients.
+    ``(r * L - 1) ** 2``. So if a step makes the loss grow by the factor ``g``, the edge ``2 / L``
+    is at ``2 * r / (1 + sqrt(g))``, however late the growth comes to light. This estimate is made
+    at those steps of the final rise at which the loss is higher than at any step since the floor.
+    Half of the edge leaves a factor of two for the noise of the gradients.
 
     The edge is the lower quartile of the estimates. If there are several curvatures, each estimate
     is too high rather than too low, but the lowest ones come from noise. In a network, where the
