@@ -1,52 +1,88 @@
-"""How many iterations: from samples, batches and epochs to the ``step_size`` of a cycle."""
+"""From data, batches and epochs to numbers of iterations: the ``step_size`` of a cycle."""
 
 from __future__ import annotations
 
+import numbers
+from typing import Any
+
 from clr_schedules import _arguments
 
+# What `fit` takes where it is given no batch size.
+_DEFAULT_BATCH_SIZE = 32
 
-def steps_per_epoch(num_samples: int, batch_size: int) -> int:
-    """The iterations of one epoch: ``ceil(num_samples / batch_size)``.
 
-    A partial last batch is a step, as in ``Model.fit``.
+def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
+    """The number of iterations in one epoch.
+
+    For ``n`` samples these are ``ceil(n / batch_size)``: a partial last batch is a step, as in
+    `fit`. Data that come in batches have one iteration for each batch.
 
     Args:
-        num_samples: The samples of one epoch. At least 1.
-        batch_size: The samples of one batch, over all replicas. At least 1.
+        data: The number of samples in one epoch, at least 1; or the training data, as `fit` takes
+            them: an array, a list or a dictionary of arrays, a `tf.data.Dataset`, a `PyDataset`, a
+            `DataLoader`. They are asked for their length and not read.
+        batch_size: The number of samples in one batch, over all replicas. At least 1. Default: 32,
+            as in `fit`. Data that come in batches have their own, and take none here.
 
     Returns:
         The number of iterations, at least 1.
 
     Raises:
-        TypeError: If an argument is no number.
-        ValueError: If an argument is not a whole number of at least 1.
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If the data are empty or of unknown length, a number is not a whole number of
+            at least 1, or ``batch_size`` is given for data that come in batches.
 
     Example:
+        >>> import numpy as np
         >>> import clr_schedules as clr
-        >>> clr.steps_per_epoch(num_samples=50_000, batch_size=128)
+        >>> clr.steps_per_epoch(50_000, batch_size=128)
         391
+        >>> clr.steps_per_epoch(np.zeros((1000, 28, 28)))
+        32
     """
-    samples = _arguments.count("num_samples", num_samples)
-    return -(-samples // _arguments.count("batch_size", batch_size))
+    rule = "the number of samples in an epoch (at least 1), or data whose length is known"
+    size = None if batch_size is None else _arguments.count("batch_size", batch_size)
+    if isinstance(data, numbers.Number) or getattr(data, "shape", None) == ():
+        samples = _arguments.count("data", data)
+        return -(-samples // (size or _DEFAULT_BATCH_SIZE))
+    if data is None or isinstance(data, (str, bytes)):
+        raise TypeError(_arguments.received("data", rule, data))
+    steps = count_batches(data, size)
+    if steps is None:
+        raise ValueError(
+            f"{_arguments.received('data', rule, data)}, which is endless or does not tell its "
+            "length. Pass the number of samples, and `batch_size`"
+        )
+    if size is not None and count_samples(data) is None:
+        raise ValueError(
+            "Argument `batch_size` must be None for data that come in batches. "
+            f"Received: batch_size={batch_size!r}, data={data!r}"
+        )
+    if steps < 1:
+        raise ValueError(f"{_arguments.received('data', rule, data)}, which is empty")
+    return steps
 
 
-def step_size(num_samples: int, batch_size: int, epochs: float = 4) -> int:
+def step_size(data: Any, batch_size: int | None = None, epochs: float = 4) -> int:
     """The half-cycle, in iterations, that lasts this many epochs.
 
-    ``epochs * steps_per_epoch(num_samples, batch_size)``, rounded to whole iterations.
+    This is ``epochs * steps_per_epoch(data, batch_size)``, rounded to whole iterations.
 
     Args:
-        num_samples: The samples of one epoch. At least 1.
-        batch_size: The samples of one batch, over all replicas. At least 1.
-        epochs: The epochs of a half-cycle. Above 0, may be a fraction. 2 to 10 work well; default:
-            4, so that a full cycle takes 8 epochs.
+        data: The number of samples in one epoch, or the training data; see `steps_per_epoch`.
+        batch_size: The number of samples in one batch, over all replicas. Default: 32, as in
+            `fit`. Data that come in batches take none.
+        epochs: The epochs of a half-cycle. Above 0; it may be a fraction. From 2 to 10 work well.
+            Default: 4, so that a full cycle takes 8 epochs.
 
     Returns:
         The number of iterations, at least 1.
 
     Raises:
-        TypeError: If an argument is no number.
-        ValueError: If a count is not a whole number of at least 1, or ``epochs`` not above 0.
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If the length of the data is unknown or 0, a count is not a whole number of at
+            least 1, ``epochs`` is not above 0, or ``batch_size`` is given for data that come in
+            batches.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -54,12 +90,50 @@ def step_size(num_samples: int, batch_size: int, epochs: float = 4) -> int:
 
     Example:
         >>> import clr_schedules as clr
-        >>> clr.step_size(num_samples=50_000, batch_size=100)
+        >>> clr.step_size(50_000, batch_size=100)
         2000
     """
-    steps = steps_per_epoch(num_samples, batch_size)
-    rule = f"above 0, and {steps} steps times it below 2**62"
+    steps = steps_per_epoch(data, batch_size)
+    rule = f"above 0, and {steps} steps times it at most 2**53"
     half_cycle = _arguments.real("epochs", epochs, rule) * steps
-    if not 0 < half_cycle <= _arguments.MAX_COUNT:
+    if not 0 < half_cycle <= _arguments.MAX_STEPS:
         raise ValueError(_arguments.received("epochs", rule, epochs))
     return max(1, round(half_cycle))
+
+
+def count_batches(data: Any, batch_size: int | None) -> int | None:
+    """The number of batches in an epoch of data that `fit` takes; None where they do not tell."""
+    samples = count_samples(data)
+    if samples is not None:
+        return -(-samples // (batch_size or _DEFAULT_BATCH_SIZE))
+    length = cardinality(data)
+    if length is not None:
+        return length if length >= 0 else None
+    try:
+        # A PyDataset has `num_batches`; a DataLoader, or a Sequence of tf_keras, has a length.
+        length = data.num_batches if hasattr(data, "num_batches") else len(data)
+    except TypeError:
+        return None
+    return None if length is None else int(length)
+
+
+def count_samples(data: Any) -> int | None:
+    """The number of samples in arrays; None for other data."""
+    while isinstance(data, (dict, list, tuple)) and len(data):
+        first = next(iter(data.values() if isinstance(data, dict) else data))
+        if isinstance(data, (list, tuple)) and isinstance(first, (int, float, list, tuple)):
+            return len(data)  # numbers in lists, which tf_keras takes
+        data = first
+    shape = getattr(data, "shape", None)
+    return int(shape[0]) if shape else None
+
+
+def cardinality(data: Any) -> int | None:
+    """The number of elements of a `tf.data.Dataset`: -1 if endless, -2 if unknown.
+
+    None for other data.
+    """
+    if not hasattr(data, "cardinality"):
+        return None
+    # It is a property where the dataset is distributed over replicas.
+    return int(data.cardinality() if callable(data.cardinality) else data.cardinality)

@@ -51,8 +51,8 @@ CURVES = {
     ),
     "the smoothed loss did not fall": curve(FALLING, smoothed=1 + RATES),
     "the smoothed loss did not fall for three steps": curve(FALLING, smoothed=1 + RATES),
-    "the number of steps is …, and it takes 20 to see it": curve(FALLING[:10]),
-    "the number of steps with a finite loss is …, and it takes 20 to see it": curve(
+    "the test took only … steps; at least 20 are needed": curve(FALLING[:10]),
+    "the test took only … steps with a finite loss; at least 20 are needed": curve(
         [*FALLING[:10], np.nan]
     ),
     "the loss was not finite from the first step on": curve([np.nan]),

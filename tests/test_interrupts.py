@@ -1,4 +1,4 @@
-"""Ctrl-C lets itself be held off, and is never lost."""
+"""Ctrl-C interrupts a training as always, waits while a model is restored, and is never lost."""
 
 import contextlib
 import signal
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from clr_schedules._interrupts import Interrupts
+from clr_schedules.range_test.interrupts import Interrupts
 
 
 def interrupt():
@@ -22,32 +22,57 @@ def python_handler():
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_interrupts_and_the_second_does_not_disturb_what_it_set_off():
+def test_the_first_interrupts_the_training_and_the_second_does_not_disturb_the_restoring():
     reached = []
-    with pytest.raises(KeyboardInterrupt), Interrupts():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
         try:
-            interrupt()
-            reached.append("the next statement")
+            with interrupts.let_through():
+                interrupt()
+                reached.append("the next statement")
         finally:
             interrupt()
+            interrupt()
+            reached.append("the end of the restoring")
+    assert reached == ["the end of the restoring"]
+
+
+def test_the_second_does_not_disturb_what_the_first_sets_off_within_the_training():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.let_through():  # noqa: PT012
+        try:
+            interrupt()
+        finally:
             interrupt()
             reached.append("the end of the clean-up")
     assert reached == ["the end of the clean-up"]
 
 
-def test_one_that_was_held_arrives_at_the_end():
+@pytest.mark.parametrize("trained", [False, True])
+def test_one_that_waits_arrives_at_the_end(trained):
     reached = []
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
-        interrupts.hold()
+        if trained:
+            with interrupts.let_through():
+                pass
         interrupt()
         reached.append("the end of the context")
     assert reached == ["the end of the context"]
 
 
-def test_one_that_came_to_nothing_arrives_at_the_next_check():
+def test_one_that_comes_while_an_error_is_handled_arrives_at_the_end():
+    with pytest.raises(KeyboardInterrupt) as raised, Interrupts() as interrupts:  # noqa: PT012
+        try:
+            with interrupts.let_through():
+                1 / 0  # noqa: B018
+        finally:
+            interrupt()
+    assert isinstance(raised.value.__context__, ZeroDivisionError)
+
+
+def test_one_that_got_lost_arrives_at_the_next_check():
     """As it does in a destructor, whose exceptions Python only reports."""
     reached = []
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.let_through():  # noqa: PT012
         interrupts.check()
         with contextlib.suppress(KeyboardInterrupt):
             interrupt()
@@ -58,38 +83,31 @@ def test_one_that_came_to_nothing_arrives_at_the_next_check():
     assert reached == ["the check"]
 
 
-def test_one_that_came_to_nothing_arrives_at_the_end_at_the_latest():
+def test_one_that_got_lost_arrives_at_the_end_at_the_latest():
     reached = []
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:  # noqa: PT012
-        with contextlib.suppress(KeyboardInterrupt):
+        with interrupts.let_through(), contextlib.suppress(KeyboardInterrupt):
             interrupt()
-        interrupts.hold()
-        interrupts.check()
         reached.append("the end of the context")
     assert reached == ["the end of the context"]
 
 
-def test_an_error_that_an_interrupt_set_off_is_not_interrupted_again():
-    with pytest.raises(ZeroDivisionError), Interrupts():  # noqa: PT012
-        try:
-            interrupt()
-        except KeyboardInterrupt:
-            1 / 0  # noqa: B018
-
-
 def test_nothing_arrives_when_nothing_came():
     with Interrupts() as interrupts:
-        interrupts.hold()
+        interrupts.check()
+        with interrupts.let_through():
+            interrupts.check()
 
 
 def test_a_handler_of_the_users_is_called_and_goes_on():
     calls = []
     signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
     with Interrupts() as interrupts:
-        interrupt()
-        interrupt()
-        assert calls == [signal.SIGINT] * 2
-        interrupts.hold()
+        with interrupts.let_through():
+            interrupt()
+            interrupt()
+            interrupts.check()
+            assert calls == [signal.SIGINT] * 2
         interrupt()
         assert calls == [signal.SIGINT] * 2
     assert calls == [signal.SIGINT] * 3
@@ -98,8 +116,9 @@ def test_a_handler_of_the_users_is_called_and_goes_on():
 
 def test_ignored_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Interrupts():
+    with Interrupts() as interrupts, interrupts.let_through():
         interrupt()
+        interrupts.check()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -108,9 +127,8 @@ def test_other_threads_are_left_alone():
     handlers = []
 
     def run():
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, interrupts.let_through():
             handlers.append(signal.getsignal(signal.SIGINT))
-            interrupts.hold()
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clr_schedules as clr
-from clr_schedules import _reading
+from clr_schedules.range_test import suggestions
 
 NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
 SMOOTHING = 0.98
@@ -19,7 +19,7 @@ def suggest(rates, losses, smoothed, accuracies=None):
 
 def read(rates, losses, accuracies=None):
     losses = np.asarray(losses, float)
-    return suggest(rates, losses, _reading.smooth(losses, SMOOTHING), accuracies)
+    return suggest(rates, losses, suggestions.smooth(losses, SMOOTHING), accuracies)
 
 
 def rates_of(steps, low=1e-7, high=10.0):
@@ -68,7 +68,7 @@ def nothing(reading, reason):
     st.just(0.0) | st.just(0.98) | st.floats(0, 1, exclude_max=True),
 )
 def test_smoothing_is_a_weighted_mean_of_the_losses_so_far(losses, smoothing):
-    smoothed = _reading.smooth(np.array(losses), smoothing)
+    smoothed = suggestions.smooth(np.array(losses), smoothing)
     assert smoothed.dtype == np.float64
     assert len(smoothed) == len(losses)
     for i, value in enumerate(smoothed):
@@ -78,7 +78,7 @@ def test_smoothing_is_a_weighted_mean_of_the_losses_so_far(losses, smoothing):
 
 def test_smoothing_is_that_of_the_formula():
     losses = np.random.default_rng(0).random(1000)
-    smoothed = _reading.smooth(losses, 0.98)
+    smoothed = suggestions.smooth(losses, 0.98)
     average = 0.0
     for i, loss in enumerate(losses):
         average = 0.98 * average + 0.02 * loss
@@ -87,11 +87,11 @@ def test_smoothing_is_that_of_the_formula():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5, 0.98, 1 - 2**-53])
 def test_a_constant_loss_stays_what_it_is(smoothing):
-    np.testing.assert_allclose(_reading.smooth(np.full(100, 2.3), smoothing), 2.3, rtol=1e-12)
+    np.testing.assert_allclose(suggestions.smooth(np.full(100, 2.3), smoothing), 2.3, rtol=1e-12)
 
 
 def test_what_is_not_finite_spreads():
-    smoothed = _reading.smooth(np.array([1.0, math.inf, 1.0, -math.inf, 1.0, math.nan]), 0.5)
+    smoothed = suggestions.smooth(np.array([1.0, math.inf, 1.0, -math.inf, 1.0, math.nan]), 0.5)
     np.testing.assert_array_equal(smoothed, [1, math.inf, math.inf, math.nan, math.nan, math.nan])
 
 
@@ -112,7 +112,7 @@ def curves(draw, values=numbers, most=80):
     if draw(st.booleans()):
         losses = np.sort(losses)[:: draw(st.sampled_from([1, -1]))]
     if draw(st.booleans()):
-        smoothed = _reading.smooth(losses, draw(st.sampled_from([0.0, 0.5, 0.98])))
+        smoothed = suggestions.smooth(losses, draw(st.sampled_from([0.0, 0.5, 0.98])))
     else:
         smoothed = np.array(palette)[rng.integers(0, len(palette), steps)]
     accuracies = None
@@ -134,7 +134,7 @@ def test_any_numbers_at_all_are_read_without_a_warning(curve):
     if len(curve[0]):
         check(reading, curve[0])
     else:
-        nothing(reading, "the number of steps is 0, and it takes 20 to see it")
+        nothing(reading, "the test took only 0 steps; at least 20 are needed")
 
 
 @given(curves(), st.integers(-60, 60))
@@ -249,7 +249,7 @@ def test_a_long_test_is_read_too():
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 19])
 def test_a_few_steps_show_nothing(steps):
     losses = np.linspace(2.3, 0.1, steps)
-    reason = f"the number of steps is {steps}, and it takes 20 to see it"
+    reason = f"the test took only {steps} steps; at least 20 are needed"
     nothing(read(rates_of(steps), losses, losses), reason)
 
 
@@ -261,7 +261,7 @@ def test_nothing_finite_shows_nothing(value):
     few = np.append([2.3, 2.2, 2.1], np.full(97, value))
     nothing(
         read(rates_of(100), few),
-        "the number of steps with a finite loss is 3, and it takes 20 to see it",
+        "the test took only 3 steps with a finite loss; at least 20 are needed",
     )
 
 
@@ -308,7 +308,7 @@ def test_a_loss_that_only_rises_shows_nothing(noise):
 
 def test_divergence_from_the_first_step():
     losses = 10.0 ** np.arange(4)  # and the test stops
-    nothing(read(rates_of(200)[:4], losses), "the number of steps is 4, and it takes 20 to see it")
+    nothing(read(rates_of(200)[:4], losses), "the test took only 4 steps; at least 20 are needed")
     nothing(
         read(rates_of(30), 2.0 ** np.arange(30)),
         "the loss rose without having fallen by more than its noise",

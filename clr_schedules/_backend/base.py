@@ -102,7 +102,7 @@ class Backend(abc.ABC):
         return self.cast(schedule(self.cast(step, self._counter)), "float64")
 
     def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Floats]:
-        """Any Keras schedule as a function of an array of steps, though it may take scalars."""
+        """Any Keras schedule, though it may take scalars only, as a function of NumPy arrays."""
         mapped = self._map(schedule)
 
         def function(steps: Integers) -> Floats:
@@ -169,10 +169,10 @@ class Backend(abc.ABC):
     def register_short_name(self, name: str, thing: Any) -> None:  # noqa: B027 - for tf_keras alone
         """Lets Keras find a class by its name alone, where its files have no more than that."""
 
-    # ---- What a training changes
+    # ---- What a training changes, for the range test to put back
 
     def is_built(self, thing: Any) -> bool:
-        """Whether a model or an optimizer has its variables."""
+        """Whether a model or an optimizer has made its variables."""
         return bool(thing.built)
 
     def is_variable(self, thing: Any) -> bool:
@@ -185,25 +185,28 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def native_variables(self, model: Any) -> Iterable[Any]:
-        """The framework's variables on a model that are not Keras's."""
+        """The framework's own variables that a model holds, whether or not Keras knows of them."""
 
     @abc.abstractmethod
     def read(self, variable: Any) -> Any:
-        """A copy of an unwrapped variable's value, on the host."""
+        """A copy, on the host, of the value of what `unwrap` returned."""
 
     def write(self, variable: Any, value: Any) -> None:
-        """Puts back what `read` returned."""
+        """Gives what `unwrap` returned the value that `read` returned."""
         variable.assign(value)
 
     def modules(self, model: Any) -> Iterable[Any]:
-        """The parts of a model that have a training mode; only PyTorch's have one."""
+        """The parts of a model that have a training mode. Only PyTorch's modules have one."""
         return ()
 
     def resume_training(self, model: Any) -> None:  # noqa: B027 - for PyTorch alone
         """Brings the model back to training mode after an evaluation."""
 
     def remember_globals(self) -> Callable[[], None]:
-        """Remembers Keras's counters of names and its global seed; returns what puts them back."""
+        """Remembers Keras's counters of names and its global seed; returns what puts them back.
+
+        The generator of the global seed stays the same object, since layers may hold it.
+        """
         from keras.src.backend.common import global_state
 
         attributes = vars(global_state.GLOBAL_STATE_TRACKER)
@@ -236,26 +239,37 @@ class Backend(abc.ABC):
         """Whether this process is the one of them that writes files."""
 
     @abc.abstractmethod
-    def train_function(self, model: Any, sweep: Sweep) -> Callable[..., Any]:
-        """A function in the place of ``model.train_function``, called by `fit`.
+    def train_loop(
+        self,
+        model: Any,
+        sweep: Sweep,
+        set_rate: Callable[[Any], Any],
+        building: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> TrainLoop:
+        """What stands in the place of ``model.train_function`` during a range test.
 
-        A call hands ``sweep.add`` the logs of up to ``sweep.steps_per_call`` steps of the model's
-        own ``train_step``, each with fresh metrics at the sweep's rate.
+        Args:
+            model: The model. The loop takes the steps of its own ``train_step``.
+            sweep: Tells how many steps to take and at which rates, and is given their logs.
+            set_rate: What `take_over_rate` returned.
+            building: Makes a context, for the loop to build the model in if it does so itself.
         """
 
-    def use_rate_of(self, optimizer: Any, sweep: Sweep) -> None:
-        """Has the optimizer take its rate from the sweep.
+    def take_over_rate(self, optimizer: Any) -> Callable[[Any], Any]:
+        """Returns a function which sets the optimizer's rate for the step that runs, or is traced.
 
-        This and `set_steps_per_call` write into the object's dictionary, for a snapshot to undo.
+        This method and `set_steps_per_call` write into the dictionary of the object, past Keras's
+        own bookkeeping. The range test puts that dictionary back.
         """
-        vars(optimizer)["_learning_rate"] = lambda: sweep.rate
+        vars(optimizer)["_learning_rate"] = rate = SettableRate()
+        return rate.set
 
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
         """Has `fit` count this many steps a call, in epochs of this length (None: unknown)."""
         vars(model)["steps_per_execution"] = steps
 
     def steps_per_execution(self, model: Any) -> int:
-        """The steps a call that the model was compiled with."""
+        """The number of steps in one call of the train function that the model was compiled for."""
         return int(model.steps_per_execution)
 
     # ---- Logs
@@ -266,46 +280,64 @@ class Backend(abc.ABC):
 
 
 class Sweep(Protocol):
-    """What the train loop of a range test sees of the test.
+    """What the train loop sees of a range test.
 
     Attributes:
-        table: The rates, in the type in which the optimizer takes its rate.
-        rate: The rate of the step that runs, or is traced, now.
-        steps_per_call: The most steps in one call of the train function.
+        table: The rate of each step, in the type in which the optimizer takes its rate.
+        steps_per_call: The most steps in one call of the train loop.
         paced: Whether a call should be cut short where the steps are slow.
-        taken: The number of steps recorded.
-        stop_reason: Why the test ended; None while it goes on.
-        flush: Records steps that were taken and are not recorded yet.
-        on_rate: Called with the rate as each step begins.
-        building: A context for what builds the model.
+        taken: The number of steps that are recorded.
     """
 
     table: NDArray[Any]
-    rate: Any
     steps_per_call: int
     paced: bool
     taken: int
-    stop_reason: str | None
-    flush: Callable[[], None]
-    on_rate: Callable[[Any], Any]
-    building: Callable[[], contextlib.AbstractContextManager[Any]]
 
     @property
     def remaining(self) -> int:
-        """The steps still to take."""
+        """The number of steps still to take; 0 once the test has ended."""
 
     @property
     def last(self) -> dict[str, float]:
-        """The logs of the last step recorded."""
+        """The logs of the last step that is recorded."""
 
     def upcoming(self) -> Iterator[Any]:
-        """The rates of the steps of one call."""
-
-    def begin_step(self, rate: Any) -> None:
-        """Makes this the rate of the step that follows."""
+        """The rates of the steps of one call of the train loop."""
 
     def add(self, logs: Any) -> None:
-        """Records the logs of some steps, an array of one entry a step for each name."""
+        """Records the logs of some steps: for each name, an array with an entry for each step."""
+
+
+class TrainLoop(abc.ABC):
+    """Trains some steps of a range test when `fit` calls it."""
+
+    @abc.abstractmethod
+    def __call__(self, *arguments: Any) -> Any:
+        """Takes up to ``sweep.steps_per_call`` steps, each at its own rate and with fresh metrics.
+
+        The arguments and the returned value are those of Keras's own ``train_function`` on this
+        framework; the logs are those of the last step. Raises a ``StopIteration`` where there are
+        no data any more.
+        """
+
+    def flush(self) -> None:  # noqa: B027 - for PyTorch alone
+        """Hands the sweep the logs of steps that were taken and are not recorded yet."""
+
+
+class SettableRate:
+    """A rate that is set anew for each step; called with a step or without, it gives that rate."""
+
+    def __init__(self) -> None:
+        self._rate: Any = 0.0
+
+    def set(self, rate: Any) -> None:
+        """Sets the rate, a number or a tensor."""
+        self._rate = rate
+
+    def __call__(self, step: Any = None) -> Any:
+        """The rate that was set last."""
+        return self._rate
 
 
 class ScalarWriter:

@@ -111,38 +111,51 @@ class JAX(base.Backend):
         mapped = jax.jit(jax.vmap(schedule))
         return lambda steps: mapped(steps.astype(self._counter))
 
-    def train_function(
-        self, model: Any, sweep: Sweep
-    ) -> Callable[[Any, Any], tuple[dict[str, float], Any]]:
-        def step(state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
-            sweep.begin_step(rate)
-            state = (*state[:3], [jax.numpy.asarray(value) for value in fresh])
-            logs, state = model.train_step(state, data)
-            return base.scalars(logs, model), state
+    def train_loop(
+        self,
+        model: Any,
+        sweep: Sweep,
+        set_rate: Callable[[Any], Any],
+        building: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> TrainLoop:
+        return TrainLoop(model, sweep, set_rate)
 
-        if model.jit_compile and not model.run_eagerly:
-            step = jax.jit(step, donate_argnums=0)
-        # The metrics' variables before the first batch, for each step to begin with.
-        fresh: Any = None
 
-        def function(state: Any, data: Any) -> tuple[dict[str, float], Any]:
-            nonlocal fresh
-            if fresh is None:
-                fresh = jax.device_get(state[3])
-            batches = iter(data)
-            logs: list[dict[str, Any]] = []
-            for rate in sweep.upcoming():
-                try:
-                    batch = next(batches)
-                except StopIteration:
-                    if not logs:
-                        raise
-                    break
-                log, state = step(state, batch, rate)
-                logs.append(log)
-            logs = jax.device_get(logs)
-            if logs:
-                sweep.add({name: [log[name] for log in logs] for name in logs[0]})
-            return sweep.last, state
+class TrainLoop(base.TrainLoop):
+    """Calls the compiled train step once for each batch."""
 
-        return function
+    def __init__(self, model: Any, sweep: Sweep, set_rate: Callable[[Any], Any]) -> None:
+        self._model = model
+        self._sweep = sweep
+        self._set_rate = set_rate
+        # The values of the metrics' variables before the first batch, for each step to begin with.
+        self._fresh_metrics: Any = None
+        compiled = model.jit_compile and not model.run_eagerly
+        # The memory of the state is reused, as Keras does it.
+        self._step = jax.jit(self._one_step, donate_argnums=0) if compiled else self._one_step
+
+    def __call__(self, state: Any, data: Any) -> tuple[dict[str, float], Any]:
+        if self._fresh_metrics is None:
+            self._fresh_metrics = jax.device_get(state[3])
+        batches = iter(data)
+        logs: list[dict[str, Any]] = []
+        for rate in self._sweep.upcoming():
+            try:
+                batch = next(batches)
+            except StopIteration:
+                if not logs:
+                    raise
+                break
+            log, state = self._step(state, batch, rate)
+            logs.append(log)
+        logs = jax.device_get(logs)
+        if logs:
+            self._sweep.add({name: [log[name] for log in logs] for name in logs[0]})
+        return self._sweep.last, state
+
+    def _one_step(self, state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
+        self._set_rate(rate)
+        trainable, non_trainable, optimizer, _ = state
+        fresh = [jnp.asarray(value) for value in self._fresh_metrics]
+        logs, state = self._model.train_step((trainable, non_trainable, optimizer, fresh), data)
+        return base.scalars(logs, self._model), state

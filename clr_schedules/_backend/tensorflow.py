@@ -13,6 +13,7 @@ import tensorflow as tf
 from clr_schedules._backend import base
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -100,62 +101,14 @@ class TensorFlow(base.Backend):
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
         return ScalarWriter(log_dir)
 
-    def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
-        strategy = model.distribute_strategy
-
-        def step(data: Any, rate: Any) -> dict[str, Any]:
-            sweep.begin_step(rate)
-            for metric in model.metrics:
-                metric.reset_state()
-            return base.scalars(model.train_step(data), model)
-
-        def step_on_replicas(data: Any, rate: Any) -> dict[str, Any]:
-            logs = strategy.run(step, args=(data, rate))
-            if strategy.num_replicas_in_sync == 1:
-                return logs  # type: ignore[no-any-return]
-            mean = tf.distribute.ReduceOp.MEAN
-            return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
-
-        take: Callable[[Any], None] | None = None
-
-        def function(iterator: Any) -> dict[str, float]:
-            nonlocal take
-            if take is None:
-                spec = iterator.element_spec
-                self._build(model, spec, step_on_replicas, sweep)
-                if model.run_eagerly:
-                    take = partial(_take_eagerly, step_on_replicas, sweep)
-                else:
-                    # `tf.function` has an option for it, but `strategy.run` goes by the decorator.
-                    do_not_convert = tf.autograph.experimental.do_not_convert
-                    one_step = tf.function(
-                        step_on_replicas if self._autograph else do_not_convert(step_on_replicas),
-                        jit_compile=model.jit_compile or None,
-                        reduce_retracing=True,
-                    )
-                    take = _in_graph(_graph_loop(one_step, spec, sweep.table), sweep)
-            before = sweep.taken
-            take(iterator)
-            if sweep.remaining and sweep.taken == before:
-                raise StopIteration
-            return sweep.last
-
-        return function
-
-    def _build(self, model: Any, element_spec: Any, step: Any, sweep: Sweep) -> None:
-        """Builds the model: a step resets only the metrics that are there when it is traced."""
-        data = without_missing(element_spec)
-        with sweep.building():
-            try:
-                model._symbolic_build(data_batch=tf.nest.map_structure(self._symbolic, data))
-            # The legacy Keras has no such method, and not all models and data go with symbols.
-            except Exception:
-                rate = tf.TensorSpec((), sweep.table.dtype)
-                traced = tf.function(step, autograph=self._autograph)
-                traced.get_concrete_function(data, rate)
-
-    def _symbolic(self, spec: Any) -> Any:
-        return self.keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
+    def train_loop(
+        self,
+        model: Any,
+        sweep: Sweep,
+        set_rate: Callable[[Any], Any],
+        building: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> TrainLoop:
+        return TrainLoop(model, sweep, set_rate, building, self.keras, autograph=self._autograph)
 
 
 def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
@@ -200,12 +153,135 @@ def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
     tf.while_loop(lambda i: i < tf.size(steps), one, [0], parallel_iterations=1)
 
 
+class TrainLoop(base.TrainLoop):
+    """Takes the steps in a loop in a graph, or one by one in Python if the model runs eagerly."""
+
+    def __init__(
+        self,
+        model: Any,
+        sweep: Sweep,
+        set_rate: Callable[[Any], Any],
+        building: Callable[[], contextlib.AbstractContextManager[None]],
+        keras: Any,
+        *,
+        autograph: bool,
+    ) -> None:
+        self._model = model
+        self._sweep = sweep
+        self._set_rate = set_rate
+        self._building = building
+        self._keras = keras
+        self._autograph = autograph
+        # Made by the first call, which has the data's types.
+        self._take: Callable[[Any], None] | None = None
+
+    def __call__(self, iterator: Any) -> dict[str, float]:
+        if self._take is None:
+            self._build(iterator.element_spec)
+            self._take = (
+                self._take_eagerly
+                if self._model.run_eagerly
+                else _GraphSteps(self._compiled_step(), iterator.element_spec, self._sweep)
+            )
+        before = self._sweep.taken
+        self._take(iterator)
+        if self._sweep.remaining and self._sweep.taken == before:
+            raise StopIteration
+        return self._sweep.last
+
+    def _build(self, element_spec: Any) -> None:
+        """Builds the model: a step resets only the metrics that are there when it is traced."""
+        data = without_missing(element_spec)
+        with self._building():
+            try:
+                self._model._symbolic_build(data_batch=tf.nest.map_structure(self._symbol, data))
+            # tf_keras has no such method. In Keras 3, models with a `train_step` of their own, and
+            # layers that take no symbols, raise errors of any kind here; in a trace, they work.
+            # An error that is the user's comes again from the trace.
+            except Exception:
+                rate = tf.TensorSpec((), self._sweep.table.dtype)
+                traced = tf.function(self._step, autograph=self._autograph)
+                traced.get_concrete_function(data, rate)
+
+    def _symbol(self, spec: Any) -> Any:
+        return self._keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
+
+    def _step(self, data: Any, rate: Any) -> dict[str, Any]:
+        """A train step on all replicas; the logs are the means of theirs."""
+        strategy = self._model.distribute_strategy
+        logs = strategy.run(self._step_on_replica, args=(data, rate))
+        if strategy.num_replicas_in_sync == 1:
+            return logs  # type: ignore[no-any-return]
+        mean = tf.distribute.ReduceOp.MEAN
+        return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
+
+    def _step_on_replica(self, data: Any, rate: Any) -> dict[str, Any]:
+        self._set_rate(rate)
+        for metric in self._model.metrics:
+            metric.reset_state()
+        return base.scalars(self._model.train_step(data), self._model)
+
+    def _compiled_step(self) -> Any:
+        # `tf.function` has an argument for it, but `strategy.run` goes by this decorator.
+        do_not_convert = tf.autograph.experimental.do_not_convert
+        return tf.function(
+            self._step if self._autograph else do_not_convert(self._step),
+            jit_compile=self._model.jit_compile or None,
+            reduce_retracing=True,
+        )
+
+    def _take_eagerly(self, iterator: Any) -> None:
+        """Takes the steps of a call in Python, one by one."""
+        for rate in self._sweep.upcoming():
+            try:
+                data = next(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                break
+            logs = self._step(without_missing(data), tf.constant(rate))
+            self._sweep.add({name: [float(log)] for name, log in logs.items()})
+            if not self._sweep.remaining:
+                break
+
+
+class _GraphSteps:
+    """Takes the steps of a call in a graph, paced in portions of a quarter of a second."""
+
+    def __init__(self, one_step: Any, element_spec: Any, sweep: Sweep) -> None:
+        self._several = _graph_loop(one_step, element_spec, sweep.table)
+        self._sweep = sweep
+        self._steps = 1 if sweep.paced else sweep.steps_per_call
+        self._compiled = False
+
+    def __call__(self, iterator: Any) -> None:
+        sweep = self._sweep
+        left = min(sweep.steps_per_call, sweep.remaining)
+        while left and sweep.remaining:
+            count = min(self._steps, left)
+            start = time.perf_counter()
+            taken, logs = self._several(iterator, tf.constant(sweep.taken), tf.constant(count))
+            taken = int(taken)
+            self._pace(count, time.perf_counter() - start)
+            if taken:
+                sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
+            left -= count
+            if taken < count:
+                break
+
+    def _pace(self, count: int, seconds: float) -> None:
+        """Sets how many steps to take next, from the time that these took."""
+        # The first call is left out, since it spends its time on the compilation.
+        if self._sweep.paced and self._compiled:
+            steps = int(count * _SECONDS_PER_CALL / max(seconds, 1e-6))
+            self._steps = max(1, min(self._sweep.steps_per_call, steps))
+        self._compiled = True
+
+
 def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     """A graph that takes ``count`` steps, from the one whose rate is ``table[first]``.
 
     It ends early where the data end, and after a loss that is not finite.
     """
-    # Traced ahead of the loop, which must know what a step returns.
+    # Traced before the loop, which must know what a step returns.
     spec = one_step.get_concrete_function(
         without_missing(element_spec), tf.TensorSpec((), table.dtype)
     ).structured_outputs
@@ -241,45 +317,6 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
         return taken, {name: array.stack() for name, array in arrays.items()}
 
     return tf.function(several, autograph=False)
-
-
-def _in_graph(several: Any, sweep: Sweep) -> Callable[[Any], None]:
-    """Takes the steps of a call; if paced, a quarter of a second's at a time."""
-    steps = 1 if sweep.paced else sweep.steps_per_call
-    compiled = False
-
-    def take(iterator: Any) -> None:
-        nonlocal steps, compiled
-        left = min(sweep.steps_per_call, sweep.remaining)
-        while left and sweep.remaining:
-            count = min(steps, left)
-            start = time.perf_counter()
-            taken, logs = several(iterator, tf.constant(sweep.taken), tf.constant(count))
-            taken = int(taken)
-            if sweep.paced and compiled:  # which the first call has spent its time on
-                seconds = max(time.perf_counter() - start, 1e-6)
-                steps = max(1, min(sweep.steps_per_call, int(count * _SECONDS_PER_CALL / seconds)))
-            compiled = True
-            if taken:
-                sweep.add({name: log.numpy()[:taken] for name, log in logs.items()})
-            left -= count
-            if taken < count:
-                break
-
-    return take
-
-
-def _take_eagerly(step: Any, sweep: Sweep, iterator: Any) -> None:
-    """Takes the steps of a call in Python, one by one."""
-    for rate in sweep.upcoming():
-        try:
-            data = next(iterator)
-        except (StopIteration, tf.errors.OutOfRangeError):
-            break
-        logs = step(without_missing(data), tf.constant(rate))
-        sweep.add({name: [float(log)] for name, log in logs.items()})
-        if sweep.stop_reason:
-            break
 
 
 def without_missing(data: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The legacy Keras: TensorFlow's train loop, with other places for the learning rate."""
+"""tf_keras, the legacy Keras: TensorFlow's train loop, with other places of rate and steps."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from clr_schedules._backend import tensorflow
+from clr_schedules._backend import base, tensorflow
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-    from clr_schedules._backend.base import Sweep
 
 
 class TFKeras(tensorflow.TensorFlow):
@@ -62,17 +60,18 @@ class TFKeras(tensorflow.TensorFlow):
         seeds = getattr(backend._SEED_GENERATOR, "generator", None)
         return partial(seeds.setstate, seeds.getstate()) if seeds else lambda: None
 
-    def use_rate_of(self, optimizer: Any, sweep: Sweep) -> None:
+    def take_over_rate(self, optimizer: Any) -> Callable[[Any], Any]:
         attributes = vars(optimizer)
+        constant = attributes.get("_learning_rate")
+        if isinstance(constant, tf.Variable):
+            # Compiled functions of the optimizer read the variable itself.
+            return constant.assign  # type: ignore[no-any-return]
+        rate = _settable_schedule(self.keras)
         if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
-            attributes["_hyper"] = {
-                **attributes["_hyper"],
-                "learning_rate": _schedule_of(self.keras, sweep),
-            }
-        elif isinstance(attributes["_learning_rate"], tf.Variable):
-            sweep.on_rate = attributes["_learning_rate"].assign
+            attributes["_hyper"] = {**attributes["_hyper"], "learning_rate": rate}
         else:
-            attributes["_learning_rate"] = _schedule_of(self.keras, sweep)
+            attributes["_learning_rate"] = rate
+        return rate.set  # type: ignore[no-any-return]
 
     def iteration(self, optimizer: Any) -> int:
         return int(self.to_numpy(optimizer.iterations))
@@ -110,8 +109,8 @@ class TFKeras(tensorflow.TensorFlow):
         return 1 if variable is None else int(variable.numpy())
 
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
-        # It goes through epochs of unknown length one by one only; then it counts calls, of any
-        # number of steps.
+        # tf_keras goes through epochs of unknown length only with one step a call. It counts the
+        # calls then, and does not mind how many steps each takes.
         if length is None:
             steps = 1
         with model.distribute_strategy.scope():
@@ -120,14 +119,11 @@ class TFKeras(tensorflow.TensorFlow):
             )
 
 
-def _schedule_of(keras: Any, sweep: Sweep) -> Any:
-    """The rate of the sweep's present step, as a schedule of the legacy Keras."""
+def _settable_schedule(keras: Any) -> Any:
+    """A rate that is set anew for each step; tf_keras must see that it is a schedule."""
 
-    class Swept(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-        def __call__(self, step: Any) -> Any:
-            return sweep.rate
-
+    class Rate(base.SettableRate, keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
         def get_config(self) -> dict[str, Any]:
-            raise NotImplementedError("it lives as long as a range test")
+            raise NotImplementedError("this rate lives no longer than a range test")
 
-    return Swept()
+    return Rate()

@@ -10,6 +10,7 @@ import torch
 from clr_schedules._backend import base
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -87,42 +88,59 @@ class Torch(base.Backend):
         with torch.no_grad():
             variable.copy_(value)
 
-    def train_function(self, model: Any, sweep: Sweep) -> Callable[[Any], dict[str, float]]:
-        def step(data: Any, rate: torch.Tensor) -> dict[str, Any]:
-            sweep.begin_step(rate)
-            return base.scalars(model.train_step(data), model)
+    def train_loop(
+        self,
+        model: Any,
+        sweep: Sweep,
+        set_rate: Callable[[Any], Any],
+        building: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> TrainLoop:
+        return TrainLoop(model, sweep, set_rate, getattr(torch, self.floatx()))
 
-        if model.jit_compile:
-            step = torch.compile(step)
-        dtype = getattr(torch, self.floatx())
-        waiting: list[dict[str, Any]] = []
 
-        def function(data: Any) -> dict[str, float]:
-            for batch in data:
-                if len(waiting) >= sweep.remaining:
-                    break
-                for metric in model.metrics:
-                    metric.reset_state()
-                rate = torch.tensor(float(sweep.table[sweep.taken + len(waiting)]), dtype=dtype)
-                waiting.append(step(batch, rate))
-                if len(waiting) >= min(sweep.steps_per_call, sweep.remaining):
-                    flush()
-            return sweep.last
+class TrainLoop(base.TrainLoop):
+    """Takes one train step a call, as `fit` does, and fetches the logs of many together."""
 
-        def flush() -> None:
-            if waiting:
-                # A tensor each: the device is waited for once, not once a log.
-                logs = {
-                    name: torch.stack([torch.as_tensor(log[name]).detach() for log in waiting])
-                    .cpu()
-                    .double()
-                    for name in waiting[0]
-                }
-                waiting.clear()
-                sweep.add(logs)
+    def __init__(
+        self, model: Any, sweep: Sweep, set_rate: Callable[[Any], Any], dtype: torch.dtype
+    ) -> None:
+        self._model = model
+        self._sweep = sweep
+        self._set_rate = set_rate
+        self._dtype = dtype
+        self._step = torch.compile(self._one_step) if model.jit_compile else self._one_step
+        # The logs, as tensors, of steps that the sweep was not told of yet.
+        self._waiting: list[dict[str, Any]] = []
 
-        sweep.flush = flush
-        return function
+    def __call__(self, data: Any) -> dict[str, float]:
+        sweep, waiting = self._sweep, self._waiting
+        for batch in data:
+            if len(waiting) >= sweep.remaining:
+                break
+            for metric in self._model.metrics:
+                metric.reset_state()
+            rate = float(sweep.table[sweep.taken + len(waiting)])
+            waiting.append(self._step(batch, torch.tensor(rate, dtype=self._dtype)))
+            if len(waiting) >= min(sweep.steps_per_call, sweep.remaining):
+                self.flush()
+        return sweep.last
+
+    def flush(self) -> None:
+        if not self._waiting:
+            return
+        # One tensor for each name: the device is waited for once, and not once for each log.
+        logs = {
+            name: torch.stack([torch.as_tensor(log[name]).detach() for log in self._waiting])
+            .cpu()
+            .double()
+            for name in self._waiting[0]
+        }
+        self._waiting.clear()
+        self._sweep.add(logs)
+
+    def _one_step(self, data: Any, rate: torch.Tensor) -> dict[str, Any]:
+        self._set_rate(rate)
+        return base.scalars(self._model.train_step(data), self._model)
 
 
 def _distributed() -> bool:

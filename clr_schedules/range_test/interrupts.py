@@ -1,65 +1,58 @@
-"""Ctrl-C, let through once and then held off until what must be put back is put back."""
+"""Delays Ctrl-C while a model is being prepared and restored."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
-from types import FrameType, TracebackType
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 
 class Interrupts:
-    """Within this context, a SIGINT interrupts once, and waits from then on or from `hold` on.
+    """Within this context a Ctrl-C waits until the end, except within `let_through`.
 
-    What a SIGINT does is unchanged, and none is lost: one that waited arrives on leaving, and one
-    whose exception came to nothing, as in a destructor, at the next `check`. Outside the main
-    thread, where Python delivers no signals, the context does nothing.
+    The handler that the user has set (Python's raises a ``KeyboardInterrupt``) is called either
+    way. Python runs it in the main thread alone; in other threads, this context does nothing.
     """
 
     def __init__(self) -> None:
-        self._held = False  # by `hold`
-        self._raised = False
-        self._waiting = False
+        self._let_through = False
+        self._came = False
         self._previous: Callable[[int, FrameType | None], Any] | None = None
 
     def __enter__(self) -> Interrupts:
         previous = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread() and callable(previous):
+        if callable(previous) and threading.current_thread() is threading.main_thread():
             self._previous = previous
-            try:
-                signal.signal(signal.SIGINT, self._handle)
-            except BaseException:  # one arrived right here
-                signal.signal(signal.SIGINT, previous)
-                raise
+            signal.signal(signal.SIGINT, self._handle)
         return self
 
-    def check(self) -> None:
-        """Interrupts if an interrupt has come; it should not have got as far as this."""
-        if self._raised and not self._held and self._previous is not None:
-            self._previous(signal.SIGINT, None)
-
-    def hold(self) -> None:
-        """From here on, a SIGINT waits."""
-        self._held = True
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
-        got_through = self._raised and error is not None
-        if (self._raised or self._waiting) and not got_through:
+        if self._came and not isinstance(error, KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
+    @contextlib.contextmanager
+    def let_through(self) -> Iterator[None]:
+        """A context in which the first Ctrl-C interrupts at once."""
+        self._let_through = True
+        try:
+            yield
+        finally:
+            self._let_through = False
+
+    def check(self) -> None:
+        """Interrupts again if an interrupt got lost, as Python loses those in destructors."""
+        if self._came and self._previous is not None:
+            self._previous(signal.SIGINT, None)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._held or self._raised or self._previous is None:
-            self._waiting = True
-            return
-        # Set before it is raised: a second one must not interrupt what the first one sets off.
-        self._raised = True
-        self._previous(number, frame)
-        self._raised = False  # the handler did not raise
+        self._came = True
+        if self._let_through and self._previous is not None:
+            # From here on, others wait: none may disturb what this one sets off.
+            self._let_through = False
+            self._previous(number, frame)
+            self._let_through, self._came = True, False  # the handler did not raise

@@ -1,19 +1,23 @@
-"""What a training changes, remembered, and put back bit for bit."""
+"""What a training changes: remembered, and put back bit for bit. The README beside says why so."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import random
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from clr_schedules._backend import backend
+from clr_schedules._backend.randomness import (
+    random_state,
+    same,
+    set_random_state,
+    use_other_tensorflow_seeds,
+)
 
-# What `fit` and `evaluate` set on a model.
+# What `fit` and `evaluate` set on a model. Of a model that is not built, these alone are put back:
+# its other attributes hold what building it made.
 _SET_BY_FIT = (
     "history",
     "stop_training",
@@ -33,15 +37,21 @@ _ABSENT = object()
 
 
 class Snapshot:
-    """The state of a model, its optimizers and the random numbers, at the time of its making.
+    """The state of a model, its optimizers and the random numbers, when the snapshot is made.
 
-    Objects and compiled functions stay the same ones. A model that is not built is built meanwhile,
-    and goes back to its first weights; an optimizer is not.
+    `prepare` makes the training possible, and `restore` puts everything back. Objects and compiled
+    functions stay the same ones. A model that is not built is built by the training, and goes back
+    to its first weights; an optimizer that is not built is not built afterwards either.
+
+    Args:
+        model: The model.
+        optimizers: The model's optimizer, and those within it.
     """
 
     def __init__(self, model: Any, optimizers: list[Any]) -> None:
         self._model = model
         self._optimizers = optimizers
+        # Each variable that is seen, with its value at that time.
         self._values: list[tuple[Any, Any]] = []
         self._seen: set[int] = set()
         self._built = backend.is_built(model)
@@ -56,72 +66,86 @@ class Snapshot:
         ]
         self._modes = {module: module.training for module in backend.modules(model)}
         self._restore_globals = backend.remember_globals()
-        self._first_random = self._random = _random_state()
-        self._tensorflow = _TensorFlowSeeds()
+        self._restore_tensorflow: Callable[[], None] = lambda: None
+        self._first_random = self._random = random_state()
         self._remember_variables()
 
-    def open(self) -> None:
-        """Prepares for changes."""
-        self._tensorflow.lend()
+    def prepare(self) -> None:
+        """Puts copies in the place of what a training would change beyond repair."""
+        self._restore_tensorflow = use_other_tensorflow_seeds()
         for optimizer in self._optimizers:
             if not backend.is_built(optimizer):
                 copy_containers(optimizer)
+        # Keras itself builds some models before the first step, on JAX and PyTorch.
         if hasattr(self._model, "_symbolic_build"):
             vars(self._model)["_symbolic_build"] = self.building()(self._model._symbolic_build)
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
-        """A context for what builds the model: what is made and drawn there stays.
+        """A context in which the model is built: variables made and numbers drawn there stay.
 
-        An initializer without a seed draws one, and Keras draws a batch on some backends.
+        A user's own `fit` would make and draw them too: an initializer without a seed draws one,
+        and on some backends Keras draws a batch.
         """
-        before = _random_state()
+        before = random_state()
         yield
-        if _same(before, self._first_random):
-            self._random = _random_state()
+        # If a generator has moved since the snapshot, something else than building has drawn.
+        if same(before, self._first_random):
+            self._random = random_state()
         self._remember_variables()
 
+    def restore(self) -> None:
+        """Puts everything back. What cannot be put back raises after the rest is."""
+        steps: list[Callable[[], Any]] = [
+            *(partial(self._restore_attributes, *each) for each in self._attributes),
+            self._restore_modes,
+            *(partial(backend.write, *each) for each in self._values),
+            partial(set_random_state, self._random),
+            self._restore_globals,
+            self._restore_tensorflow,
+        ]
+        # A stack calls all of its entries, whether or not one raises; the last entry first.
+        with contextlib.ExitStack() as stack:
+            for step in reversed(steps):
+                stack.callback(step)
+
+    def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
+        """Puts back the attributes of the model or an optimizer, past Keras's own bookkeeping."""
+        now = vars(thing)
+        if self._built or thing is not self._model:
+            for name in now.keys() - before.keys():
+                del now[name]
+        for name, value in before.items():
+            if value is _ABSENT:
+                now.pop(name, None)
+            else:
+                now[name] = value
+
+    def _restore_modes(self) -> None:
+        """Puts back the training modes of PyTorch's modules."""
+        # Keras makes some of the modules anew. Those take the mode of the model.
+        for module in backend.modules(self._model):
+            module.training = self._modes.get(module, self._modes[self._model])
+
     def _remember_variables(self) -> None:
-        for variable in self._variables():
+        """Remembers the value of each variable that was not seen before."""
+        for variable in self._all_variables():
             if id(variable) not in self._seen:
                 self._seen.add(id(variable))
                 self._values.append((variable, backend.read(variable)))
 
-    def restore(self) -> None:
-        """Puts everything back, each thing whether or not another can be."""
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._tensorflow.restore)
-            stack.callback(self._restore_globals)
-            stack.callback(_set_random_state, self._random)
-            for variable, value in self._values:
-                stack.callback(backend.write, variable, value)
-            stack.callback(self._restore_modes)
-            for thing, before in self._attributes:
-                stack.callback(self._restore_attributes, thing, before)
-
-    def _restore_modes(self) -> None:
-        # Keras makes some of the modules anew; those go with the model.
-        for module in backend.modules(self._model):
-            module.training = self._modes.get(module, self._modes[self._model])
-
-    def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
-        if self._built or thing is not self._model:
-            for name in vars(thing).keys() - before.keys():
-                del vars(thing)[name]
-        _put_back(vars(thing), before)
-
-    def _variables(self) -> Iterator[Any]:
+    def _all_variables(self) -> Iterator[Any]:
         """The framework's variables, some more than once."""
         model = self._model
-        # The legacy Keras raises an error for a model that is not built.
+        # tf_keras raises an error when the variables of a model are asked for that is not built.
         groups: list[Iterable[Any]] = [model.variables if backend.is_built(model) else ()]
         groups += [metric.variables for metric in model.metrics]
         for optimizer in self._optimizers:
             listed = optimizer.variables
             groups.append(listed() if callable(listed) else listed)
-        # Those in no list, such as the states of recurrent layers and the legacy Keras's counters.
+        # Those in no list, such as the states of recurrent layers and tf_keras's counters of steps.
         for thing in (*model._flatten_layers(), *self._optimizers):
-            groups.append(filter(backend.is_variable, leaves(list(vars(thing).values()))))
+            groups.append(filter(backend.is_variable, flatten(list(vars(thing).values()))))
         for group in groups:
             for variable in group:
                 if (native := backend.unwrap(variable)) is not None:
@@ -129,16 +153,12 @@ class Snapshot:
         yield from backend.native_variables(model)
 
 
-def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
-    for name, value in before.items():
-        if value is _ABSENT:
-            now.pop(name, None)
-        else:
-            now[name] = value
-
-
 def copy_containers(optimizer: Any) -> None:
-    """Has an optimizer built with copies of its lists and dictionaries, which can be put back."""
+    """Gives an optimizer copies of its lists, dictionaries and sets, for building to add to.
+
+    The snapshot puts the originals back, which then have nothing added. Keras 3's tracker holds the
+    same lists, so it gets a copy that holds the copies.
+    """
     attributes = vars(optimizer)
     copies = {
         name: kind(value)
@@ -147,87 +167,22 @@ def copy_containers(optimizer: Any) -> None:
         if isinstance(value, kind)
     }
     if (tracker := attributes.get("_tracker")) is not None:
-        lent = {id(attributes[name]): value for name, value in copies.items()}
+        copy_of = {id(attributes[name]): value for name, value in copies.items()}
         copies["_tracker"] = tracker = copy.copy(tracker)
         tracker.config = {
-            name: (is_kind, lent.get(id(store), store))
+            name: (is_kind, copy_of.get(id(store), store))
             for name, (is_kind, store) in tracker.config.items()
         }
         tracker.stored_ids = {name: set(ids) for name, ids in tracker.stored_ids.items()}
     attributes.update(copies)
 
 
-def leaves(thing: Any, depth: int = 4) -> Iterator[Any]:
-    """What is in nested lists, tuples and dictionaries, so deep and no deeper."""
+def flatten(thing: Any, depth: int = 4) -> Iterator[Any]:
+    """The leaves of nested lists, tuples and dictionaries, down to this depth."""
     if isinstance(thing, dict):
         thing = list(thing.values())
     if not isinstance(thing, (list, tuple)):
         yield thing
     elif depth:
         for entry in thing:
-            yield from leaves(entry, depth - 1)
-
-
-def _random_state() -> dict[str, Any]:
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - Keras shuffles with it
-    }
-    if torch := sys.modules.get("torch"):
-        state["torch"] = torch.get_rng_state()
-        if torch.cuda.is_initialized():
-            state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    if "torch" in state:
-        sys.modules["torch"].set_rng_state(state["torch"])
-    if "cuda" in state:
-        sys.modules["torch"].cuda.set_rng_state_all(state["cuda"])
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two random states, nested arrays and tensors, are equal."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
-    if isinstance(a, list):
-        return all(map(_same, a, b))
-    return np.array_equal(a, b) if hasattr(a, "shape") else bool(a == b)
-
-
-class _TensorFlowSeeds:
-    """TensorFlow's random state, if TensorFlow is there.
-
-    An eager random operation keeps its position in a cache that goes by seeds: with seeds of its
-    own, the test leaves the user's alone.
-    """
-
-    def __init__(self) -> None:
-        self._generator = None
-        self._context: dict[str, Any] = {}
-        self._before: dict[str, Any] = {}
-        if "tensorflow" in sys.modules:
-            from tensorflow.python.eager import context
-            from tensorflow.python.ops import stateful_random_ops
-
-            self._context = vars(context.context())
-            self._before = {name: self._context.get(name, _ABSENT) for name in ("_seed", "_rng")}
-            self._generator = stateful_random_ops.global_generator
-            if self._generator is not None:
-                self._position = self._generator.state.numpy()
-
-    def lend(self) -> None:
-        """Gives TensorFlow other seeds, drawn from its own if it has any."""
-        if self._before:
-            seed, generator = self._before.values()
-            seeded = None if seed is None else f"range test of {seed}, {generator.getstate()}"
-            lent = random.Random(seeded)
-            self._context.update(_seed=lent.getrandbits(31), _rng=lent)
-
-    def restore(self) -> None:
-        _put_back(self._context, self._before)
-        if self._generator is not None:
-            self._generator.reset(self._position)
+            yield from flatten(entry, depth - 1)

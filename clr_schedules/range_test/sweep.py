@@ -1,15 +1,9 @@
-"""A range test under way.
-
-A `Sweep` has the rates to come and what the steps returned, and knows when to stop; a `Watcher`
-among the callbacks of the `fit` that drives it shows the progress, validates, and ends it.
-"""
+"""A range test under way: the rates to come, the losses so far, and when to stop."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +13,7 @@ from clr_schedules._backend import backend, keras
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clr_schedules._backend.base import TrainLoop
     from clr_schedules.range_test.interrupts import Interrupts
 
 # How often the validation data are evaluated on the way.
@@ -26,18 +21,15 @@ _VALIDATIONS = 30
 
 
 class Sweep:
-    """Hands out the learning rates and takes the logs of the train steps.
-
-    Each call of the train function takes ``steps_per_call`` steps at most, fewer where the sweep is
-    ``paced``, for no call to last long.
+    """Hands out the learning rates, takes the logs of the train steps, and says when to stop.
 
     Attributes:
-        table: The rates in the type in which the optimizer takes its rate.
-        rate: The rate of the step that runs (or is traced) now; the optimizer reads it.
-        on_rate: Called with the rate as each step begins; for optimizers that must be given it.
-        building: A context for what builds the model.
-        flush: Records steps that were taken and are not recorded yet.
-        taken: The number of steps recorded.
+        rates: The rate of each step, in float64.
+        table: The same rates, in the type in which the optimizer takes its rate.
+        steps_per_call: The most steps in one call of the train loop.
+        paced: Whether the train loop should take fewer steps a call where they are slow.
+        smoothing: The weight of the past in the smoothed loss.
+        taken: The number of steps that are recorded.
         stop_reason: Why the sweep ended; None while it goes on.
     """
 
@@ -55,13 +47,9 @@ class Sweep:
         self.table = rates.astype(dtype)
         self.steps_per_call = steps_per_call
         self.paced = paced
-        self.rate: Any = self.table[0]
-        self.on_rate: Callable[[Any], Any] = lambda rate: None
-        self.building: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
-        self.flush: Callable[[], None] = lambda: None
+        self.smoothing = smoothing
         self.taken = 0
         self.stop_reason: str | None = None
-        self.smoothing = smoothing
         self._stop_factor = stop_factor
         self._average = 0.0
         self._best = math.inf
@@ -74,20 +62,17 @@ class Sweep:
 
     @property
     def remaining(self) -> int:
+        """The number of steps still to take."""
         return 0 if self.stop_reason else len(self) - self.taken
 
     def upcoming(self) -> Iterator[Any]:
+        """The rates of the steps of one call of the train loop."""
         yield from self.table[self.taken : self.taken + min(self.steps_per_call, self.remaining)]
 
-    def begin_step(self, rate: Any) -> None:
-        """Makes this (a number or a tensor) the rate of the step that follows."""
-        self.rate = rate
-        self.on_rate(rate)
-
     def add(self, logs: Mapping[str, Any]) -> None:
-        """Records the logs of some steps, an array of one entry a step for each name.
+        """Records the logs of some steps: for each name, an array with an entry for each step.
 
-        What comes after the end of the sweep is dropped.
+        Steps after the end of the sweep are dropped.
         """
         columns = {name: np.asarray(values, np.float64) for name, values in logs.items()}
         for row in range(len(columns["loss"])):
@@ -99,7 +84,7 @@ class Sweep:
 
     @property
     def last(self) -> dict[str, float]:
-        """The logs of the last step recorded, and its learning rate."""
+        """The logs of the last step that is recorded, and its learning rate."""
         if not self.taken:
             return {}
         return {
@@ -109,27 +94,29 @@ class Sweep:
         }
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
-        """What was recorded, an array for each name."""
+        """For each name in the logs, an array with the value of each step."""
         return {name: np.array(values, np.float64) for name, values in self._logs.items()}
 
     def end(self, reason: str) -> None:
-        """Ends the sweep, if it goes on."""
+        """Ends the sweep, unless it has ended already."""
         self.stop_reason = self.stop_reason or reason
 
     def _judge(self, loss: float) -> None:
-        """Counts a step, and ends the sweep where its loss says so."""
+        """Counts a step, and ends the sweep if this step's loss says so."""
         rate = self.rates[self.taken]
         self.taken += 1
         if not math.isfinite(loss):
             self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
             return
+        # As in `suggestions.smooth`, one step at a time.
         beta = self.smoothing
         self._average = beta * self._average + (1 - beta) * loss
         smoothed = self._average / (1 - beta**self.taken)
         self._first = smoothed if self._first is None else self._first
         self._lowest = min(self._lowest, loss)
         self._best = min(self._best, smoothed)
-        # A factor says nothing where a loss goes below zero: the descent is the measure there.
+        # A multiple of the best loss says nothing once a loss was below zero. The depth of the
+        # descent so far is the measure then.
         scale = self._best
         if self._lowest < 0:
             scale = max(self._first - self._best, abs(self._best))
@@ -143,49 +130,56 @@ class Sweep:
 
 
 class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
-    """A callback for the `fit` that drives a sweep.
+    """The callback of the range test's `fit`: shows the progress, validates, and ends the training.
 
-    ``validation`` has the logs of each validation, and the rate of the step before it.
+    Attributes:
+        validations: The logs of each validation, with the learning rate of the step before it.
     """
 
     def __init__(
         self,
         model: Any,
         sweep: Sweep,
+        loop: TrainLoop,
         interrupts: Interrupts,
+        *,
         validation_data: Any,
         batch_size: int | None,
         verbose: int,
     ) -> None:
         super().__init__()
-        # Not `self.model`: on JAX, to look at that costs a copy of all variables.
+        # Not `self.model`, which Keras sets: on JAX, each look at that copies all variables.
         self._swept = model
         self._sweep = sweep
+        self._loop = loop
         self._interrupts = interrupts
         self._validation_data = validation_data
         self._batch_size = batch_size
         self._verbose = verbose
+        # The numbers of steps after which a validation is due.
         self._due = np.linspace(0, len(sweep), _VALIDATIONS + 1)[1:].round()
-        self._before = 0
+        self._taken_before_epoch = 0
         self._bar: Any = None
-        self.validation: list[dict[str, float]] = []
+        self.validations: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._before = self._sweep.taken
+        """Remembers where the epoch begins."""
+        self._taken_before_epoch = self._sweep.taken
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Validates, shows the progress, and ends the training with the sweep."""
         self._interrupts.check()
         if self._validation_data is not None:
-            self._sweep.flush()
+            self._loop.flush()
             self._validate()
         self._show()
         if not self._sweep.remaining:
             self._swept.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._sweep.flush()
-        # The second is where there are no data any more.
-        if not self._sweep.remaining or self._sweep.taken == self._before:
+        """Ends the training with the sweep, or where an epoch had no data any more."""
+        self._loop.flush()
+        if not self._sweep.remaining or self._sweep.taken == self._taken_before_epoch:
             self._swept.stop_training = True
 
     def close(self) -> None:
@@ -194,6 +188,7 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
             self._show(finalize=True)
 
     def _show(self, finalize: bool = False) -> None:
+        """Draws the progress bar."""
         logs = self._sweep.last
         if not (self._verbose and logs):
             return
@@ -201,11 +196,12 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
             self._bar = keras.utils.Progbar(
                 len(self._sweep), verbose=self._verbose, stateful_metrics=list(logs)
             )
-        if finalize and self._verbose == 2:  # the legacy Keras ends the line at the target only
+        if finalize and self._verbose == 2:  # tf_keras ends the line at the target only
             self._bar.target = self._sweep.taken
         self._bar.update(self._sweep.taken, list(logs.items()), finalize=finalize)
 
     def _validate(self) -> None:
+        """Evaluates the validation data if that is due and the last loss was finite."""
         passed = int(np.searchsorted(self._due, self._sweep.taken, side="right"))
         self._due = self._due[passed:]
         if not (passed and math.isfinite(self._sweep.last["loss"])):
@@ -214,6 +210,8 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         x, y, sample_weight = (
             (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
         )
+        # `self.model` here, and not `self._swept`: on JAX, this is the look that copies to it the
+        # variables that the training has reached.
         logs = self.model.evaluate(
             x,
             y,
@@ -224,4 +222,4 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         )
         backend.resume_training(self._swept)
         logs = {name: float(log) for name, log in logs.items() if np.ndim(log) == 0}
-        self.validation.append(logs | {"learning_rate": self._sweep.last["learning_rate"]})
+        self.validations.append(logs | {"learning_rate": self._sweep.last["learning_rate"]})

@@ -1,0 +1,75 @@
+"""The random state of a process: Python's, NumPy's, and each framework's that is imported.
+
+Not only of the framework that Keras runs on: data may come from another one.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def random_state() -> dict[str, Any]:
+    """The states of the global generators of Python, NumPy and PyTorch."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - Keras shuffles with it
+    }
+    if torch := sys.modules.get("torch"):
+        state["torch"] = torch.get_rng_state()
+        if torch.cuda.is_initialized():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Puts back what `random_state` returned."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002 - Keras shuffles with it
+    if "torch" in state:
+        sys.modules["torch"].set_rng_state(state["torch"])
+    if "cuda" in state:
+        sys.modules["torch"].cuda.set_rng_state_all(state["cuda"])
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two random states, which are nested arrays and tensors, are equal."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, list):
+        return all(map(same, a, b))
+    return np.array_equal(a, b) if hasattr(a, "shape") else bool(a == b)
+
+
+def use_other_tensorflow_seeds() -> Callable[[], None]:
+    """Gives TensorFlow other seeds, if it is imported; returns what puts its own back.
+
+    An eager random operation of TensorFlow keeps its position in a cache that goes by seeds and
+    cannot be read. With seeds of its own, a training leaves the positions of the user's alone.
+    """
+    if "tensorflow" not in sys.modules:
+        return lambda: None
+    from tensorflow.python.eager import context
+    from tensorflow.python.ops import stateful_random_ops
+
+    attributes = vars(context.context())
+    before = {name: attributes[name] for name in ("_seed", "_rng") if name in attributes}
+    # Drawn from the user's own seed if there is one, so that the training can be repeated.
+    seed = before["_seed"]
+    seeded = None if seed is None else f"range test of {seed}, {before['_rng'].getstate()}"
+    drawer = random.Random(seeded)
+    attributes.update(_seed=drawer.getrandbits(31), _rng=drawer)
+    generator = stateful_random_ops.global_generator
+    position = None if generator is None else generator.state.numpy()
+
+    def restore() -> None:
+        del attributes["_rng"]  # it is absent until the user sets a seed
+        attributes.update(before)
+        if generator is not None:
+            generator.reset(position)
+
+    return restore

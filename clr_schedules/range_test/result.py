@@ -1,0 +1,288 @@
+"""What a range test returns: the curve, what it suggests, and the files that keep it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import inspect
+import io
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_schedules.range_test import suggestions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_S = TypeVar("_S")
+_Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RangeTestResult:
+    """The curve of a range test: losses and metrics of single batches against the learning rate.
+
+    Attributes:
+        learning_rates: The rate of each step that was taken, float64, shape ``(steps,)``, rising.
+            (The optimizer gets them rounded to Keras's ``floatx()``.)
+        losses: The loss of each step's batch alone; the last may be infinite or NaN.
+        smoothed_losses: The exponential moving average of the losses, without the bias of its
+            start.
+        metrics: For the name of each metric, its value on each step's batch alone. Only metrics
+            that are scalars are here.
+        stop_reason: Why the test ended: ``"completed: …"``, ``"diverged: …"``, ``"stopped: …"``.
+        growth: ``"exponential"`` or ``"linear"``.
+        validation_learning_rates: The rates at which the validation data were evaluated; empty
+            without validation data.
+        validation_losses: The loss on the validation data at these rates.
+        validation_metrics: The metrics on the validation data at these rates.
+
+    Example:
+        >>> import numpy as np
+        >>> import clr_schedules as clr
+        >>> rates = np.geomspace(1e-6, 1.0, 200)
+        >>> losses = 2.3 / (1 + rates / 1e-3) + (rates / 0.1) ** 2  # it falls, then it blows up
+        >>> result = clr.RangeTestResult(rates, losses, losses, {}, "completed")
+        >>> result
+        <RangeTestResult: 200 steps from 1e-06 to 1; completed>
+        >>> result.suggest().schedule(clr.Triangular, step_size=500)
+        Triangular(base_lr=9.771241535346502e-05, max_lr=0.053074283165183415, step_size=500)
+    """
+
+    learning_rates: _Array
+    losses: _Array
+    smoothed_losses: _Array
+    metrics: Mapping[str, _Array]
+    stop_reason: str
+    growth: str = "exponential"
+    validation_learning_rates: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
+    validation_losses: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
+    validation_metrics: Mapping[str, _Array] = dataclasses.field(default_factory=dict)
+
+    @property
+    def accuracies(self) -> _Array | None:
+        """For each step, the mean of the metrics with "acc" in their name; None without any."""
+        found = [values for name, values in self.metrics.items() if "acc" in name.lower()]
+        return np.mean(found, axis=0) if found else None
+
+    def suggest(self) -> Suggestion:
+        """Reads the bounds of a cycle, and three single rates, off the curve.
+
+        ``base_lr`` and ``max_lr`` follow the paper's rule. If the metrics have an accuracy, they
+        are the rates at which it begins to rise, and at which it slows, becomes ragged or falls.
+        Otherwise they are the rates at which the loss begins to fall, and is about to blow up.
+
+        Returns:
+            The suggestion. What the curve does not show is None there, with a reason.
+        """
+        answers = suggestions.suggest(
+            self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
+        )
+        rates = {name: None if isinstance(a, str) else a for name, a in answers.items()}
+        reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
+        return Suggestion(**rates, reasons=reasons)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the loss and the accuracy against the rate, and marks the suggested bounds.
+
+        See `clr_schedules.plotting.plot_range_test`.
+
+        Args:
+            ax: The Matplotlib axes to draw on. Default: those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
+        """
+        from clr_schedules import plotting
+
+        return plotting.plot_range_test(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result to a JSON file, which `load` reads.
+
+        The file is written beside the path and then renamed, so that there is never half a file.
+
+        Args:
+            path: The file to write. A file that is there is replaced.
+        """
+        content = {"class": type(self).__name__, **_to_json(vars(self))}
+        _write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RangeTestResult:
+        """Reads a file that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The result, bit for bit the one that was saved.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If the file is not one that `save` wrote, or is damaged so that it has no
+                columns of equal length.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("class", None) != cls.__name__:
+                raise ValueError("it is of another class")
+            result = cls(**_from_json(content))
+            result._check()
+        # What JSON makes of another file may have any type, and be nested beyond Python's stack.
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Argument `path` must be a file that `{cls.__name__}.save` wrote. "
+                f"Received: path={str(path)!r}, which is not: {error}"
+            ) from error
+        return result
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Writes a table with a line for each step: learning rate, loss, smoothed loss, metrics.
+
+        The file is written beside the path and then renamed, so that there is never half a file.
+
+        Args:
+            path: The file to write. A file that is there is replaced.
+        """
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["step", "learning_rate", "loss", "smoothed_loss", *self.metrics])
+        for step, row in enumerate(zip(*self._columns(), strict=True)):
+            writer.writerow([step, *map(float, row)])
+        _write(path, table.getvalue())
+
+    def _columns(self) -> list[_Array]:
+        """The arrays with an entry for each step."""
+        return [self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()]
+
+    def _check(self) -> None:
+        """Raises a ``ValueError`` unless columns that belong together are equally long."""
+        validation = self.validation_learning_rates, self.validation_losses
+        for columns in self._columns(), (*validation, *self.validation_metrics.values()):
+            shapes = {np.shape(column) for column in columns}
+            if len(shapes) != 1 or len(*shapes) != 1:
+                raise ValueError(f"columns of the shapes {sorted(shapes)}")
+        if not (isinstance(self.stop_reason, str) and isinstance(self.growth, str)):
+            raise ValueError(f"stop_reason={self.stop_reason!r}, growth={self.growth!r}")
+
+    def __repr__(self) -> str:
+        text = f"{len(self.learning_rates)} steps"
+        if len(self.learning_rates):
+            text += " from {:.3g} to {:.3g}".format(*self.learning_rates[[0, -1]])
+        if validated := len(self.validation_learning_rates):
+            text += f", validated at {validated} rates"
+        return f"<RangeTestResult: {text}; {self.stop_reason}>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """What a range test suggests. A rate that its curve does not show is None.
+
+    Attributes:
+        base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
+        max_lr: The upper bound of a cycle, by the same rule.
+        steepest: The rate at which the smoothed loss falls fastest (fastai's ``steep``).
+        valley: The middle of the longest descent of the smoothed loss (fastai's ``valley``).
+        minimum: A tenth of the rate at which the smoothed loss is lowest (fastai's ``minimum``).
+        reasons: For the name of each rate that is None, the reason.
+
+    Example:
+        >>> import numpy as np
+        >>> import clr_schedules as clr
+        >>> rates = np.geomspace(1e-6, 1e-2, 200)
+        >>> losses = 2.3 / (1 + rates / 1e-3)  # where the test ends, it still falls
+        >>> suggestion = clr.RangeTestResult(rates, losses, losses, {}, "completed").suggest()
+        >>> suggestion.max_lr is None
+        True
+        >>> print(suggestion.reasons["max_lr"])
+        the loss was still falling at the highest rate, 0.01
+    """
+
+    base_lr: float | None
+    max_lr: float | None
+    steepest: float | None
+    valley: float | None
+    minimum: float | None
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+    def schedule(self, kind: Callable[..., _S], **arguments: Any) -> _S:
+        """A schedule with those of the suggested bounds that it takes.
+
+        Args:
+            kind: A schedule's class, or any other function, that takes ``base_lr``, ``max_lr`` or
+                both by name: `Triangular2` takes both, `OneCycle` takes ``max_lr``. One that
+                takes any names (``**kwargs``) gets both.
+            **arguments: The other arguments of ``kind``, such as ``step_size``. A bound that is
+                among them is taken from here and not from the curve.
+
+        Returns:
+            What ``kind`` returns.
+
+        Raises:
+            TypeError: If ``kind`` takes neither bound.
+            ValueError: If the curve did not show a bound that ``kind`` takes. The message says why.
+
+        Example:
+            >>> import clr_schedules as clr
+            >>> suggestion = clr.Suggestion(1e-3, 6e-3, None, None, None)
+            >>> suggestion.schedule(clr.Triangular2, step_size=2000)
+            Triangular2(base_lr=0.001, max_lr=0.006, step_size=2000)
+            >>> suggestion.schedule(clr.OneCycle, total_steps=10_000).max_lr
+            0.006
+        """
+        parameters = inspect.signature(kind).parameters
+        any_name = inspect.Parameter.VAR_KEYWORD in {p.kind for p in parameters.values()}
+        names = [name for name in ("base_lr", "max_lr") if name in parameters or any_name]
+        if not names:
+            raise TypeError(
+                "Argument `kind` must take `base_lr` or `max_lr`, or both, by name. "
+                f"Received: kind={kind!r}"
+            )
+        bounds = {name: getattr(self, name) for name in names if name not in arguments}
+        missing = [name for name, rate in bounds.items() if rate is None]
+        if missing:
+            why = "; ".join(f"{name} is None: {self.reasons.get(name, '')}" for name in missing)
+            raise ValueError(
+                f"The range test does not show the bounds that the schedule takes. {why}. "
+                f"To give your own: schedule(…, {', '.join(f'{name}=…' for name in missing)})"
+            )
+        return kind(**bounds, **arguments)
+
+
+def _to_json(value: Any) -> Any:
+    """Arrays as lists; numbers that JSON does not have as the strings that `float` reads."""
+    if isinstance(value, Mapping):
+        return {name: _to_json(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return [entry if math.isfinite(entry) else str(entry) for entry in value.tolist()]
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    """The inverse of `_to_json`."""
+    if isinstance(value, dict):
+        return {name: _from_json(entry) for name, entry in value.items()}
+    return np.array(value, np.float64) if isinstance(value, list) else value
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a file beside the path, and renames it when it is whole."""
+    path = Path(os.path.realpath(path))  # a link stays, and the file that it leads to is replaced
+    half_done = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        half_done.write_text(text, encoding="utf-8", newline="")
+        half_done.replace(path)
+    finally:
+        half_done.unlink(missing_ok=True)
