@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # Kept past Keras, which would track what is set on an optimizer.
-_RATE = "_rate_of_this_step"
+_RATE = "_clr_schedules_rate"
 
 
 class RateOnceAStep:
@@ -28,7 +28,7 @@ class RateOnceAStep:
             vars(self).pop(_RATE, None)
 
     def _get_current_learning_rate(self) -> Any:
-        """The rate: for Keras, the method after its property `learning_rate`."""
+        """The rate of the step; Keras asks here for all its uses of the rate."""
         if _RATE in vars(self):
             return vars(self)[_RATE]
         return super()._get_current_learning_rate()  # type: ignore[misc]
