@@ -139,8 +139,8 @@ class OneCycle(Schedule):
 
     @property
     def _bottom(self) -> float:
-        """Where the fall from the peak ends."""
-        return max(2 * self._peak, 0.0) if self.three_phase else self.total_steps - 1
+        """Where the fall from the peak ends; with three phases before iteration 0 perhaps."""
+        return 2 * self._peak if self.three_phase else self.total_steps - 1
 
     def _rate(self, step: Any, xp: Any) -> Any:
         initial = self.max_lr / self.div_factor
@@ -178,6 +178,8 @@ class OneCycle(Schedule):
         """1 less the share of the wave: 0 at the peak, 1 where the rate is initial or lower."""
         peak, bottom = self._peak, self._bottom
         distance = xp.float64(step) - peak
+        if self.three_phase and peak <= 0:  # has fallen by iteration 0
+            return distance * 0.0 + 1.0
         lines = []
         if peak > 0:
             lines.append(distance * -numerics.slope(self._top, peak))
