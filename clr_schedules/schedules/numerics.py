@@ -73,8 +73,18 @@ def clip_scale(scale: Any, xp: Any, least: float = 0.0) -> Any:
 
 
 def height(low: float, high: float) -> float:
-    """``high - low``, rounded so that ``low`` plus it is exactly ``high``."""
+    """``high - low``, rounded so that ``low`` plus it is exactly ``high`` if there is such a number.
+
+    There is none if ``high`` is odd in its last place and all sums fall half way to a neighbor. The
+    sum is a neighbor then: the one towards ``low``, unless that is another number in float32.
+    """
     nearest = high - low
     if low + nearest == high:
         return nearest
-    return math.nextafter(nearest, math.inf if low + nearest < high else 0.0)
+
+    def badness(height: float) -> tuple[bool, bool, bool]:
+        top = low + height
+        return top != high, np.float32(top) != np.float32(high), (top > high) == (high > low)
+
+    neighbors = math.nextafter(nearest, -math.inf), math.nextafter(nearest, math.inf)
+    return min(nearest, *neighbors, key=badness)
