@@ -150,10 +150,15 @@ class OneCycle(Schedule):
         # One wave serves all phases: they differ in its floor and its height.
         low, height = initial, numerics.height(initial, self.max_lr)
         if self.three_phase:
-            last = step >= self._bottom
-            phase = xp.where(last, self._line(step, self._bottom, self.total_steps - 1), phase)
-            low = xp.where(last, final, low)
-            height = xp.where(last, numerics.height(final, initial), height)
+            bottom, end = self._bottom, self.total_steps - 1
+            last = step >= bottom
+            line, floor, ceiling = self._line(step, bottom, end), final, initial
+            if final > initial:  # a wave from above the floor would lose digits at its bottom
+                rise = (step - bottom) * numerics.slope(self._top, end - bottom)
+                line, floor, ceiling = xp.minimum(rise, self._top), initial, final
+            phase = xp.where(last, line, phase)
+            low = xp.where(last, floor, low)
+            height = xp.where(last, numerics.height(floor, ceiling), height)
         else:
             falling = step >= self._peak
             low = xp.where(falling, final, low)
