@@ -34,7 +34,9 @@ def _normal(x):
 
 
 # Usual learning rates, everything that float32 holds, and numbers half way between two of these.
-_ties = st.builds(lambda n, e: (1 + (2 * n + 1) * 2.0**-24) * 2.0**e, st.integers(0, 5), st.integers(-9, 2))
+_ties = st.builds(
+    lambda n, e: (1 + (2 * n + 1) * 2.0**-24) * 2.0**e, st.integers(0, 5), st.integers(-9, 2)
+)
 rates = st.floats(1e-9, 10.0) | st.floats(2.0**-126, float(np.finfo(np.float32).max)) | _ties
 step_sizes = (
     st.integers(1, 20) | st.integers(1, 10**5) | st.integers(1, 2**40) | st.integers(1, 2**53)
@@ -81,7 +83,11 @@ def arguments_of(draw, policy):
     """Valid arguments of a policy, by name."""
     names = [name for name in inspect.signature(policy).parameters if name != "name"]
     drawn = {name: draw(ARGUMENTS[name]) for name in names if name in ARGUMENTS}
-    for low, high in (("base_lr", "max_lr"), ("min_lr", "max_lr"), ("base_momentum", "max_momentum")):
+    for low, high in (
+        ("base_lr", "max_lr"),
+        ("min_lr", "max_lr"),
+        ("base_momentum", "max_momentum"),
+    ):
         if low in drawn:
             drawn[low], drawn[high] = sorted([drawn[low], drawn[high]])
     if drawn.get("scale_fn") is harmonic:
@@ -104,7 +110,10 @@ def arguments_of(draw, policy):
 def of(*policies):
     """A schedule of one of these policies."""
     return st.one_of(
-        [arguments_of(policy).map(lambda drawn, policy=policy: policy(**drawn)) for policy in policies]
+        [
+            arguments_of(policy).map(lambda drawn, policy=policy: policy(**drawn))
+            for policy in policies
+        ]
     )
 
 

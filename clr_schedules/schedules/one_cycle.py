@@ -175,9 +175,7 @@ class OneCycle(Schedule):
         if peak <= 0:  # does not rise
             return self._line(step, peak, bottom)
         # Each line is higher on the other's side of the peak.
-        return xp.minimum(
-            step * numerics.slope(self._top, peak), self._line(step, peak, bottom)
-        )
+        return xp.minimum(step * numerics.slope(self._top, peak), self._line(step, peak, bottom))
 
     def _mirrored(self, step: Any, xp: Any) -> Any:
         """1 less the share of the wave: 0 at the peak, 1 where the rate is initial or lower."""

@@ -311,9 +311,17 @@ def test_what_is_saved_is_loaded(part, tmp_path):
         (lambda: clr.Piecewise(np.array(0.1), []), TypeError, "`schedules` must be a list"),
         (lambda: clr.Piecewise([0.1, 0.2], np.array(3)), TypeError, "`boundaries` must be a list"),
         (lambda: clr.Piecewise({0.1, 0.2}, [3]), TypeError, "`schedules` must be a list"),
-        (lambda: clr.Piecewise([0.1, "a"], [3]), TypeError, r"`schedules\[1\]` must be a Keras sched"),
+        (
+            lambda: clr.Piecewise([0.1, "a"], [3]),
+            TypeError,
+            r"`schedules\[1\]` must be a Keras sched",
+        ),
         (lambda: clr.Piecewise([0.1, np.nan], [3]), ValueError, r"`schedules\[1\]` must be"),
-        (lambda: clr.Piecewise([0.1, 0.2], [2.5]), ValueError, r"`boundaries\[0\]` must be a whole"),
+        (
+            lambda: clr.Piecewise([0.1, 0.2], [2.5]),
+            ValueError,
+            r"`boundaries\[0\]` must be a whole",
+        ),
         (
             lambda: clr.Piecewise([0.1, 0.2, 0.3], [5, 5]),
             ValueError,

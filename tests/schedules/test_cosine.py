@@ -156,5 +156,3 @@ def test_restarts_of_pytorch(first, mult):
         scheduler.step()
     ours = clr.CosineRestarts(0.1, first, mult, min_lr=1e-4).values(range(1000))
     np.testing.assert_allclose(ours, rates, rtol=1e-10)
-
-

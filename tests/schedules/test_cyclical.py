@@ -227,8 +227,6 @@ def test_a_scale_function_may_use_keras_ops(engine):
     np.testing.assert_allclose(schedule.values([10, 30]), expected, rtol=2e-7)
 
 
-
-
 @unsaved
 def test_a_scale_function_that_only_numpy_can_compute_is_named_when_a_training_begins():
     schedule = clr.Cyclical(0.1, 0.9, 10, scale_fn=lambda cycle: math.exp(1 - cycle))
@@ -300,7 +298,10 @@ def test_rates_and_momenta_of_pytorchs_formula(schedule, scale_fn, scale_mode):
     rates, _ = cyclic_lr(steps, 1e-3, 6e-3, 100, 250, scale_fn, scale_mode)
     np.testing.assert_allclose(schedule.values(steps), rates, rtol=1e-12)
     # The defaults are PyTorch's too.
-    for momentum, low, high in ((schedule.momentum(), 0.8, 0.9), (schedule.momentum(0.95, 0.5), 0.5, 0.95)):
+    for momentum, low, high in (
+        (schedule.momentum(), 0.8, 0.9),
+        (schedule.momentum(0.95, 0.5), 0.5, 0.95),
+    ):
         _, momenta = cyclic_lr(steps, low, high, 100, 250, scale_fn, scale_mode)
         np.testing.assert_allclose(momentum.values(steps), momenta, rtol=1e-12)
 

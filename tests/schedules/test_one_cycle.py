@@ -365,8 +365,6 @@ def test_a_final_rate_that_is_0_in_float64_is_refused():
         clr.OneCycle(1e-30, 100, final_div_factor=1e300)
 
 
-
-
 def pytorchs_one_cycle(step, corners, values, annealed):
     """`OneCycleLR`, as its source has it: from the value at a corner to that at the next."""
     start = 0.0
