@@ -210,7 +210,7 @@ def cosine_restarts(step, max_lr, first_cycle_steps, cycle_mult=1.0, peak_mult=1
 
 
 def half_cycle(schedule, step):
-    """What tells half-cycles apart, where the rate moves one way; None where nothing is promised."""
+    """A name of the half-cycle, on which the rate moves one way; None where it need not."""
     kind = type(schedule).__name__
     if kind == "MirroredMomentum":
         schedule = schedule.schedule

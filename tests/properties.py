@@ -12,7 +12,7 @@ FLOAT64_ULPS = 16
 
 
 def assert_promises(data, schedules, most=3):
-    """Draws schedules and steps, and holds what every engine and NumPy compute against the truth."""
+    """Draws schedules and steps; what every engine and NumPy compute must be the truth."""
     drawn = data.draw(st.lists(schedules, min_size=1, max_size=most))
     pairs = [(schedule, data.draw(steps_of(schedule))) for schedule in drawn]
     truths = [[exact.of(schedule, step) for step in steps.tolist()] for schedule, steps in pairs]

@@ -1,4 +1,4 @@
-"""What a test may draw: the arguments of any schedule by their names, and steps near its corners."""
+"""What a test may draw: the arguments of a schedule by their names, and steps near its corners."""
 
 import inspect
 import math

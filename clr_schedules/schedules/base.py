@@ -130,7 +130,7 @@ class Schedule(LearningRateSchedule):
         iterations = _arguments.iterations("steps", steps)
         # A decay may underflow to 0, and a scale function may divide by 0.
         with np.errstate(all="ignore"):
-            # Flat, since NumPy's powers of a single number and of an array differ in the last place.
+            # Flat: NumPy's powers of a single number and of an array differ in the last place.
             rates = self._rate(iterations.reshape(-1), np)
         return np.asarray(rates, np.float64).reshape(iterations.shape)
 

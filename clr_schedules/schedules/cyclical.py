@@ -28,7 +28,7 @@ _SCALE_MODES = ("cycle", "iterations")
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class _Cycle(Schedule):
-    """The formula of all policies here. A policy fixes the attributes that it has no argument for."""
+    """The formula of all policies here. A policy fixes what it has no argument for."""
 
     base_lr: float
     max_lr: float

@@ -73,9 +73,9 @@ def clip_scale(scale: Any, xp: Any, least: float = 0.0) -> Any:
 
 
 def height(low: float, high: float) -> float:
-    """``high - low``, rounded so that ``low`` plus it is exactly ``high`` if there is such a number.
+    """``high - low``, rounded so that ``low`` plus it is exactly ``high`` if that can be.
 
-    There is none if ``high`` is odd in its last place and all sums fall half way to a neighbor. The
+    It cannot be if ``high`` is odd in its last place and all sums fall half way to a neighbor. The
     sum is a neighbor then: the one towards ``low``, unless that is another number in float32.
     """
     nearest = high - low

@@ -53,10 +53,10 @@ def test_bad_arguments_are_refused_by_name(policy):
             continue
         for value in BAD:
             fine = ARGUMENTS[name].fine
+            if policy.make is MirroredMomentum and name == "schedule":
+                fine = ()  # a constant rate has no momentum
             if any(type(value) is type(each) and value == each for each in fine):
                 policy.good(**{name: value})
-                continue
-            if policy.make is MirroredMomentum and name == "schedule" and value == 0:
                 continue
             with pytest.raises((TypeError, ValueError)) as error:
                 policy.good(**{name: value})
@@ -141,8 +141,7 @@ def test_hashes_tell_schedules_apart():
 
 @cyclical_policies
 def test_arguments_become_plain_python_numbers(policy):
-    schedule = good(
-        policy,
+    schedule = policy.good(
         base_lr=-0.0,
         max_lr=np.float64(1),
         step_size=np.int32(7),

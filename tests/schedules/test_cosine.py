@@ -30,7 +30,7 @@ def test_rates_are_those_of_the_textbooks_formula(arguments, data):
     """Away from the restarts, which float64 may put an iteration off."""
     arguments["cycle_mult"] = data.draw(st.sampled_from([1.0, 2.0, 3.0, 1.5, 1.25, 0.5, 0.75]))
     first = arguments["first_cycle_steps"] = data.draw(st.integers(100, 10**5))
-    steps = [x for x in data.draw(st.lists(st.integers(0, 10**6), min_size=20, max_size=20))]
+    steps = data.draw(st.lists(st.integers(0, 10**6), min_size=20, max_size=20))
     cycles = [exact.restart_cycle(step, first, arguments["cycle_mult"]) for step in steps]
     steps = np.array([step for step, cycle in zip(steps, cycles, strict=True) if cycle < 30], int)
     expected = reference.cosine_restarts(steps, **arguments)

@@ -1,5 +1,6 @@
 """One cycle: its numbers, its corners, and PyTorch's schedule of that name."""
 
+import itertools
 import math
 from fractions import Fraction
 from importlib.util import find_spec
@@ -368,7 +369,7 @@ def test_a_final_rate_that_is_0_in_float64_is_refused():
 def pytorchs_one_cycle(step, corners, values, annealed):
     """`OneCycleLR`, as its source has it: from the value at a corner to that at the next."""
     start = 0.0
-    for end, (first, last) in zip(corners, zip(values, values[1:], strict=False), strict=True):
+    for end, (first, last) in zip(corners, itertools.pairwise(values), strict=True):
         if step <= end or end == corners[-1]:
             return annealed(first, last, (step - start) / (end - start))
         start = end
