@@ -79,4 +79,4 @@ def test_the_arguments_of_the_schedules_have_the_same_defaults():
         (reference.cyclical(iterations, 0.1, 0.5, 7), clr.Cyclical(0.1, 0.5, 7)),
         (reference.warmup(iterations, lambda _: 0.5, 7), clr.Warmup(0.5, 7)),
     ):
-        np.testing.assert_allclose(schedule.values(iterations), got, rtol=1e-12)
+        np.testing.assert_allclose(schedule.values(iterations), got, rtol=1e-9)
