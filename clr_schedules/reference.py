@@ -1,148 +1,55 @@
-r"""The schedules' formulas in NumPy: what every other implementation is held against.
+"""The formulas of the papers, as a textbook has them: in NumPy's float64, for whoever reads them.
 
-Plain float64 and Python or int64 integers; no Keras, no tensors, nothing of the package. One
-cycle has ``length = step_size + step_size_down`` iterations, and
+No schedule of this package uses them. They are what the tests compare the schedules with, beside an
+oracle in exact arithmetic; so they are written to be recognized, not to keep the last digits.
 
-.. code-block:: none
-
-    cycle    = floor(iteration / length)                 finished cycles, from 0
-    position = iteration - cycle * length                in [0, length)
-    triangle = position / step_size                      rising half-cycle
-               (length - position) / step_size_down      falling half-cycle
-    lr       = base_lr + (max_lr - base_lr) * wave(triangle) * scale
-
-which is, with equal half-cycles, the formula of L. N. Smith, *Cyclical Learning Rates for Training
-Neural Networks* (arXiv:1506.01186), section 3.1: ``1 - x`` there is ``triangle`` here, and its
-``cycle`` counts from 1.
-
-Each function takes ``iteration``: an integer from 0 or an array of such, of any shape; floats are
-taken as the integers that they are. It returns float64 of the same shape, right to a few units of
-the last place: enough to judge float32 to eight digits more than it has.
-
->>> import clr_schedules.reference as reference
->>> reference.triangular([0, 1000, 2000, 3000, 4000], base_lr=0.001, max_lr=0.006, step_size=2000)
-array([0.001 , 0.0035, 0.006 , 0.0035, 0.001 ])
+``iteration`` is the number of steps taken so far, a number or an array of numbers.
 """
 
 from __future__ import annotations
 
-import bisect
-import functools
 import itertools
-import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
-def as_iterations(iteration: npt.ArrayLike, name: str = "iteration") -> Integers:
-    """The iterations as int64, which holds them exactly.
+def triangular(iteration: npt.ArrayLike, base_lr: float, max_lr: float, step_size: int) -> Floats:
+    """The ``triangular`` policy of Smith's section 3.1, letter for letter.
 
-    Args:
-        iteration: an integer or an array of integers (or of floats that are whole), each in
-            [0, 2^62).
-        name: what an error calls them.
-
-    Returns:
-        An int64 array of the same shape.
-
-    Raises:
-        TypeError: for what is no number.
-        ValueError: for a negative, fractional, infinite or too large one.
-
-    >>> as_iterations([0, 2.0, 2**53])
-    array([               0,                2, 9007199254740992])
+    >>> triangular([0, 1, 2, 3, 4], base_lr=0.0, max_lr=1.0, step_size=2)
+    array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    array = np.asarray(iteration)
-    # Python's integers, kept as objects, among them those beyond 64 bits.
-    integers = array.dtype.kind == "O" and all(type(x) is int for x in array.flat)
-    if array.dtype.kind not in "iuf" and not integers:
-        raise TypeError(_not_iterations(name, iteration))
-    if array.dtype.kind == "f":
-        array = array.astype(np.float64)
-        in_range = (array >= 0) & (array < 2.0**62) & (array == np.floor(array))
-    else:
-        in_range = (array >= 0) & (array < 2**62)
-    if not np.all(in_range):
-        raise ValueError(_not_iterations(name, iteration))
-    return array.astype(np.int64)
+    _, x = _cycle_and_x(iteration, step_size)
+    return base_lr + (max_lr - base_lr) * np.maximum(0.0, 1 - x)
 
 
-def _not_iterations(name: str, received: Any) -> str:
-    return (
-        f"Argument `{name}` must be an integer from 0 to 2**62 - 1, or an array of such. "
-        f"Received: {name}={received!r}"
-    )
+def triangular2(iteration: npt.ArrayLike, base_lr: float, max_lr: float, step_size: int) -> Floats:
+    """The ``triangular2`` policy of section 3.1: the amplitude halves with every cycle.
 
-
-def triangular(
-    iteration: npt.ArrayLike,
-    base_lr: float,
-    max_lr: float,
-    step_size: int,
-    step_size_down: int | None = None,
-) -> Floats:
-    """The paper's ``triangular``: every cycle climbs to ``max_lr``.
-
-    >>> triangular([0, 1, 2, 3, 4, 5, 6], 0.0, 1.0, step_size=2, step_size_down=4)
-    array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  ])
-    """
-    return cyclical(iteration, base_lr, max_lr, step_size, step_size_down)
-
-
-def triangular2(
-    iteration: npt.ArrayLike,
-    base_lr: float,
-    max_lr: float,
-    step_size: int,
-    step_size_down: int | None = None,
-) -> Floats:
-    """The paper's ``triangular2``: the amplitude halves every cycle.
-
-    >>> triangular2([2, 6, 10], 0.0, 1.0, step_size=2)
+    >>> triangular2([2, 6, 10], base_lr=0.0, max_lr=1.0, step_size=2)
     array([1.  , 0.5 , 0.25])
     """
-    return cyclical(
-        iteration,
-        base_lr,
-        max_lr,
-        step_size,
-        step_size_down,
-        scale_fn=lambda cycle: np.exp2(1.0 - cycle),
-    )
+    cycle, x = _cycle_and_x(iteration, step_size)
+    return base_lr + (max_lr - base_lr) * np.maximum(0.0, 1 - x) / 2 ** (cycle - 1)
 
 
 def exp_range(
-    iteration: npt.ArrayLike,
-    base_lr: float,
-    max_lr: float,
-    step_size: int,
-    step_size_down: int | None = None,
-    *,
-    gamma: float,
+    iteration: npt.ArrayLike, base_lr: float, max_lr: float, step_size: int, gamma: float
 ) -> Floats:
-    """``exp_range``: the amplitude is scaled by ``gamma ** iteration``.
+    """The ``exp_range`` policy: the amplitude shrinks by ``gamma`` with every iteration.
 
-    (In the paper both bounds decline so; in the implementations that people use, the amplitude.)
+    (In the paper both bounds decline; in the implementations that people use, the amplitude does.)
 
-    >>> exp_range([0, 2, 6], 0.0, 1.0, step_size=2, gamma=0.5)
+    >>> exp_range([0, 2, 6], base_lr=0.0, max_lr=1.0, step_size=2, gamma=0.5)
     array([0.      , 0.25    , 0.015625])
     """
-    return cyclical(
-        iteration,
-        base_lr,
-        max_lr,
-        step_size,
-        step_size_down,
-        scale_fn=lambda iterations: np.power(gamma, iterations),
-        scale_mode="iterations",
-    )
+    _, x = _cycle_and_x(iteration, step_size)
+    return base_lr + (max_lr - base_lr) * np.maximum(0.0, 1 - x) * gamma ** _floats(iteration)
 
 
 def cyclical(
@@ -152,103 +59,33 @@ def cyclical(
     step_size: int,
     step_size_down: int | None = None,
     wave: str = "linear",
+    peak_mult: float = 1.0,
+    gamma: float = 1.0,
     scale_fn: Callable[[Any], Any] | None = None,
     scale_mode: str = "cycle",
 ) -> Floats:
-    """The general cycle: any wave, any scale; never outside ``[base_lr, max_lr]``.
+    """The general cycle: rising and falling half-cycles of any length, any wave, any scale.
 
+    >>> cyclical([0, 1, 2, 3, 4, 5, 6], 0.0, 1.0, step_size=2, step_size_down=4)
+    array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  ])
     >>> cyclical([0, 1, 2], 0.0, 1.0, step_size=4, wave="cosine").round(4)
     array([0.    , 0.1464, 0.5   ])
     """
-    iterations = as_iterations(iteration)
-    up = step_size
-    down = step_size if step_size_down is None else step_size_down
-    length = up + down
-    cycle = iterations // length
-    position = iterations - cycle * length
-    triangle = np.where(position <= up, position / up, (length - position) / down)
-    amplitude = np.square(np.sin(np.pi / 2 * triangle)) if wave == "cosine" else triangle
-    if scale_fn is not None:
-        x = iterations if scale_mode == "iterations" else cycle + 1
-        # A scale may underflow to 0, or be infinite at a pole of its formula (1 / iteration).
-        with np.errstate(all="ignore"):
-            scale = np.asarray(scale_fn(x.astype(np.float64)), np.float64)
-            amplitude = amplitude * np.clip(scale, -1e300, 1e300)
-    # base_lr + (max_lr - base_lr) need not be max_lr in float64; at the top, say so.
-    rate = np.where(amplitude == 1.0, max_lr, base_lr + (max_lr - base_lr) * amplitude)
-    return np.asarray(np.clip(rate, base_lr, max_lr), np.float64)
+    share = _share(
+        iteration, step_size, step_size_down, wave, peak_mult, gamma, scale_fn, scale_mode
+    )
+    return base_lr + (max_lr - base_lr) * share
 
 
-class Phase(NamedTuple):
-    """One phase of a one-cycle schedule, rising or falling.
+def cyclical_momentum(
+    iteration: npt.ArrayLike, max_momentum: float, base_momentum: float, **cycle: Any
+) -> Floats:
+    """The momentum that mirrors ``cyclical``, whose ``step_size`` and so on are in ``cycle``.
 
-    >>> phase = Phase(begin=0, bottom=Fraction(0), top=Fraction(24), low=0.04, high=1.0)
-    >>> float(phase.top - phase.bottom)
-    24.0
+    >>> cyclical_momentum([0, 1, 2, 3, 4], 0.9, 0.8, step_size=2)
+    array([0.9 , 0.85, 0.8 , 0.85, 0.9 ])
     """
-
-    begin: int
-    """The first iteration in it."""
-    bottom: Fraction
-    """Where it has its lowest rate, its start or its end, in iterations; maybe a fraction."""
-    top: Fraction
-    """Where it has its highest rate: the other end."""
-    low: float
-    """The lowest rate."""
-    high: float
-    """The highest rate."""
-
-
-def one_cycle_phases(
-    max_lr: float,
-    total_steps: int,
-    pct_start: float,
-    div_factor: float,
-    final_div_factor: float,
-    three_phase: bool,
-) -> list[Phase]:
-    """The phases of ``one_cycle``, in order; those that take no time are left out.
-
-    >>> [phase.begin for phase in one_cycle_phases(1.0, 100, 0.25, 25.0, 1e4, three_phase=True)]
-    [0, 24, 48]
-    """
-    initial = max_lr / div_factor
-    # No further above `max_lr` than by a rounding.
-    final = min(initial / final_div_factor, max_lr)
-    rates = [initial, max_lr, *([initial] if three_phase else []), final]
-    return _phases(rates, total_steps, pct_start)
-
-
-def one_cycle_momentum_phases(
-    total_steps: int,
-    max_momentum: float,
-    base_momentum: float,
-    pct_start: float,
-    three_phase: bool,
-) -> list[Phase]:
-    """The phases of ``one_cycle_momentum``: low where the rate of ``one_cycle`` is high.
-
-    >>> [phase.low for phase in one_cycle_momentum_phases(100, 0.95, 0.85, 0.25, three_phase=True)]
-    [0.85, 0.85, 0.95]
-    """
-    momenta = [max_momentum, base_momentum, *([max_momentum] if three_phase else []), max_momentum]
-    return _phases(momenta, total_steps, pct_start)
-
-
-def _phases(values: list[float], total_steps: int, pct_start: float) -> list[Phase]:
-    """Phases between values at the start, the peak, twice that if they are four, and the end."""
-    # The product is rounded, as in PyTorch; beyond 2^53 it must not become too long.
-    rising = min(Fraction(pct_start * total_steps), Fraction(total_steps, len(values) - 2))
-    peak, end = rising - 1, Fraction(total_steps - 1)
-    corners = [Fraction(0), peak, *([2 * peak] if len(values) == 4 else []), end]
-    phases = []
-    for (start, first), (stop, last) in itertools.pairwise(zip(corners, values, strict=True)):
-        if start < stop:
-            # By the value, then by the iteration.
-            (low, bottom), (high, top) = sorted([(first, start), (last, stop)])
-            phases.append(Phase(math.ceil(start), bottom, top, low, high))
-    # A single iteration, all of it rising: the peak.
-    return phases or [Phase(0, end - 1, end, values[1], values[1])]
+    return max_momentum - (max_momentum - base_momentum) * _share(iteration, **cycle)
 
 
 def one_cycle(
@@ -261,15 +98,15 @@ def one_cycle(
     anneal: str = "cosine",
     three_phase: bool = False,
 ) -> Floats:
-    """One cycle: up to ``max_lr``, down to next to nothing, and there it stays.
+    """One cycle, as in PyTorch: up to ``max_lr``, down to next to nothing, and there it stays.
 
     >>> one_cycle([0, 24, 99, 100], 1.0, 100, pct_start=0.25, div_factor=4.0, final_div_factor=10.0)
     array([0.25 , 1.   , 0.025, 0.025])
     """
-    phases = one_cycle_phases(
-        max_lr, total_steps, pct_start, div_factor, final_div_factor, three_phase
-    )
-    return _through(phases, np.minimum(as_iterations(iteration), total_steps - 1), anneal)
+    initial = max_lr / div_factor
+    final = initial / final_div_factor
+    rates = [initial, max_lr, initial, final] if three_phase else [initial, max_lr, final]
+    return _through(iteration, rates, total_steps, pct_start, anneal)
 
 
 def one_cycle_momentum(
@@ -281,121 +118,13 @@ def one_cycle_momentum(
     anneal: str = "cosine",
     three_phase: bool = False,
 ) -> Floats:
-    """The momentum that mirrors one cycle: down to ``base_momentum``, back up, and there it stays.
+    """The momentum that mirrors ``one_cycle``: down while the rate rises, and back up.
 
     >>> one_cycle_momentum([0, 24, 99, 100], 100, pct_start=0.25)
     array([0.95, 0.85, 0.95, 0.95])
     """
-    phases = one_cycle_momentum_phases(
-        total_steps, max_momentum, base_momentum, pct_start, three_phase
-    )
-    return _through(phases, np.minimum(as_iterations(iteration), total_steps - 1), anneal)
-
-
-def _through(phases: list[Phase], iterations: Integers, anneal: str) -> Floats:
-    value = np.zeros(iterations.shape)
-    for begin, bottom, top, low, high in phases:
-        # In integers first: float64 does not count as far.
-        whole = math.floor(bottom)
-        distance = (iterations - whole).astype(np.float64) - float(bottom - whole)
-        ramp = np.clip(distance / float(top - bottom), 0.0, 1.0)
-        amplitude = np.square(np.sin(np.pi / 2 * ramp)) if anneal == "cosine" else ramp
-        curve = np.where(amplitude == 1.0, high, low + (high - low) * amplitude)
-        value = np.where(iterations >= begin, np.clip(curve, low, high), value)
-    return np.asarray(value, np.float64)
-
-
-_FAR = Fraction(2**150)  # more iterations than there are, by far
-_FINE = 256  # bits behind the point
-
-
-def restart(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
-    """Where a cycle of ``cosine_restarts`` begins, in iterations; maybe a fraction.
-
-    ``first_cycle_steps * (cycle_mult ** cycle - 1) / (cycle_mult - 1)``, right to 2^-180, or to as
-    many of its digits; behind the last cycle of more than an iteration, each takes one.
-
-    >>> [float(restart(cycle, 2, 1.5)) for cycle in range(4)]
-    [0.0, 2.0, 5.0, 9.5]
-    """
-    if cycle_mult == 1:
-        return Fraction(first_cycle_steps * cycle)
-    shrinking = min(cycle, shrinking_cycles(first_cycle_steps, cycle_mult))
-    mult = _cut(cycle_mult)
-    grown = (_power(mult, shrinking) - 1) / (mult - 1)
-    return first_cycle_steps * grown + (cycle - shrinking)
-
-
-def restart_length(cycle: int, first_cycle_steps: int, cycle_mult: float) -> Fraction:
-    """The iterations of a cycle of ``cosine_restarts``.
-
-    >>> [float(restart_length(cycle, 2, 1.5)) for cycle in range(4)]
-    [2.0, 3.0, 4.5, 6.75]
-    """
-    return max(first_cycle_steps * _power(_cut(cycle_mult), cycle), Fraction(1))
-
-
-@functools.lru_cache
-def shrinking_cycles(first_cycle_steps: int, cycle_mult: float) -> int:
-    """The number of cycles that take more than one iteration, where they shrink; else, 2^62.
-
-    >>> shrinking_cycles(8, 0.5)
-    3
-    """
-    if cycle_mult >= 1:
-        return 2**62
-    return bisect.bisect_left(
-        range(2**62), True, key=lambda n: first_cycle_steps * _power(_cut(cycle_mult), n) <= 1
-    )
-
-
-def restart_cycles(iterations: Integers, first_cycle_steps: int, cycle_mult: float) -> Integers:
-    """The number of the cycle, from 0, in which each iteration is.
-
-    >>> restart_cycles(np.arange(7), 2, 1.5)
-    array([0, 0, 1, 1, 1, 2, 2])
-    """
-    if cycle_mult == 1:
-        return iterations // first_cycle_steps
-    start: Any = functools.partial(
-        restart, first_cycle_steps=first_cycle_steps, cycle_mult=cycle_mult
-    )
-    count = shrinking_cycles(first_cycle_steps, cycle_mult)
-    constant = min(math.ceil(start(count)), 2**62)
-    distinct, place = np.unique(np.minimum(iterations, constant), return_inverse=True)
-    if not len(distinct):
-        return iterations
-
-    def cycle_of(iteration: int) -> int:
-        cycles = range(min(count, iteration) + 1)
-        return bisect.bisect_right(cycles, iteration, key=start) - 1
-
-    first, last = cycle_of(int(distinct[0])), cycle_of(int(distinct[-1]))
-    if last - first <= len(distinct):
-        starts = [math.ceil(start(n)) for n in range(first, last + 1)]
-        cycles = np.searchsorted(np.array(starts, np.int64), distinct, side="right") - 1 + first
-    else:
-        cycles = np.array([cycle_of(iteration) for iteration in distinct.tolist()])
-    cycles = cycles.astype(np.int64)[place].reshape(iterations.shape)
-    return np.asarray(cycles + np.maximum(iterations - constant, 0), np.int64)
-
-
-def _cut(cycle_mult: float) -> Fraction:
-    """The factor, with the bits that its powers have, and no larger than makes a difference."""
-    return Fraction(math.floor(min(Fraction(cycle_mult), _FAR) * 2**_FINE), 2**_FINE)
-
-
-@functools.lru_cache
-def _power(base: Fraction, exponent: int) -> Fraction:
-    """``base ** exponent``, cut to some bits and a limit: the exact one could be endless."""
-    most = int(_FAR**3) << _FINE
-    power, square = 1 << _FINE, min(math.floor(base * 2**_FINE), most)
-    while exponent:
-        if exponent & 1:
-            power = min(power * square >> _FINE, most)
-        square = min(square * square >> _FINE, most)
-        exponent >>= 1
-    return Fraction(power, 1 << _FINE)
+    momenta = [max_momentum, base_momentum, *[max_momentum] * (2 if three_phase else 1)]
+    return _through(iteration, momenta, total_steps, pct_start, anneal)
 
 
 def cosine_restarts(
@@ -406,53 +135,109 @@ def cosine_restarts(
     peak_mult: float = 1.0,
     min_lr: float = 0.0,
 ) -> Floats:
-    """Cosines from a peak down to ``min_lr``, one behind the other.
+    """SGDR, equation (5): half a cosine from the peak down to ``min_lr``, again and again.
 
     >>> cosine_restarts([0, 1, 2, 4, 6], 1.0, 2, cycle_mult=2.0, peak_mult=0.5).round(4)
     array([1.  , 0.5 , 0.5 , 0.25, 0.25])
     """
-    iterations = as_iterations(iteration)
-    cycle = restart_cycles(iterations, first_cycle_steps, cycle_mult)
-    different = np.minimum(cycle, shrinking_cycles(first_cycle_steps, cycle_mult))
-    cycles, place = np.unique(different, return_inverse=True)
-    place = place.reshape(iterations.shape)
-    ends = [restart(n + 1, first_cycle_steps, cycle_mult) for n in cycles.tolist()]
-    lengths = [restart_length(n, first_cycle_steps, cycle_mult) for n in cycles.tolist()]
-    # Whole iterations apart: float64 does not count as far.
-    wholes = [min(math.floor(end), 2**62) for end in ends]
-    fractions = [float(min(e - w, _FAR)) for e, w in zip(ends, wholes, strict=True)]
-    left = np.array(wholes, np.int64)[place] - (iterations - (cycle - different))
-    left = left + np.array(fractions)[place]
-    left = left / np.array([float(min(length, _FAR)) for length in lengths])[place]
-    amplitude = np.square(np.sin(np.pi / 2 * left)) * np.power(peak_mult, cycle.astype(np.float64))
-    rate = np.where(amplitude == 1.0, max_lr, min_lr + (max_lr - min_lr) * amplitude)
-    return np.asarray(np.clip(rate, min_lr, max_lr), np.float64)
+    iterations = _floats(iteration)
+    rate = np.full_like(iterations, min_lr)  # once cycles have shrunk to less than one iteration
+    start, length, peak = 0.0, float(first_cycle_steps), max_lr - min_lr
+    while length >= 1 and start <= iterations.max(initial=0.0):
+        t = (iterations - start) / length
+        rate = np.where((t >= 0) & (t < 1), min_lr + peak * (1 + np.cos(np.pi * t)) / 2, rate)
+        start, length, peak = start + length, length * cycle_mult, peak * peak_mult
+    return rate
 
 
 def warmup(
-    iteration: npt.ArrayLike, rate: npt.ArrayLike, warmup_steps: int, start_lr: float = 0.0
+    iteration: npt.ArrayLike,
+    schedule: Callable[[Floats], Any],
+    warmup_steps: int,
+    start_lr: float = 0.0,
 ) -> Floats:
-    """A linear rise from ``start_lr`` to what follows, whose rates are given.
+    """A linear rise to the first rate of a schedule, and then that schedule, counted from there.
 
-    >>> warmup([0, 1, 2, 3], [0.5, 0.5, 0.5, 0.25], warmup_steps=2)
+    >>> warmup([0, 1, 2, 6], lambda i: 0.5 - i / 16, warmup_steps=2)
     array([0.  , 0.25, 0.5 , 0.25])
     """
-    iterations = as_iterations(iteration)
-    rates = np.asarray(rate, np.float64)
-    done = np.minimum(iterations, warmup_steps)
-    risen = start_lr * ((warmup_steps - done) / warmup_steps) + rates * (done / warmup_steps)
-    risen = np.clip(risen, np.minimum(rates, start_lr), np.maximum(rates, start_lr))
-    return np.asarray(np.where(iterations < warmup_steps, risen, rates), np.float64)
+    iterations = _floats(iteration)
+    later = np.asarray(schedule(np.maximum(iterations - warmup_steps, 0.0)), np.float64)
+    t = iterations / max(warmup_steps, 1)
+    return np.where(iterations < warmup_steps, (1 - t) * start_lr + t * later, later)
 
 
-def sequence(
-    iteration: npt.ArrayLike, rates: Sequence[npt.ArrayLike], boundaries: Sequence[int]
+def piecewise(
+    iteration: npt.ArrayLike,
+    schedules: Sequence[Callable[[Floats], Any]],
+    boundaries: Sequence[int],
 ) -> Floats:
-    """One after the other: each one's rates from its boundary on.
+    """One schedule after the other, each counted from its own boundary.
 
-    >>> sequence([0, 1, 2], [[1.0, 1.0, 1.0], [0.5, 0.5, 0.25]], boundaries=[1])
-    array([1.  , 0.5 , 0.25])
+    >>> piecewise([0, 1, 2], [lambda i: i + 0.5, lambda i: i * 10], boundaries=[1])
+    array([ 0.5,  0. , 10. ])
     """
-    which = np.searchsorted(np.array(boundaries, np.int64), as_iterations(iteration), side="right")
-    table = np.stack([np.asarray(rate, np.float64) for rate in rates])
-    return np.asarray(np.take_along_axis(table, which[np.newaxis], axis=0)[0])
+    iterations = _floats(iteration)
+    rate = np.zeros_like(iterations)
+    for begin, schedule in zip([0, *boundaries], schedules, strict=True):
+        piece = schedule(np.maximum(iterations - begin, 0.0))
+        rate = np.where(iterations >= begin, piece, rate)
+    return rate
+
+
+def _floats(iteration: npt.ArrayLike) -> Floats:
+    return np.asarray(iteration, np.float64)
+
+
+def _cycle_and_x(iteration: npt.ArrayLike, step_size: int) -> tuple[Floats, Floats]:
+    """The number of the cycle, from 1, and the distance from its peak: both names are Smith's."""
+    cycle = np.floor(1 + _floats(iteration) / (2 * step_size))
+    x = np.abs(_floats(iteration) / step_size - 2 * cycle + 1)
+    return cycle, x
+
+
+def _share(
+    iteration: npt.ArrayLike,
+    step_size: int,
+    step_size_down: int | None = None,
+    wave: str = "linear",
+    peak_mult: float = 1.0,
+    gamma: float = 1.0,
+    scale_fn: Callable[[Any], Any] | None = None,
+    scale_mode: str = "cycle",
+) -> Floats:
+    """The wave times the scale: 0 at the lower bound, 1 at the upper one."""
+    iterations = _floats(iteration)
+    down = step_size_down or step_size
+    cycle = np.floor(1 + iterations / (step_size + down))
+    position = iterations - (cycle - 1) * (step_size + down)
+    t = np.minimum(position / step_size, (step_size + down - position) / down)
+    scale = peak_mult ** (cycle - 1) * gamma**iterations
+    if scale_fn is not None:
+        scale = scale * scale_fn(cycle if scale_mode == "cycle" else iterations)
+    return np.clip(_anneal(t, wave) * scale, 0.0, 1.0)
+
+
+def _through(
+    iteration: npt.ArrayLike,
+    values: Sequence[float],
+    total_steps: int,
+    pct_start: float,
+    anneal: str,
+) -> Floats:
+    """From value to value: at the start, the peak, twice that if there are four, and the end."""
+    iterations = np.minimum(_floats(iteration), total_steps - 1)
+    peak = pct_start * total_steps - 1
+    corners = [0, peak, *([2 * peak] if len(values) == 4 else []), total_steps - 1]
+    value = np.full_like(iterations, values[1])  # should no phase take any time
+    for (start, first), (stop, last) in itertools.pairwise(zip(corners, values, strict=True)):
+        if start < stop:
+            t = np.clip((iterations - start) / (stop - start), 0.0, 1.0)
+            value = np.where(
+                iterations >= start, first + (last - first) * _anneal(t, anneal), value
+            )
+    return value
+
+
+def _anneal(t: Floats, kind: str) -> Floats:
+    return (1 - np.cos(np.pi * t)) / 2 if kind == "cosine" else t

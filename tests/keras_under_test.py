@@ -17,44 +17,49 @@ else:
 
     BACKEND = keras.config.backend()
 
-# JAX counts in 32 bits.
+# Steps are below it. JAX counts in 32 bits.
 MAX_STEP = 2**31 if BACKEND == "jax" else 2**53
 
 needs_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason=f"about TensorFlow; the backend is {BACKEND}"
 )
 
-
-def _eager(schedule):
-    return schedule
-
-
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    def _graph(schedule):
-        return tf.function(schedule.__call__, autograph=False)
-
-    def _xla(schedule):
-        return tf.function(schedule.__call__, autograph=False, jit_compile=True)
-
-    _ways = {"eager": _eager, "graph": _graph, "xla": _xla}
+    _compilers = {
+        "eager": lambda function: function,
+        "graph": lambda function: tf.function(function, autograph=False),
+        "xla": lambda function: tf.function(function, autograph=False, jit_compile=True),
+    }
     as_tensor = tf.constant
 elif BACKEND == "jax":
     import jax
 
-    _ways = {"eager": _eager, "xla": lambda schedule: jax.jit(schedule.__call__)}
+    _compilers = {"eager": lambda function: function, "xla": jax.jit}
 
     def as_tensor(array):
         return jax.numpy.asarray(array.astype(np.int32))
 else:
-    _ways = {"eager": _eager}
+    _compilers = {"eager": lambda function: function}
     as_tensor = keras.ops.convert_to_tensor
 
-ENGINES = list(_ways)
+ENGINES = list(_compilers)
+# A graph runs the kernels that eager execution runs: a few fixed steps of it are enough.
+DIFFERENT_ENGINES = [engine for engine in ENGINES if engine != "graph"]
 
 
 def compute(engine, schedule, steps):
     """The schedule's rates of an int64 array of steps, on this engine."""
-    steps = np.asarray(steps, np.int64)
-    return backend.to_numpy(_ways[engine](schedule)(as_tensor(steps)))
+    return compute_all(engine, [(schedule, steps)])[0]
+
+
+def compute_all(engine, pairs):
+    """The rates of several schedules, each of its own steps, in one program of this engine."""
+    schedules = [schedule for schedule, _ in pairs]
+    tensors = [as_tensor(np.asarray(steps, np.int64)) for _, steps in pairs]
+
+    def program(*tensors):
+        return [schedule(steps) for schedule, steps in zip(schedules, tensors, strict=True)]
+
+    return [backend.to_numpy(rates) for rates in _compilers[engine](program)(*tensors)]

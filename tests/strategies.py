@@ -1,43 +1,15 @@
-"""What a test may draw: any valid schedule, and any step, with a liking for the corners."""
+"""What a test may draw: the arguments of a schedule by their names, and steps near its corners."""
 
+import inspect
 import math
 
+import exact
 import numpy as np
 from hypothesis import strategies as st
 from keras_under_test import MAX_STEP, keras
 
 import clr_schedules as clr
-from clr_schedules import reference
-
-# Usual learning rates, and everything that float32 holds.
-_rates = st.floats(1e-9, 10.0) | st.floats(2.0**-126, float(np.finfo(np.float32).max))
-
-
-def _normal(x):
-    """What float32 would flush to zero is zero."""
-    return x if x >= 2.0**-126 else 0.0
-
-
-step_sizes = (
-    st.integers(1, 20) | st.integers(1, 10**5) | st.integers(1, 2**40) | st.integers(1, 2**62 - 1)
-)
-gammas = st.floats(0.9, 1.0) | st.floats(1e-300, 1.0, exclude_min=True) | st.just(1.0 - 2.0**-53)
-
-
-@st.composite
-def bounds(draw):
-    """base_lr and max_lr, in order; base_lr is often 0."""
-    low, high = sorted([draw(_rates), draw(_rates)])
-    return {"base_lr": draw(st.sampled_from([low, 0.0])), "max_lr": high}
-
-
-@st.composite
-def cycles(draw):
-    """The arguments that all policies share."""
-    return draw(bounds()) | {
-        "step_size": draw(step_sizes),
-        "step_size_down": draw(st.none() | step_sizes),
-    }
+from clr_schedules.schedules.momentum import MirroredMomentum
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -56,158 +28,148 @@ def wild(cycle):
     return 3 - cycle
 
 
-scale_functions = st.sampled_from(
-    [(None, "cycle"), (harmonic, "cycle"), (slow_decay, "iterations"), (wild, "cycle")]
-)
+def _normal(x):
+    """Float32 would flush it to zero."""
+    return x if x >= 2.0**-126 else 0.0
 
-triangulars = cycles().map(lambda arguments: clr.Triangular(**arguments))
-triangular2s = cycles().map(lambda arguments: clr.Triangular2(**arguments))
-exp_ranges = st.builds(
-    lambda arguments, gamma: clr.ExpRange(**arguments, gamma=gamma), cycles(), gammas
+
+# Usual learning rates, everything that float32 holds, and numbers half way between two of these.
+_ties = st.builds(
+    lambda n, e: (1 + (2 * n + 1) * 2.0**-24) * 2.0**e, st.integers(0, 5), st.integers(-9, 2)
 )
-cosines = cycles().map(lambda arguments: clr.Cyclical(**arguments, wave="cosine"))
-cyclicals = st.builds(
-    lambda arguments, wave, scale: clr.Cyclical(
-        **arguments, wave=wave, scale_fn=scale[0], scale_mode=scale[1]
+rates = st.floats(1e-9, 10.0) | st.floats(2.0**-126, float(np.finfo(np.float32).max)) | _ties
+step_sizes = (
+    st.integers(1, 20) | st.integers(1, 10**5) | st.integers(1, 2**40) | st.integers(1, 2**53)
+)
+_boundaries = st.integers(0, 20) | st.integers(0, 10**5) | st.integers(0, 2**52)
+_factors = st.just(1.0) | st.floats(0.9, 1.0) | st.floats(1e-300, 1.0) | st.just(1.0 - 2.0**-53)
+_momenta = st.floats(0.0, 1.0 - 2.0**-24).map(_normal)
+
+# What each argument may be. A new policy whose arguments have these names can be drawn at once.
+ARGUMENTS = {
+    "base_lr": st.just(0.0) | rates,
+    "min_lr": st.just(0.0) | rates,
+    "max_lr": rates,
+    "step_size": step_sizes,
+    "step_size_down": st.none() | step_sizes,
+    "wave": st.sampled_from(["linear", "cosine"]),
+    "peak_mult": st.sampled_from([1.0, 0.5]) | st.floats(0.01, 1.0),
+    "gamma": _factors,
+    "scale_fn": st.sampled_from([None, None, harmonic, slow_decay, wild]),
+    "scale_mode": st.sampled_from(["cycle", "iterations"]),
+    "total_steps": step_sizes,
+    "pct_start": st.floats(0.0, 1.0) | st.sampled_from([0.0, 1e-300, 2.0**-53, 0.1, 0.3, 1.0]),
+    "div_factor": st.just(25.0) | st.floats(1.0, 1e6),
+    "final_div_factor": st.just(1e4) | st.floats(1e-6, 1e8),
+    "anneal": st.sampled_from(["cosine", "linear"]),
+    "three_phase": st.booleans(),
+    "first_cycle_steps": step_sizes,
+    "cycle_mult": (
+        st.sampled_from([1.0, 2.0, 3.0, 1.5, 0.5, 0.9, 0.99, 1.01])
+        | st.floats(1e-300, 0.99)
+        | st.floats(1.01, 4.0)
+        | st.floats(1.01, 1e300)
     ),
-    cycles(),
-    st.sampled_from(["linear", "cosine"]),
-    scale_functions,
-)
-schedules = triangulars | triangular2s | exp_ranges | cyclicals
-# Those whose cycles are all alike.
-periodic = triangulars | cosines
+    "max_momentum": _momenta,
+    "base_momentum": _momenta,
+    "warmup_steps": _boundaries,
+    "start_lr": st.sampled_from([0.0, 1e-6]) | st.floats(1e-9, 1.0),
+    "steps": _boundaries | st.integers(-(2**40), 0),
+}
 
 
 @st.composite
-def one_cycle_arguments(draw):
-    """Any valid arguments of `OneCycle`, by name."""
-    three_phase = draw(st.booleans())
-    total_steps = draw(step_sizes)
-    longest = 0.5 if three_phase else 1.0
-    div_factor = draw(st.just(25.0) | st.floats(1.0, 1e6))
-    return {
-        # The final rate, too, is one that float32 holds.
-        "max_lr": draw(st.floats(1e-9, 10.0) | st.floats(1e-22, float(np.finfo(np.float32).max))),
-        "total_steps": total_steps,
-        "pct_start": draw(
-            st.floats(0.0, longest)
-            | st.sampled_from([0.0, 0.1, 0.3, longest])
-            | st.just(min(longest, 1 / total_steps))
-        ),
-        "div_factor": div_factor,
-        "final_div_factor": draw(
-            st.just(1e4) | st.floats(1.0, 1e8) | st.floats(1 / div_factor, 1.0)
-        ),
-        "anneal": draw(st.sampled_from(["cosine", "linear"])),
-        "three_phase": three_phase,
-    }
+def arguments_of(draw, policy):
+    """Valid arguments of a policy, by name."""
+    names = [name for name in inspect.signature(policy).parameters if name != "name"]
+    drawn = {name: draw(ARGUMENTS[name]) for name in names if name in ARGUMENTS}
+    for low, high in (
+        ("base_lr", "max_lr"),
+        ("min_lr", "max_lr"),
+        ("base_momentum", "max_momentum"),
+    ):
+        if low in drawn:
+            drawn[low], drawn[high] = sorted([drawn[low], drawn[high]])
+    if drawn.get("scale_fn") is harmonic:
+        drawn["scale_mode"] = "cycle"  # the oracle does not divide by iteration 0
+    if drawn.get("three_phase"):
+        drawn["pct_start"] /= 2
+    if "final_div_factor" in drawn:  # the final rate is one that float32 holds, and not the highest
+        drawn["max_lr"] = max(drawn["max_lr"], 1e-22)
+        drawn["final_div_factor"] = max(drawn["final_div_factor"], 1 / drawn["div_factor"])
+    if policy is MirroredMomentum:
+        drawn["schedule"] = draw(of(clr.OneCycle, clr.Triangular, clr.Triangular2, clr.Cyclical))
+    elif "schedule" in names:
+        drawn["schedule"] = draw(parts)
+    if "schedules" in names:
+        drawn["boundaries"] = sorted(draw(st.sets(_boundaries, max_size=3)))
+        drawn["schedules"] = [draw(parts) for _ in range(len(drawn["boundaries"]) + 1)]
+    return drawn
 
 
-one_cycles = one_cycle_arguments().map(lambda arguments: clr.OneCycle(**arguments))
-
-
-@st.composite
-def momenta(draw):
-    """The momentum of a one-cycle schedule."""
-    number = st.floats(0.0, 1.0 - 2.0**-24).map(_normal)
-    low, high = sorted(draw(st.tuples(number, number)))
-    return draw(one_cycles).momentum(high, low)
-
-
-# Factors of the length of cycles: usual ones, any, and next to 1.
-cycle_mults = (
-    st.sampled_from([1.0, 2.0, 3.0, 1.5, 0.5, 0.9])
-    | st.floats(1e-300, 1e300)
-    | st.floats(0.1, 4.0)
-    | st.builds(
-        lambda sign, bits: 1 + sign * 2.0**-bits, st.sampled_from([-1, 1]), st.floats(3, 52)
+def of(*policies):
+    """A schedule of one of these policies."""
+    return st.one_of(
+        [
+            arguments_of(policy).map(lambda drawn, policy=policy: policy(**drawn))
+            for policy in policies
+        ]
     )
-)
 
 
-@st.composite
-def cosine_restart_arguments(draw):
-    """Any valid arguments of `CosineRestarts`, by name."""
-    rates = draw(bounds())
-    return {
-        "max_lr": rates["max_lr"],
-        "first_cycle_steps": draw(step_sizes),
-        "cycle_mult": draw(cycle_mults),
-        "peak_mult": draw(st.sampled_from([1.0, 0.5]) | st.floats(0.01, 1.0)),
-        "min_lr": rates["base_lr"],
-    }
-
-
-cosine_restarts = cosine_restart_arguments().map(lambda a: clr.CosineRestarts(**a))
+schedules = of(clr.Triangular, clr.Triangular2, clr.ExpRange, clr.Cyclical)
 # The schedules of this package that are not made of others.
-simple = schedules | one_cycles | cosine_restarts
-
-
-@st.composite
-def sequences(draw, parts):
-    """Some schedules, one after the other."""
-    boundaries = sorted(draw(st.sets(step_sizes, min_size=0, max_size=3)))
-    count = len(boundaries) + 1
-    return clr.Piecewise(draw(st.lists(parts, min_size=count, max_size=count)), boundaries)
-
-
+simple = schedules | of(clr.OneCycle, clr.CosineRestarts)
 parts = simple | st.floats(0.0, 1.0).map(_normal)
-warmups = st.builds(
-    clr.Warmup,
-    parts | sequences(parts),
-    step_sizes,
-    st.sampled_from([0.0, 1e-6]) | st.floats(1e-9, 1),
-)
-composed = warmups | sequences(parts | warmups)
-all_schedules = simple | momenta() | composed
+composed = of(clr.Warmup, clr.Piecewise, clr.Shifted)
+# Schedules of schedules of schedules.
+parts = parts | st.deferred(lambda: composed)
 
 
-def up_and_down(schedule):
-    """The two half-cycles of a schedule, in iterations."""
-    return schedule.step_size, schedule.step_size_down or schedule.step_size
+def _corner(draw, schedule):
+    """A step at which a schedule turns, or which is next to that."""
+    if isinstance(schedule, float):
+        return 0
+    kind = type(schedule).__name__
+    if kind == "OneCycle":
+        peak = exact.peak_of(schedule.total_steps, schedule.pct_start, schedule.three_phase)
+        last = schedule.total_steps - 1
+        return draw(st.sampled_from([0, math.ceil(peak), math.ceil(2 * peak), last]))
+    if kind == "CosineRestarts":
+        arguments = schedule.first_cycle_steps, schedule.cycle_mult
+        last = exact.restart_count(*arguments) - 1
+        cycle = draw(st.integers(0, last) | st.integers(0, min(last, 5)))
+        return math.ceil(exact.restart(cycle, *arguments))
+    if kind == "MirroredMomentum":
+        return _corner(draw, schedule.schedule)
+    if kind in ("Warmup", "Shifted"):
+        begin = schedule.warmup_steps if kind == "Warmup" else schedule.steps
+        return begin + draw(st.sampled_from([0, 1])) * _corner(draw, schedule.schedule)
+    if kind == "Piecewise":
+        piece = draw(st.integers(0, len(schedule.boundaries)))
+        return [0, *schedule.boundaries][piece] + _corner(draw, schedule.schedules[piece])
+    up, down = exact.half_cycles(schedule)
+    cycle = draw(st.integers(0, MAX_STEP // (up + down)) | st.integers(0, 3))
+    return cycle * (up + down) + draw(st.sampled_from([0, up]))
 
 
 @st.composite
-def steps_of(draw, schedule, n=32):
-    """n steps below MAX_STEP: anywhere, early, and around the corners of the schedule's cycles."""
-    up, down = up_and_down(schedule)
+def steps_of(draw, schedule, corners=3):
+    """Some 30 steps below MAX_STEP, sorted: around corners, anywhere, and in a row on a slope."""
     anywhere = st.integers(0, MAX_STEP - 1) | st.integers(0, 10**5)
-    corners = st.builds(
-        lambda cycle, corner, off: cycle * (up + down) + corner + off,
-        st.integers(0, MAX_STEP // (up + down)) | st.integers(0, 3),
-        st.sampled_from([0, up]),
-        st.integers(-2, 2),
-    ).map(lambda step: min(max(step, 0), MAX_STEP - 1))
-    return np.array(draw(st.lists(anywhere | corners, min_size=n, max_size=n)), np.int64)
+    steps = draw(st.lists(anywhere, min_size=6, max_size=6))
+    for _ in range(corners):
+        corner = _corner(draw, schedule)
+        steps += range(corner - 2, corner + 3)
+    start, stride = _corner(draw, schedule), 2 ** draw(st.integers(0, 45))
+    steps += range(start, start + 12 * stride, stride)
+    # A schedule that began earlier is not asked for what is beyond the end of all steps.
+    most = MAX_STEP - 1 - _head_start(schedule)
+    return np.unique(np.clip(np.array(steps, object), 0, most).astype(np.int64))
 
 
-@st.composite
-def steps_of_one_cycle(draw, schedule, n=32):
-    """n steps below MAX_STEP: of the cycle, after it, and at any distance from its corners."""
-    peak, end = int(schedule.pct_start * schedule.total_steps), schedule.total_steps
-    anywhere = st.integers(0, MAX_STEP - 1) | st.integers(0, schedule.total_steps)
-    corners = st.builds(
-        lambda corner, sign, bits, part: corner + sign * int(2**bits * part),
-        st.sampled_from([0, peak, 2 * peak, end]),
-        st.sampled_from([-1, 1]),
-        st.integers(0, end.bit_length()),
-        st.floats(0.0, 1.0),
-    )
-    steps = (anywhere | corners).map(lambda step: min(max(step, 0), MAX_STEP - 1))
-    return np.array(draw(st.lists(steps, min_size=n, max_size=n)), np.int64)
-
-
-@st.composite
-def steps_of_restarts(draw, schedule, n=32, below=MAX_STEP):
-    """n steps: anywhere, early, and around the starts of cycles."""
-    arguments = schedule.first_cycle_steps, schedule.cycle_mult
-    last = reference.restart_cycles(np.array([below - 1]), *arguments).item()
-    anywhere = st.integers(0, below - 1) | st.integers(0, 10**5)
-    starts = st.builds(
-        lambda cycle, off: math.ceil(reference.restart(cycle, *arguments)) + off,
-        st.integers(0, last) | st.integers(0, min(last, 5)),
-        st.integers(-2, 2),
-    )
-    steps = (anywhere | starts).map(lambda step: min(max(step, 0), below - 1))
-    return np.array(draw(st.lists(steps, min_size=n, max_size=n)), np.int64)
+def _head_start(schedule):
+    """By how many iterations more than the step the schedules within can be ahead."""
+    within = [*getattr(schedule, "schedules", [getattr(schedule, "schedule", None)])]
+    ahead = max(0, -schedule.steps) if isinstance(schedule, clr.Shifted) else 0
+    return ahead + max(_head_start(part) if part is not None else 0 for part in within)

@@ -23,11 +23,11 @@ SCHEDULES = [
     clr.Cyclical(1e-3, 6e-3, 2000, wave="cosine"),
     clr.OneCycle(6e-3, 1000, three_phase=True),
     clr.CosineRestarts(6e-3, 7, 1.5, 0.9, 1e-3),
-    clr.Warmup(clr.Sequence([0.1, clr.Triangular(1e-3, 6e-3, 20)], [10]), 30),
+    clr.Warmup(clr.Piecewise([0.1, clr.Triangular(1e-3, 6e-3, 20)], [10]), 30),
     clr.OneCycle(6e-3, 1000).momentum(),
     clr.migrate.AddonsCyclical(1e-3, 6e-3, 2.5),
 ]
-STEPS = np.array([0, 1, 2, 17, 1000, 2**31 - 2, 2**53 + 1, 2**62 - 1])
+STEPS = np.array([0, 1, 2, 17, 1000, 2**31 - 2, 2**53 - 1])
 
 TRAP = "CLR_SCHEDULES_TRAP"
 # What code that should not run would do.
@@ -89,7 +89,7 @@ def bounds(schedule):
     if isinstance(schedule, clr.Warmup):
         low, high = bounds(schedule.schedule)
         return min(low, schedule.start_lr), max(high, schedule.start_lr)
-    if isinstance(schedule, clr.Sequence):
+    if isinstance(schedule, clr.Piecewise):
         lows, highs = zip(*map(bounds, schedule.schedules), strict=True)
         return min(lows), max(highs)
     if isinstance(schedule, clr.migrate.AddonsCyclical):  # which takes reversed bounds too

@@ -255,13 +255,22 @@ def rate_of(schedule: Any, step: Any, xp: Any) -> Any:
 
 
 class _SameObject:
-    """A key for any object, by its identity: a foreign schedule may have no hash."""
+    """A key for any object, by its identity and attributes: a foreign schedule may have no hash.
+
+    Its attributes may be set, and what was traced before is of no use then.
+    """
 
     def __init__(self, thing: Any) -> None:
         self.thing = thing
+        self.attributes = dict(getattr(thing, "__dict__", {}))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _SameObject) and self.thing is other.thing
+        return (
+            isinstance(other, _SameObject)
+            and self.thing is other.thing
+            and self.attributes.keys() == other.attributes.keys()
+            and all(value is other.attributes[name] for name, value in self.attributes.items())
+        )
 
     def __hash__(self) -> int:
         return id(self.thing)

@@ -52,20 +52,26 @@ class _Cycle(Schedule):
 
     def _rate(self, step: Any, xp: Any) -> Any:
         height = numerics.height(self.base_lr, self.max_lr)
-        rise = self._wave(step, self.step_size, self._falling_steps, height, xp)
-        return self.base_lr + self._scaled(rise, height, step, xp)
+        wave = self._wave(step, self.step_size, self._falling_steps, height, xp)
+        rate = self.base_lr + self._scaled(wave, step, xp)
+        # A line ends a hair above its top, and a scale function may return more than 1.
+        at_most = self.wave == "linear" or self.scale_fn is not None
+        return xp.minimum(rate, self.max_lr) if at_most else rate
 
     def _mirrored(self, step: Any, xp: Any) -> Any:
         """``1 - wave * scale``, without the loss of digits where that is near 0."""
         # The same wave, begun at its top.
         fall = self._wave(step + self._falling_steps, self._falling_steps, self.step_size, 1.0, xp)
-        return 1 - self._scaled(1 - fall, 1.0, step, xp) if self._is_scaled else fall
+        if not self._is_scaled:
+            return fall
+        share = self._scaled(1 - fall, step, xp)
+        return 1 - (share if self.scale_fn is None else xp.minimum(share, 1.0))
 
     def _wave(self, step: Any, up: int, down: int, height: float, xp: Any) -> Any:
-        """The wave times the height: 0 at the start of a cycle, exactly the height at its top."""
+        """The wave times the height: 0 at the start of a cycle, the height at its top."""
         if self.wave == "linear":
             # The line climbs to the height itself, which saves the product with it.
-            return xp.minimum(numerics.triangle(step, up, down, xp, top=height), height)
+            return numerics.triangle(step, up, down, xp, top=height)
         phase = numerics.triangle(step, up, down, xp, top=numerics.TOPS["cosine"])
         return height * numerics.wave(phase, "cosine", xp)
 
@@ -81,7 +87,7 @@ class _Cycle(Schedule):
     def _is_scaled(self) -> bool:
         return self.peak_mult != 1 or self.gamma != 1 or self.scale_fn is not None
 
-    def _scaled(self, wave: Any, height: float, step: Any, xp: Any) -> Any:
+    def _scaled(self, wave: Any, step: Any, xp: Any) -> Any:
         """The wave times the scale, which is ``peak_mult``, ``gamma`` and ``scale_fn`` together."""
         if self.peak_mult != 1:
             wave = wave * numerics.power(self.peak_mult, step // self._cycle_length, xp)
@@ -90,7 +96,7 @@ class _Cycle(Schedule):
         if self.scale_fn is not None:
             x = step if self.scale_mode == "iterations" else step // self._cycle_length + 1
             scale = call_scale_fn(self.scale_fn, xp.float64(x), xp)
-            wave = xp.minimum(wave * numerics.clip_scale(scale, xp), height)
+            wave = wave * numerics.clip_scale(scale, xp)
         return wave
 
     def _natural_length(self) -> int:

@@ -73,8 +73,10 @@ def clip_scale(scale: Any, xp: Any, least: float = 0.0) -> Any:
 
 
 def height(low: float, high: float) -> float:
-    """``high - low``, rounded so that ``low`` plus it is exactly ``high``."""
+    """``high - low``, rounded so that ``low`` plus it is ``high``, or else not above ``high``."""
     nearest = high - low
-    if low + nearest == high:
-        return nearest
-    return math.nextafter(nearest, math.inf if low + nearest < high else 0.0)
+    for number in (nearest, math.nextafter(nearest, math.inf), math.nextafter(nearest, 0.0)):
+        if low + number == high:
+            return number
+    # Each sum lies half way between two numbers, and is rounded to a neighbor of `high`.
+    return nearest if low + nearest < high else math.nextafter(nearest, 0.0)

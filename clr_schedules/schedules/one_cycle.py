@@ -150,10 +150,16 @@ class OneCycle(Schedule):
         # One wave serves all phases: they differ in its floor and its height.
         low, height = initial, numerics.height(initial, self.max_lr)
         if self.three_phase:
-            last = step >= self._bottom
-            phase = xp.where(last, self._line(step, self._bottom, self.total_steps - 1), phase)
-            low = xp.where(last, final, low)
-            height = xp.where(last, numerics.height(final, initial), height)
+            start, end = self._bottom, self.total_steps - 1
+            last = step >= start
+            if final <= initial:
+                line, floor, ceiling = self._line(step, start, end), final, initial
+            else:  # the last phase rises
+                line = xp.minimum(self._line(step, end, start), self._top)
+                floor, ceiling = initial, final
+            phase = xp.where(last, line, phase)
+            low = xp.where(last, floor, low)
+            height = xp.where(last, numerics.height(floor, ceiling), height)
         else:
             falling = step >= self._peak
             low = xp.where(falling, final, low)

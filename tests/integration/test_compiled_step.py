@@ -3,6 +3,7 @@
 Counts, not times: they are the same on every machine.
 """
 
+import functools
 import re
 
 import numpy as np
@@ -33,27 +34,10 @@ SCHEDULES = [
     clr.CosineRestarts(6e-3, 2000, 2.0, 0.5),
     clr.CosineRestarts(6e-3, 2000, 1.5),
     clr.CosineRestarts(6e-3, 2000, 0.9, 0.9, 1e-4),
-    clr.Warmup(clr.Sequence([6e-3, clr.OneCycle(6e-3, 2001)], [2000]), 300),
-    clr.Sequence([clr.Triangular(1e-3, 6e-3, 300), clr.CosineRestarts(6e-3, 100, 1.5)], [600]),
+    clr.Warmup(clr.Piecewise([6e-3, clr.OneCycle(6e-3, 2001)], [2000]), 300),
+    clr.Piecewise([clr.Triangular(1e-3, 6e-3, 300), clr.CosineRestarts(6e-3, 100, 1.5)], [600]),
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-
-
-def optimized_program(optimizer, num_variables=6):
-    """The optimized HLO of one update, of variables large enough to be worth a kernel."""
-    variables = [tf.Variable(tf.zeros((256, 256))) for _ in range(num_variables)]
-    optimizer.build(variables)
-
-    @tf.function(jit_compile=True)
-    def update(gradients):
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-    gradients = [tf.ones((256, 256)) for _ in variables]
-    return update.experimental_get_compiler_ir(gradients)(stage="optimized_hlo")
-
-
-def count(program, instruction):
-    return len(re.findall(rf"= [^=]*? {instruction}\(", program))
 
 
 OPTIMIZERS = {
@@ -63,39 +47,69 @@ OPTIMIZERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def constant():
-    return {name: optimized_program(make(1e-3)) for name, make in OPTIMIZERS.items()}
+@functools.cache
+def optimized_program(optimizer, rate, momentum=None, num_variables=6):
+    """The optimized HLO of one update, of variables large enough to be worth a kernel."""
+    variables = [tf.Variable(tf.zeros((256, 256))) for _ in range(num_variables)]
+    made = OPTIMIZERS[optimizer](rate)
+    if momentum is not None:
+        made = clr.schedule_hyperparameters(made, **{momentum: rate.momentum()})
+    made.build(variables)
+
+    @tf.function(jit_compile=True)
+    def update(gradients):
+        made.apply_gradients(zip(gradients, variables, strict=True))
+
+    gradients = [tf.ones((256, 256)) for _ in variables]
+    return update.experimental_get_compiler_ir(gradients)(stage="optimized_hlo")
 
 
-def test_the_count_counts(constant):
-    assert count(constant["Adam"], "fusion") >= 6
+def count(program, instruction):
+    return len(re.findall(rf"= [^=]*? {instruction}\(", program))
+
+
+def constant(optimizer):
+    """The program of the same update with a constant rate."""
+    return optimized_program(optimizer, 1e-3)
+
+
+def grows_or_shrinks(schedule):
+    """Whether it has restarts that are looked up in a table."""
+    within = [*getattr(schedule, "schedules", [getattr(schedule, "schedule", None)])]
+    return getattr(schedule, "cycle_mult", 1) != 1 or any(
+        grows_or_shrinks(each) for each in within if each is not None
+    )
+
+
+def test_the_count_counts():
+    assert count(constant("Adam"), "fusion") >= 6
 
 
 @pytest.mark.skipif(LEGACY, reason="the legacy Adam copies the rate into a variable of its own")
 @schedules
-def test_as_many_fusions_as_with_a_constant_rate(schedule, constant):
-    program = optimized_program(keras.optimizers.Adam(schedule))
-    assert count(program, "fusion") == count(constant["Adam"], "fusion")
+def test_as_many_fusions_as_with_a_constant_rate(schedule):
+    program = optimized_program("Adam", schedule)
+    more = 3 if grows_or_shrinks(schedule) else 0
+    assert count(program, "fusion") <= count(constant("Adam"), "fusion") + more
 
 
 @schedules
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_never_more_than_a_few_scalar_fusions(schedule, optimizer, constant):
+def test_never_more_than_a_few_scalar_fusions(schedule, optimizer):
     """Where an optimizer computes on few scalars itself, the rate has nothing to be fused with."""
-    program = optimized_program(OPTIMIZERS[optimizer](schedule))
-    more = 3 if LEGACY else 2
-    assert count(program, "fusion") <= count(constant[optimizer], "fusion") + more
+    program = optimized_program(optimizer, schedule)
+    more = (3 if LEGACY else 2) + (3 if grows_or_shrinks(schedule) else 0)
+    assert count(program, "fusion") <= count(constant(optimizer), "fusion") + more
 
 
 @schedules
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_no_control_flow_and_no_calls(schedule, optimizer, constant):
-    program = optimized_program(OPTIMIZERS[optimizer](schedule))
+def test_no_control_flow_and_no_calls(schedule, optimizer):
+    program = optimized_program(optimizer, schedule)
     for instruction in ("while", "conditional", "custom-call"):
-        assert count(program, instruction) == count(constant[optimizer], instruction) == 0
+        assert count(program, instruction) == count(constant(optimizer), instruction) == 0
     # Older compilers hand the loop over a large variable to their threads by a call.
-    assert count(program, "call") == count(constant[optimizer], "call")
+    assert count(program, "call") == count(constant(optimizer), "call")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +124,7 @@ def test_the_name_is_in_the_graph(name, scope):
 @schedules
 def test_the_phase_is_computed_once(schedule):
     """It was not copied into the update of every variable."""
-    programs = [optimized_program(keras.optimizers.Adam(schedule), n) for n in (2, 6)]
+    programs = [optimized_program("Adam", schedule, num_variables=n) for n in (2, 6)]
     few, many = (len(re.findall(r"= f64\[\] ", program)) for program in programs)
     assert many == few > 0
     periodic = re.search("Triangular|ExpRange|Cyclical", repr(schedule))
@@ -159,11 +173,37 @@ def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
 
 @pytest.mark.skipif(LEGACY, reason="the hyperparameters of the legacy optimizers are not scheduled")
 @pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
-def test_as_many_fusions_with_momentum_that_cycles_with_the_rate(optimizer, constant):
+def test_as_many_fusions_with_momentum_that_cycles_with_the_rate(optimizer):
     rate = clr.OneCycle(6e-3, 2001)
     momentum = "momentum" if optimizer == "SGD" else "beta_1"
-    scheduled = clr.schedule_hyperparameters(
-        OPTIMIZERS[optimizer](rate), **{momentum: rate.momentum()}
-    )
-    program = optimized_program(scheduled)
-    assert count(program, "fusion") == count(constant[optimizer], "fusion")
+    program = optimized_program(optimizer, rate, momentum)
+    assert count(program, "fusion") == count(constant(optimizer), "fusion")
+
+
+def operations(schedule):
+    """The number of operations that a graph has to compute for one step."""
+    traced = tf.function(schedule.__call__, autograph=False)
+    graph = traced.get_concrete_function(tf.TensorSpec((), tf.int64)).graph
+    free = {"Const", "Placeholder", "Identity", "NoOp"}
+    return sum(operation.type not in free for operation in graph.get_operations())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "most"),
+    [
+        (clr.Triangular(1e-3, 6e-3, 2000), 8),
+        (clr.Triangular(1e-3, 6e-3, 2000, 300), 9),
+        (clr.Triangular2(1e-3, 6e-3, 2000), 12),
+        (clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.99994), 11),
+        (clr.Cyclical(1e-3, 6e-3, 2000, wave="cosine"), 10),
+        (clr.OneCycle(6e-3, 2001), 14),
+        (clr.OneCycle(6e-3, 2001, three_phase=True), 17),
+        (clr.CosineRestarts(6e-3, 2000), 10),
+        (clr.CosineRestarts(6e-3, 2000, 2.0), 13),
+        (clr.CosineRestarts(6e-3, 2000, 1.5), 15),
+    ],
+    ids=repr,
+)
+def test_a_graph_has_few_operations(schedule, most):
+    """Without XLA, an operation costs about as much as any other. Keras's CosineDecay has 11."""
+    assert operations(schedule) <= most
