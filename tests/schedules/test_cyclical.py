@@ -291,7 +291,7 @@ def cyclic_lr(iteration, low, high, step_size_up, step_size_down, scale_fn, scal
         (clr.ExpRange(**BOUNDS, gamma=0.999), lambda x: 0.999**x, "iterations"),
         (clr.Cyclical(**BOUNDS, scale_fn=strategies.harmonic), strategies.harmonic, "cycle"),
     ],
-    ids=repr,
+    ids=["Triangular", "Triangular2", "ExpRange", "Cyclical"],
 )
 def test_rates_and_momenta_of_pytorchs_formula(schedule, scale_fn, scale_mode):
     steps = np.arange(3000)
