@@ -289,7 +289,9 @@ def right_metadata() -> str:
         f"classifiers from {said[0]}, python {found.requires_python}"
     )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert (found.description or "").strip() == readme.strip(), "the page for PyPI is not the README"
+    assert (found.description or "").strip() == readme.strip(), (
+        "the page for PyPI is not the README"
+    )
     loose = [str(r) for r in requirements() if not re.search(">=|==", str(r.specifier))]
     assert not loose, f"without a lower bound: {loose}"
     assert set(found.provides_extra or ()) == set(extras()), f"extras: {found.provides_extra}"

@@ -4,8 +4,9 @@ An amplitude of one's own
 
 ``Triangular2`` halves its peaks with every cycle. For another constant factor, ``Cyclical`` has
 ``peak_mult``. What if one over the square root of the cycle's number suits a training better?
-``Cyclical`` takes any function for that. This page writes one, draws it beside ``Triangular2``, and trains with it, saves the model in mid-cycle and
-goes on with what it loads. It takes some ten seconds.
+``Cyclical`` takes any function for that. This page writes one, draws it beside ``Triangular2``, and
+trains with it, saves the model in mid-cycle and goes on with what it loads. It takes some ten
+seconds.
 """
 
 import os
