@@ -150,10 +150,15 @@ class OneCycle(Schedule):
         # One wave serves all phases: they differ in its floor and its height.
         low, height = initial, numerics.height(initial, self.max_lr)
         if self.three_phase:
-            last = step >= self._bottom
-            phase = xp.where(last, self._line(step, self._bottom, self.total_steps - 1), phase)
-            low = xp.where(last, final, low)
-            height = xp.where(last, numerics.height(final, initial), height)
+            last, start, end = step >= self._bottom, self._bottom, self.total_steps - 1
+            line, floor, top = self._line(step, start, end), final, initial
+            if final > initial:
+                # The floor of a rise is its start, or else small rates would lose their digits.
+                line = xp.minimum(self._line(step, end, start), self._top)
+                floor, top = initial, final
+            phase = xp.where(last, line, phase)
+            low = xp.where(last, floor, low)
+            height = xp.where(last, numerics.height(floor, top), height)
         else:
             falling = step >= self._peak
             low = xp.where(falling, final, low)
@@ -187,7 +192,7 @@ class OneCycle(Schedule):
         return numerics.wave(xp.minimum(phase, self._top), self.anneal, xp)
 
     def _line(self, step: Any, start: float, end: float) -> Any:
-        """A phase that falls from its top at ``start`` to 0 at ``end``."""
+        """The phase that is 0 at ``end`` and has its top at ``start``, before or after that."""
         # Both ends are exact in float64 below 2^53, so that the difference is rounded once.
         return (end - step) * numerics.slope(self._top, end - start)
 
