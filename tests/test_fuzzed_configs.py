@@ -107,7 +107,8 @@ _told, _listening = [], threading.Event()
 
 
 def _listen(event, _):
-    if _listening.is_set() and event in TELLING:
+    # The hook outlives the module: when Python ends, its names are None.
+    if _listening is not None and _listening.is_set() and event in TELLING:
         _told.append(event)
 
 

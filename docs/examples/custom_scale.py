@@ -2,14 +2,16 @@
 An amplitude of one's own
 =========================
 
-``Triangular2`` halves its peaks with every cycle. What if a third less, or one over the square root
-of the cycle's number, suits a training better? ``Cyclical`` takes any function for that. This page
-writes one, draws it beside ``Triangular2``, and trains with it, saves the model in mid-cycle and
-goes on with what it loads. It takes some ten seconds.
+``Triangular2`` halves its peaks with every cycle. For another constant factor, ``Cyclical`` has
+``peak_mult``. What if one over the square root of the cycle's number suits a training better?
+``Cyclical`` takes any function for that. This page writes one, draws it beside ``Triangular2``, and
+trains with it, saves the model in mid-cycle and goes on with what it loads. It takes some ten
+seconds.
 """
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # less noise, in digits and messages
@@ -105,9 +107,12 @@ assert all(map(np.array_equal, model.get_weights(), loaded.get_weights()))
 
 # %%
 # A function that is not registered trains as well. But a model with it is not saved: nobody could
-# load the file.
+# load the file. A warning says so when the schedule is made, and what to take instead.
 
-unknown = clr.Cyclical(0.001, 0.01, STEP_SIZE, scale_fn=lambda cycle: 0.9**cycle)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    unknown = clr.Cyclical(0.001, 0.01, STEP_SIZE, scale_fn=lambda cycle: 0.9**cycle)
+print(f"{caught[0].category.__name__}: {caught[0].message}")
 try:
     unknown.get_config()
 except ValueError as error:

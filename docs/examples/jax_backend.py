@@ -151,7 +151,7 @@ textbook = 1.0 - jnp.abs(step.astype("float32") / 2000 % 2 - 1)
 print(f"in float32: {0.001 + 0.005 * textbook:.6f}, and right is {far.values(2**31 - 1):.6f}")
 
 # %%
-# Keras counts the steps of an optimizer in 32 bits on JAX, so steps are below 2^31 here; on
-# TensorFlow, below 2^62.
+# Keras counts the steps of an optimizer in 32 bits on JAX, so steps are below 2^31 here. Where the
+# counter has 64 bits, as on TensorFlow, rates are exact up to 2^53.
 
 print(optimizer.iterations.dtype)

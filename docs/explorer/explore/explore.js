@@ -1,8 +1,7 @@
 /* The explorer: draws a schedule from its arguments, and writes the call that makes it.
  *
- * Three parts, each of which uses the one above it alone: the formulas, as they stand in
- * clr_schedules/reference.py; the arguments, with the checks of the package and its errors; the
- * page. `window.clr` has what the tests compare with the package.
+ * Three parts, each of which uses the one above it alone: the formulas of the schedules; the
+ * arguments, with the checks of the package and its errors; the page. `window.clr` has what the tests compare with the package.
  */
 "use strict";
 
@@ -10,7 +9,7 @@ window.clr = (() => {
   // --- The formulas -------------------------------------------------------------------------
   //
   // In doubles, which count every step below 2^53. A curve is what its rate is at a step, and
-  // which steps at or behind a step a drawing must not miss.
+  // which steps at or after a step a drawing must not miss.
 
   const clip = (x, low, high) => Math.min(Math.max(x, low), high);
 
@@ -78,45 +77,36 @@ window.clr = (() => {
     };
   }
 
-  // Numbers with 256 bits behind the point, as integers: a cycle of restarts begins at a quotient
-  // of differences, of which doubles would keep no digits where cycles are nearly all alike.
-  const BITS = 256n;
-  const ONE = 1n << BITS;
-  const MOST = 1n << (450n + BITS); // more than there are steps, by far
-  const fixed = (x) => BigInt(Math.floor(Math.min(x, 2 ** 150) * 2 ** 256));
-  const least = (a, b) => (a < b ? a : b);
-  const distance = (a, b) => (a > b ? a - b : b - a);
+  // Lengths and starts of cycles are integers, with 128 bits after the point: in doubles a start
+  // would soon be off by steps.
+  const ONE = 1n << 128n;
+  const MOST = ONE << 150n; // of longer cycles, doubles show what is drawn as their peak
 
-  function power(base, exponent) {
-    let result = ONE;
-    let square = least(base, MOST);
-    for (let n = exponent; n > 0; n = Math.floor(n / 2)) {
-      if (n % 2) result = least((result * square) >> BITS, MOST);
-      square = least((square * square) >> BITS, MOST);
+  // A double as a fraction of two integers.
+  function fraction(x) {
+    let denominator = 1n;
+    for (; !Number.isInteger(x); x *= 2) denominator *= 2n;
+    return [BigInt(x), denominator];
+  }
+
+  // The cycles that begin below 2^53 steps and take a step or more. If they shrink, a last row
+  // stands for all steps after them, of which nothing is left.
+  function restartTable(first, mult) {
+    const [numerator, denominator] = fraction(mult);
+    const ceiling = (start) => Number((start + ONE - 1n) / ONE);
+    const rows = [];
+    let [start, length] = [0n, BigInt(first) * ONE];
+    while (start < ONE << 53n && length >= ONE) {
+      rows.push({ begin: ceiling(start), end: start + length, length });
+      start += length;
+      length = (length * numerator) / denominator;
+      if (length > MOST) length = MOST;
     }
-    return result;
+    if (length < ONE) rows.push({ begin: ceiling(start), end: null });
+    return rows;
   }
 
-  function remembered(f) {
-    const known = new Map();
-    return (n) => {
-      if (!known.has(n)) known.set(n, f(n));
-      return known.get(n);
-    };
-  }
-
-  // The last n >= from at which `holds`, which holds from there on to some n, and then never again.
-  function lastWhere(holds, from) {
-    let [n, stride] = [from, 1];
-    for (; holds(n + stride); stride *= 2) n += stride;
-    for (; stride > 1;) {
-      stride /= 2;
-      if (holds(n + stride)) n += stride;
-    }
-    return n;
-  }
-
-  // In which cycle a step is, what is left of it, from 1 down to 0, and where the next one begins.
+  // In which cycle a step is, what is left of it, from 1 down to 0, and where the next ones begin.
   function restarts(first, mult) {
     if (mult === 1) {
       return (step) => {
@@ -125,26 +115,17 @@ window.clr = (() => {
         return { cycle: (step - position) / first, left: (first - position) / first, next };
       };
     }
-    const base = fixed(mult);
-    const unit = distance(base, ONE); // starts are counted in parts of an iteration: 1 / unit
-    const grown = remembered((n) => BigInt(first) * power(base, n));
-    const long = (n) => n < 2 ** 53 && grown(n) > ONE;
-    // How many cycles take more than an iteration; behind those that shrink, each takes one.
-    const count = mult > 1 ? 2 ** 53 : long(0) ? lastWhere(long, 0) + 1 : 0;
-    const start = remembered((n) => {
-      const shrunk = Math.min(n, count);
-      return distance(grown(shrunk), grown(0)) + BigInt(n - shrunk) * unit;
-    });
-    let cycle = 0;
+    const rows = restartTable(first, mult);
     return (step) => {
-      const here = BigInt(step) * unit;
-      // Most steps come in order.
-      cycle = lastWhere((n) => start(n) <= here, start(cycle) <= here ? cycle : 0);
-      const length = Math.max(Number(grown(Math.min(cycle, count))) / 2 ** 256, 1);
-      const left = Number(((start(cycle + 1) - here) << 128n) / unit) / 2 ** 128 / length;
-      const now = cycle;
-      const next = (n) => Number((start(now + n) + unit - 1n) / unit);
-      return { cycle, left, next };
+      let [cycle, beyond] = [0, rows.length];
+      while (beyond - cycle > 1) {
+        const middle = (cycle + beyond) >> 1;
+        if (rows[middle].begin <= step) cycle = middle;
+        else beyond = middle;
+      }
+      const { end, length } = rows[cycle];
+      const left = end === null ? 0 : Number(end - BigInt(step) * ONE) / Number(length);
+      return { cycle, left, next: (n) => rows[cycle + n]?.begin ?? Infinity };
     };
   }
 
@@ -214,7 +195,7 @@ window.clr = (() => {
     },
     CosineRestarts: {
       fields: ["max_lr", "first_cycle_steps", "cycle_mult", "peak_mult", "min_lr"],
-      about: "SGDR: cosines from a peak down to min_lr, one behind the other.",
+      about: "SGDR: cosines from a peak down to min_lr, one after the other.",
       curve: cosineRestarts,
     },
   };
@@ -241,7 +222,6 @@ window.clr = (() => {
     },
     gamma: {
       kind: "factor",
-      most: 1,
       initial: "0.99994",
       slider: belowOne(),
       hint: "decay per iteration",
@@ -292,7 +272,9 @@ window.clr = (() => {
       hint: "iterations of the first cycle",
     },
     cycle_mult: {
-      kind: "factor",
+      kind: "real",
+      rule: "1, at least 1.01 (growing cycles), or above 0 and at most 0.99 (shrinking cycles)",
+      fits: (x) => x === 1 || x >= 1.01 || (x > 0 && x <= 0.99),
       initial: "2.0",
       usual: 1,
       slider: linear(0.5, 3, 0.05),
@@ -300,7 +282,6 @@ window.clr = (() => {
     },
     peak_mult: {
       kind: "factor",
-      most: 1,
       initial: "1.0",
       usual: 1,
       slider: linear(0.05, 1, 0.05),
@@ -309,6 +290,7 @@ window.clr = (() => {
     min_lr: { kind: "rate", initial: "0.0", usual: 0, slider: log(-6, 0), hint: "lowest rate" },
     warmup_steps: {
       kind: "count",
+      least: 0,
       initial: "",
       none: "no warm-up",
       slider: log(1, 6),
@@ -388,9 +370,16 @@ window.clr = (() => {
     const rule = `a finite number ${above ? "above" : "of at least"} 0`;
     if (value < 0 || (value === 0 && above)) fail(name, rule, shown);
     if (value && !(TINY <= value && value <= HUGE)) {
-      fail(name, `${rule}, and from 1.2e-38 to 3.4e+38 as float32 has it`, shown);
+      fail(name, `${rule}, and from 1.2e-38 to 3.4e+38, the range of float32`, shown);
     }
     return value;
+  }
+
+  // As Python rounds: from half way between two whole numbers to the even one.
+  function nearest(x) {
+    const below = Math.floor(x);
+    const rest = x - below;
+    return rest > 0.5 || (rest === 0.5 && below % 2) ? below + 1 : below;
   }
 
   const CHECKS = {
@@ -402,18 +391,25 @@ window.clr = (() => {
       );
       return float32(name, value, shown, above);
     },
-    count(name, text) {
-      const rule = "a whole number of at least 1";
+    count(name, text, { least = 1 }) {
+      const rule = `a whole number of at least ${least}`;
       const { value, shown } = number(name, text, rule);
-      if (!Number.isInteger(value) || value < 1) fail(name, rule, shown);
+      if (!Number.isInteger(value)) {
+        fail(name, rule, `${shown}. The nearest is ${Math.max(nearest(value), least)}`);
+      }
+      if (value < 0) {
+        const why = "A negative number may be the `cardinality()` of a dataset of unknown or";
+        fail(name, rule, `${shown}. ${why} infinite length: pass the number of its batches`);
+      }
+      if (value < least) fail(name, rule, shown);
       // The sum of two is then a step that doubles count.
       if (value >= 2 ** 52) fail(name, `${rule} and, on this page, below 2**52`, shown);
       return value;
     },
-    factor(name, text, { most }) {
-      const rule = most ? `above 0 and at most ${most}` : "a finite number above 0";
+    factor(name, text) {
+      const rule = "above 0 and at most 1";
       const { value, shown } = number(name, text, rule);
-      if (!(value > 0 && value <= (most ?? Infinity))) fail(name, rule, shown);
+      if (!(value > 0 && value <= 1)) fail(name, rule, shown);
       return value;
     },
     real(name, text, { rule, fits }) {
@@ -771,7 +767,7 @@ window.clr = (() => {
     parts.push(element("path", { d: `M${points.join("L")}`, class: "curve" }));
     if (steps.length === 1)
       parts.push(element("circle", { cx: x(0), cy: y(rates[0]), r: 2.5, class: "dot" }));
-    // Behind the end of the curve; bounds that are close to each other push their names apart.
+    // After the end of the curve; bounds that are close to each other push their names apart.
     const apart = bounds.length > 1 && y(args[bounds[1]]) - y(args[bounds[0]]) < 14 ? 7 : 0;
     bounds.forEach((name, i) => {
       const middle = y(args[name]) + 4 + (i ? apart : -apart);
