@@ -46,7 +46,9 @@ def measure() -> dict[str, Any]:
     found: dict[str, dict[str, dict[str, float]]] = {
         name: {format_: {} for format_ in FORMATS} for name in ways
     }
-    for policy, schedule in policies.all_formulas(BASE_LR, MAX_LR).items():
+    bounds = (BASE_LR, MAX_LR)
+    schedules = policies.all_rates(*bounds) | policies.all_momenta(*bounds)
+    for policy, schedule in schedules.items():
         true = truth.rates(schedule, steps)
         for name, compute in ways.items():
             for format_ in FORMATS:
@@ -75,7 +77,7 @@ def sample(limit: int, count: int) -> Steps:
     turns = (edges[:, None] - 500 * np.arange(10)).ravel()
     starts = [
         truth.restarts(one, limit)
-        for one in policies.all_formulas(BASE_LR, MAX_LR).values()
+        for one in policies.all_rates(BASE_LR, MAX_LR).values()
         if type(one).__name__ == "CosineRestarts"
     ]
     exact = np.concatenate([turns, *starts, np.array(limits)])
@@ -97,7 +99,7 @@ def _engine() -> tuple[dict[str, Compute], dict[str, str], int, Callable[[], Any
 
     ways: dict[str, Compute]
     limit, wide_types = LIMIT, contextlib.nullcontext
-    # A function of its own for each schedule and format, since `floatx()` is read when it is traced.
+    # Each call compiles anew, since `floatx()` is read when a schedule is traced.
     if backend == "tensorflow":
         import tensorflow as engine
 
@@ -191,8 +193,9 @@ def markdown(result: dict[str, Any] | None) -> str:
     short = ([f"`{name}`", *(at_worst(one[name]) for one in worst.values())] for name in SHORT)
     return f"""{title}The worst error of a rate in units of the last place (ulp), over steps
 of every magnitude that the engine's counter holds, the turns of cycles, the restarts and the powers
-of two among them; rates from {BASE_LR} to {MAX_LR}, or from 0 where it is said. They are held against the formulas in more digits than float64 has
-(`benchmarks/truth.py`), which share no line with the package.
+of two among them; rates from {BASE_LR} to {MAX_LR}, or from 0 where it is said. They are held
+against the formulas in more digits than float64 has (`benchmarks/truth.py`), which share no line
+with the package.
 
 In float32. The best that a rounding can be is 0.5 ulp; {BOUND} is promised, and the worst is
 {highest:.4f}.

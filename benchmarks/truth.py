@@ -1,8 +1,8 @@
 """The formulas as a textbook has them, in more digits than a rate has: what rates are held against.
 
 It shares no line with the package. Phases are exact integers; all else is NumPy's ``longdouble``,
-which on x86 processors has 11 bits more than float64, so that a truth is within some hundredths of a
-unit in the last place of float64. The starts of restarts are computed with 400 decimal digits.
+which on x86 processors has 11 bits more than float64: the errors here are hundredths of a unit in
+the last place of float64. The starts of restarts are computed with 400 decimal digits.
 """
 
 from __future__ import annotations
