@@ -131,7 +131,8 @@ def _error(rate: npt.NDArray[Any], true: Rates) -> Error:
     with np.errstate(divide="ignore", invalid="ignore"):
         worst = {
             "ulp": float(np.max(off / np.spacing(np.float32(true)))),
-            "relative": float(np.max(off / np.minimum(rate, true))),
+            # A rate of 0 that should be 0 is not off.
+            "relative": float(np.max(np.where(off == 0, 0, off / np.minimum(rate, true)))),
         }
     return {name: value if np.isfinite(value) else None for name, value in worst.items()}
 
