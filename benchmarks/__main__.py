@@ -25,10 +25,12 @@ from benchmarks import (
     structure,
     suggestions,
     timing,
+    without_xla,
 )
 
 SECTIONS: dict[str, Any] = {
     "step_time": step_time,
+    "without_xla": without_xla,
     "structure": structure,
     "accuracy": accuracy,
     "range_test": range_test,

@@ -17,6 +17,7 @@ from benchmarks import policies, report
 
 ARRAYS, SIZE = 10, 1_000_000
 CONSTANT = "constant"
+# What a schedule may add; see `policies.kernels_allowed` for restarts that grow or shrink.
 EXPECTED = {"Adam": 0, "AdamW": 1, "SGD with momentum": 1, "Lion": 1}
 
 H100 = """
@@ -62,7 +63,7 @@ def measure() -> dict[str, Any]:
     rates = {
         CONSTANT: 1e-3,
         "Keras `CosineDecay`": keras.optimizers.schedules.CosineDecay(6e-3, 10**6),
-    } | policies.all_kinds(1e-3, 6e-3)
+    } | policies.all_rates(1e-3, 6e-3)
 
     def kernels(optimizer: Any) -> dict[str, Any]:
         variables = [keras.Variable(keras.ops.zeros(SIZE)) for _ in range(ARRAYS)]

@@ -1,4 +1,4 @@
-"""How the cost of a call grows: with the length of a vector, with the parts of a sequence."""
+"""How the cost of a call grows: with the length of a vector, with the parts of a `Piecewise`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
             name: {str(length): _per_step(rates[name], length) for length in lengths}
             for name in ("Triangular", "ExpRange", "CosineRestarts by 1.5")
         },
-        "parts": {str(number): _sequence(number) for number in parts},
+        "parts": {str(number): _piecewise(number) for number in parts},
         "values": {"steps": count}
         | {name: _seconds(lambda s=one: s.values(np.arange(count))) for name, one in rates.items()},
     }
@@ -64,10 +64,10 @@ def _seconds(call: Callable[[], Any]) -> float:
     return statistics.median(taken)
 
 
-def _sequence(number: int) -> dict[str, float]:
-    """The instructions of a compiled `Sequence` of so many parts, and the seconds to compile it."""
+def _piecewise(number: int) -> dict[str, float]:
+    """The instructions of a compiled `Piecewise` of so many parts; the seconds to compile it."""
     parts = [clr.Triangular(1e-3 / (i + 1), 6e-3, 100 + i) for i in range(number)]
-    schedule = clr.Sequence(parts, [1000 * (i + 1) for i in range(number - 1)])
+    schedule = clr.Piecewise(parts, [1000 * (i + 1) for i in range(number - 1)])
     compiled = tf.function(schedule, jit_compile=True)
     step = tf.constant(0, tf.int64)
     start = time.perf_counter()
@@ -110,7 +110,7 @@ as plots and logs ask for it; of a single step, nearly all is the call.
 
 {report.table(header, rows)}
 
-A `Sequence` of so many `Triangular`, a step of which XLA compiles: all parts are computed in every
+A `Piecewise` of so many `Triangular`, a step of which XLA compiles: all parts are computed in every
 step, in one kernel.
 
 {report.table(["parts", "instructions", "kernels", "seconds to compile", "µs of a call"], parts)}

@@ -32,7 +32,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
     Args:
         quick: whether to count for a few rates and Adam alone.
     """
-    rates = {step_time.CONSTANT: 1e-9} | step_time.rates() | step_time.peer_rates()
+    rates = {step_time.CONSTANT: 1e-9} | policies.all_rates(1e-9, 6e-9) | step_time.peer_rates()
     if quick:
         rates = {name: rates[name] for name in QUICK_RATES}
     counts: dict[str, dict[str, dict[str, int]]] = {}

@@ -2,6 +2,8 @@
 
 import re
 
+import exact
+import mpmath
 import numpy as np
 import pytest
 from keras_under_test import BACKEND, LEGACY
@@ -10,7 +12,18 @@ if LEGACY or BACKEND != "tensorflow":
     pytest.skip("the benchmarks are of Keras 3 on TensorFlow", allow_module_level=True)
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import gpu_kernels, report, step_time, structure, timing
+from benchmarks import (
+    gpu_kernels,
+    policies,
+    report,
+    step_time,
+    structure,
+    timing,
+    truth,
+    without_xla,
+)
+
+FORMULAS = policies.all_rates(1e-3, 6e-3) | policies.all_momenta(1e-3, 6e-3)
 
 
 def test_the_report_is_what_the_results_say():
@@ -130,6 +143,36 @@ def test_of_models_no_more_is_said_than_the_intervals_do(ratio, control, words):
     assert timing.verdict_of_models(ratios, "a", 1.01) == words
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_truth_is_the_suite_s_to_a_hundredth_of_a_float64_s_last_place(name):
+    random = np.random.default_rng(0)
+    steps = np.unique([random.integers(0, 2**k, 3) for k in range(2, 54)])
+    for step, rate in zip(steps.tolist(), truth.rates(FORMULAS[name], steps), strict=True):
+        right = exact.of(FORMULAS[name], step)
+        got = mpmath.mpf(np.format_float_scientific(rate, precision=25))
+        assert abs(got - right) <= right / 2**59 + 1e-300
+
+
+def test_the_distance_from_the_truth_is_in_units_of_the_last_place():
+    third = np.array([1 / np.longdouble(3)])
+    assert truth.ulps([1 / 3], third, "float64") == pytest.approx(1 / 3, rel=1e-3)
+    assert truth.ulps(np.float32([1 / 3]), third) == pytest.approx(1 / 3, rel=1e-6)
+    assert truth.ulps(np.float32([0.0]), np.array([np.longdouble(2.0**-130)])) == 0
+
+
+def test_operations_are_those_that_are_started():
+    assert without_xla.operations(lambda step: 1.0) == 0
+    assert without_xla.operations(lambda step: step * 2 + 1) == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(1.3, 1.5, "yes"), (1.4, 1.6, "not to be told"), (1.51, 1.6, "**no**")],
+)
+def test_of_a_bound_no_more_is_said_than_the_interval_does(low, high, words):
+    assert without_xla.within({"low": low, "high": high}, 1.5) == words
+
+
 def test_kernels_are_told_apart():
     program = """HloModule step
 
@@ -166,7 +209,15 @@ def test_a_constant_rate_has_no_phase():
 
 @pytest.mark.slow
 def test_they_run(monkeypatch, capsys):
-    sections = ["step_time", "structure", "memory", "scaling", "import_time", "accuracy"]
+    sections = [
+        "step_time",
+        "without_xla",
+        "structure",
+        "memory",
+        "scaling",
+        "import_time",
+        "accuracy",
+    ]
     monkeypatch.setattr("sys.argv", ["benchmarks", "--quick", "--only", *sections])
     before = (report.RESULTS / "latest.json").read_bytes()
     benchmarks.main()
