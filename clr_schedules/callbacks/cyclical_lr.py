@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments
 from clr_schedules._backend import backend
 from clr_schedules.callbacks.step_log import StepLog
-from clr_schedules.schedules.base import Schedule
 from clr_schedules.schedules.compose import Shifted
 from clr_schedules.schedules.cyclical import ExpRange, Triangular, Triangular2
+
+if TYPE_CHECKING:
+    from clr_schedules.schedules.base import Schedule
 
 # The attribute of an optimizer that follows a `CyclicalLR`: the callback, and a function that gives
 # the optimizer its former rate back. After an exception, another callback finds it there.
