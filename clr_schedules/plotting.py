@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from clr_schedules.range_test import RangeTestResult, Suggestion
 
+# Keyword arguments of Matplotlib.
+_Look: TypeAlias = dict[str, Any]
 # Curves with more points than this are thinned.
 _MAX_POINTS = 50_000
 # With more epochs than this, only some of them get a marker.
@@ -183,7 +185,7 @@ def plot_history(
             ax.set_yscale("log")
     kept = _sample(len(steps))
     runs = np.cumsum([0, *(np.diff(iterations) != 1)])  # the number of gaps before each step
-    look: dict[str, Any] = {"color": _GREEN, "linewidth": 1.4, "label": "learning rate"}
+    look: _Look = {"color": _GREEN, "linewidth": 1.4, "label": "learning rate"}
     look["marker"] = "o" if len(steps) == 1 else ""
     handles += rate_ax.plot(*_broken(steps[kept], rates[kept], runs[kept]), **look)
     rate_ax.set_ylabel("learning rate", color=_GREEN)
@@ -249,17 +251,17 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
             top_ax.set_ylim(-0.02, 1.02)
         top_ax.set_ylabel("accuracy", color=_VERMILION)
         top_ax.plot(rates, accuracies, color=_VERMILION, alpha=0.25, linewidth=0.9)
-        look: dict[str, Any] = {"color": _VERMILION, "linewidth": 1.8, "label": "accuracy"}
+        look: _Look = {"color": _VERMILION, "linewidth": 1.8, "label": "accuracy"}
         handles += top_ax.plot(rates, _moving_average(accuracies), linestyle="--", **look)
-    point: dict[str, Any] = {"linestyle": "none", "color": _ink(ax)}
+    point: _Look = {"linestyle": "none", "color": _ink(ax)}
     if len(result.validation_losses):
         x, y = result.validation_learning_rates, result.validation_losses
-        circle = {"marker": "o", "markersize": 4, "markerfacecolor": ax.get_facecolor()}
+        circle: _Look = {"marker": "o", "markersize": 4, "markerfacecolor": ax.get_facecolor()}
         handles += ax.plot(x, y, label="validation loss", **circle, **point)
     for name, (marker, color) in _MARKS.items():
         if (rate := getattr(suggestion, name)) is not None:
             y = np.interp([rate], rates, result.smoothed_losses)
-            mark = {"marker": marker, "markersize": 7, "markerfacecolor": color}
+            mark: _Look = {"marker": marker, "markersize": 7, "markerfacecolor": color}
             handles += ax.plot([rate], y, label=f"{name} {rate:.1e}", **mark, **point)
     _draw_suggested_bounds(ax, suggestion)
     ax.set_xlabel("\n".join(["learning rate", *_missing_bounds(suggestion)]), parse_math=False)
@@ -280,7 +282,7 @@ def _draw_shared_bounds(ax: Axes, schedules: Sequence[Schedule]) -> None:
     across = ax.get_yaxis_transform()
     for rate, equal in names.items():
         ax.hlines(rate, 0, 1, _ink(ax), ":", transform=across, linewidths=1.0)
-        text = {"textcoords": "offset points", "xytext": (3, 0), "fontsize": "small"}
+        text: _Look = {"textcoords": "offset points", "xytext": (3, 0), "fontsize": "small"}
         ax.annotate(" = ".join(equal), (1, rate), xycoords=across, va="center", **text)
 
 
@@ -318,16 +320,16 @@ def _draw_losses(
     losses = np.array([epoch[key] for epoch in epochs if key in epoch], np.float64)
     x, label = ends[has_loss], _LOSSES[key]
     lost = ~(np.abs(losses) < _HUGE)
-    look: dict[str, Any] = {"color": _BLUE, "linewidth": 2.2}
+    look: _Look = {"color": _BLUE, "linewidth": 2.2}
     if key != "loss":
         look = {"color": _ink(ax), "linewidth": 1.2, "linestyle": "--"}
         look["markerfacecolor"] = ax.get_facecolor()
     points = _broken(x, np.where(lost, np.nan, losses), trainings[has_loss])
-    marker = {"marker": "o", "markersize": 4.5, "markevery": 1 + len(x) // _MAX_MARKERS}
+    marker: _Look = {"marker": "o", "markersize": 4.5, "markevery": 1 + len(x) // _MAX_MARKERS}
     handles = ax.plot(*points, label=label, **marker, **look)
     if lost.any():
         edge = np.ones(np.count_nonzero(lost)), ax.get_xaxis_transform()
-        cross = {"linestyle": "none", "marker": "x", "markersize": 6, "clip_on": False}
+        cross: _Look = {"linestyle": "none", "marker": "x", "markersize": 6, "clip_on": False}
         cross |= {"color": look["color"], "label": f"{label} inf or NaN"}
         handles += ax.plot(x[lost], edge[0], transform=edge[1], **cross)
     return handles
@@ -373,7 +375,7 @@ def _draw_suggested_bounds(ax: Axes, suggestion: Suggestion) -> None:
     if None not in bounds.values():
         ax.axvspan(*bounds.values(), color=_GREEN, alpha=0.15, linewidth=0)
     across = ax.get_xaxis_transform()
-    text: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, 4), "fontsize": "small"}
+    text: _Look = {"textcoords": "offset points", "xytext": (0, 4), "fontsize": "small"}
     for name, rate in bounds.items():
         if rate is not None:
             ax.axvline(rate, color=_GREEN, linewidth=1.4, linestyle=":")

@@ -219,7 +219,9 @@ class Schedule(LearningRateSchedule):
     def _repr_html_(self) -> str:
         """What a notebook shows: the call that makes the schedule, and a small curve."""
         length = min(self._natural_length(), _arguments.MAX_STEPS)
-        steps = np.unique(np.linspace(0, length - 1, min(length, 600)).astype(np.int64))
+        # 600 points meet the peaks of three cycles. The last step ends the last one.
+        steps = np.linspace(0, length, min(length, 600), endpoint=False)
+        steps = np.unique([*steps, length - 1]).astype(np.int64)
         rates = self.values(steps)
         low, high = float(rates.min()), float(rates.max())
         # The picture is 300 by 60 pixels, with 2 at each edge, so that the line is not cut.
