@@ -268,7 +268,9 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     reason = re.split("[:,]", result.stop_reason)[0]
     _set_title(ax, f"Range test of {_count_steps(len(rates))}: {reason}", pad=20)
     _style(ax, top_ax, steps=False)
-    _draw_legend(top_ax, handles, own_figure, "center left")  # where no curve is at first
+    # Between the loss and the accuracy, before they cross or long after.
+    side = "left" if result.growth == "exponential" else "right"
+    _draw_legend(top_ax, handles, own_figure, f"center {side}")
     return ax
 
 
@@ -420,9 +422,9 @@ def _set_title(ax: Axes, text: Any, **look: Any) -> None:
 def _draw_legend(ax: Axes, handles: Sequence[Any], own_figure: bool, place: str = "best") -> None:
     """A legend: below the axes in a figure that was made for them, else at a place on them."""
     if own_figure:
-        # A line of small text has room for about 95 characters, the line of an entry takes eight.
+        # A line of small text has room for about 105 characters, the line of an entry takes eight.
         widths = [len(str(handle.get_label())) + 8 for handle in handles]
-        columns = len(handles) if sum(widths) <= 95 else max(1, 95 // max(widths))
+        columns = len(handles) if sum(widths) <= 105 else max(1, 105 // max(widths))
         figure: Any = ax.figure
         look = {"loc": "outside lower center", "ncols": columns, "frameon": False}
         legend = figure.legend(handles=handles, fontsize="small", **look)
