@@ -16,7 +16,7 @@ from other_process import run
 from weight_model import descend, fit, weight, weight_model
 
 import clr_schedules as clr
-from clr_schedules import _engines
+from clr_schedules._backend import ScalarWriter, backend
 
 Callback = keras.callbacks.Callback
 schedules = keras.optimizers.schedules
@@ -50,11 +50,16 @@ class Eager(Even):
         return 0.5 if int(step) % 2 == 0 else 0.25
 
 
+@keras.saving.register_keras_serializable(package="tests")
+def one_over(cycle):
+    return 1 / cycle
+
+
 OWN = [
     clr.Triangular(1e-3, 6e-3, 7),
     clr.Triangular2(1e-3, 6e-3, 3, 5),
     clr.ExpRange(1e-3, 6e-3, 7, gamma=0.99),
-    clr.Cyclical(1e-3, 6e-3, 4, wave="cosine", scale_fn=lambda cycle: 1 / cycle),
+    clr.Cyclical(1e-3, 6e-3, 4, wave="cosine", scale_fn=one_over),
 ]
 OTHERS = [
     Even(),
@@ -182,6 +187,8 @@ def test_any_sequence_of_trainings_is_logged(trainings, steps_per_execution):
     rates = schedule.values(np.array(expected, np.int64)).astype(np.float32)
     assert logger.history["learning_rate"] == rates.tolist()
     assert [(log["epoch"], log["iteration"]) for log in logger.epochs] == epochs
+    logged_steps = [log["steps_logged"] for log in logger.epochs]
+    assert [expected[:steps][-1] + 1 for steps in logged_steps] == [last for _, last in epochs]
     assert all(
         log["learning_rate"] == rates[expected.index(log["iteration"] - 1)] for log in logger.epochs
     )
@@ -330,17 +337,11 @@ def test_rates_that_change_between_epochs_are_logged(setter, place):
 
 
 def test_the_counter_is_read_once_an_epoch(monkeypatch):
-    reads = []
-    engine = type(_engines.engine())
-    read = engine.iteration
-    monkeypatch.setattr(
-        engine, "iteration", lambda self, optimizer: reads.append(1) or read(self, optimizer)
-    )
-    to_numpy = _engines._keras.to_numpy
-    monkeypatch.setattr(
-        _engines._keras, "to_numpy", lambda thing: values.append(1) or to_numpy(thing)
-    )
-    values = []
+    reads, values = [], []
+    framework = type(backend)
+    iteration, to_numpy = framework.iteration, framework.to_numpy
+    monkeypatch.setattr(framework, "iteration", lambda *args: reads.append(1) or iteration(*args))
+    monkeypatch.setattr(framework, "to_numpy", lambda *args: values.append(1) or to_numpy(*args))
     logger = clr.LearningRateLogger()
     ones = np.ones((50, 1), np.float32)
     fit(weight_model(SGD(OWN[0])), 50, epochs=4, callbacks=[logger], validation_data=(ones, ones))
@@ -414,6 +415,16 @@ def test_history_and_csv_have_the_rate(tmp_path):
     assert [log["loss"] for log in logger.epochs] == model.history.history["loss"]
 
 
+def test_a_metric_keeps_its_name():
+    class Metric(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["steps_logged"] = 0.5
+
+    logger = clr.LearningRateLogger()
+    fit(weight_model(SGD(0.25)), 5, callbacks=[Metric(), logger])
+    assert logger.epochs[0]["steps_logged"] == 0.5
+
+
 def events(folder):
     """The scalars that TensorBoard reads from a folder: {tag: [(step, value), ...]}."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -476,7 +487,7 @@ def test_keras_tensorboard_has_the_rate_of_the_step_to_come(tmp_path):
 
 @reads_events
 def test_the_writer_for_other_backends_writes_the_same(tmp_path):
-    writer = _engines.ScalarWriter(str(tmp_path))
+    writer = ScalarWriter(str(tmp_path))
     rates = OWN[0].values(range(300))
     writer.write("learning_rate", np.arange(300), rates)
     found = events(tmp_path)["learning_rate"]
@@ -487,7 +498,7 @@ def test_the_writer_for_other_backends_writes_the_same(tmp_path):
 def test_a_missing_writer_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary", None)
     with pytest.raises(ImportError, match=r"clr-schedules\[tensorboard\]"):
-        _engines.ScalarWriter(str(tmp_path))
+        ScalarWriter(str(tmp_path))
 
 
 # --- Bad input ---
@@ -737,7 +748,7 @@ def test_the_logger_sees_the_callbacks_rates():
 def test_two_of_the_callback_are_refused():
     model = weight_model(SGD(0.25))
     callbacks = [clr.CyclicalLR(0.1, 0.9, 3), clr.CyclicalLR(0.2, 0.8, 3)]
-    with pytest.raises(ValueError, match=r"the only one.*0\.1.*and.*0\.2"):
+    with pytest.raises(ValueError, match=r"Only one `CyclicalLR`.*0\.1.*and.*0\.2"):
         fit(model, 4, callbacks=callbacks)
     assert (weight(model), float(np.asarray(model.optimizer.learning_rate))) == (0, 0.25)
     for callback in callbacks:  # one after the other, they are fine

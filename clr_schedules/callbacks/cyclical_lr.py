@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments
 from clr_schedules._backend import backend
 from clr_schedules.callbacks.step_log import StepLog
-from clr_schedules.schedules.base import Schedule
 from clr_schedules.schedules.compose import Shifted
 from clr_schedules.schedules.cyclical import ExpRange, Triangular, Triangular2
+
+if TYPE_CHECKING:
+    from clr_schedules.schedules.base import Schedule
+
+# The attribute of an optimizer that follows a `CyclicalLR`: the callback, and a function that gives
+# the optimizer its former rate back. After an exception, another callback finds it there.
+_FOLLOWED = "_clr_schedules_cyclical_lr"
 
 
 class CyclicalLR(StepLog):
     """The callback of the blog post "Recreating Cyclical Learning Rates", on a native schedule.
 
-    For code that has this callback already. It puts a schedule of this package into the optimizer
-    when a training starts, and the former, constant rate back when it ends; in between, the
-    schedule sets the rate within the compiled step, at any ``steps_per_execution``. The cycles go
-    on over several ``fit`` calls, also after other trainings or a new ``compile``.
+    For code that has this callback already. When a training starts, the callback puts a schedule of
+    this package into the optimizer; when the training ends, the optimizer gets its former, constant
+    rate back. In between, the schedule sets the rate within the compiled step, whatever
+    ``steps_per_execution`` is. The next ``fit`` with the callback continues the cycle, also after
+    trainings without it or a new ``compile``.
 
-    New code is better off with the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``,
-    which also goes on where a saved model stopped: a new callback begins a new cycle. To go on with
-    a training that was killed, put it before Keras's ``BackupAndRestore`` among the callbacks: the
-    backup then finds the optimizer that it has saved.
+    New code is better off with the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``: a
+    saved model then continues its cycle, whereas a new callback begins a new one. To continue a
+    training that was killed, put the callback before Keras's ``BackupAndRestore``, which then finds
+    the optimizer that it has saved.
 
-    After an exception the schedule stays in the optimizer, until the next training with a
+    After an exception the schedule stays in the optimizer until the next training with a
     `CyclicalLR` or a call of ``on_train_end()``.
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
-        max_lr: The highest rate, at the middle of the cycle. Above 0.
+        max_lr: The highest rate, in the middle of a cycle. Above 0.
         stepsize: The iterations of a half-cycle. At least 1.
-        mode: ``"triangular"`` (default), ``"triangular2"`` or ``"exp_range"``: as the schedules
+        mode: ``"triangular"`` (default), ``"triangular2"`` or ``"exp_range"``, for the schedules
             `Triangular`, `Triangular2` and `ExpRange`.
-        gamma: For ``"exp_range"``, the decay per iteration, above 0 and at most 1; default: 1.
+        gamma: The decay per iteration of ``"exp_range"``, above 0 and at most 1. Default: 1.
 
     Attributes:
-        history: A dict of two lists with an entry for every step: ``"iter"``, counted from 0 by the
-            callback, and ``"lr"``, the rate that the step was taken with.
+        history: A dict of two lists with an entry for every step: ``"iter"``, the callback's count
+            of the steps before, from 0, and ``"lr"``, the rate that the step was taken with.
         epochs: As in `LearningRateLogger`.
         schedule: The schedule. ``base_lr``, ``max_lr``, ``stepsize``, ``mode`` and ``gamma`` are
-            as given.
+            attributes as well.
 
     Raises:
-        TypeError: If an argument is not of its kind (a boolean is no number).
-        ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed;
-            at the start of a training, if the optimizer follows a schedule already, or another
-            ``CyclicalLR`` among the same callbacks.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of its range, infinite or NaN, or ``base_lr`` is above
+            ``max_lr``. At the start of a training, if the optimizer follows a schedule already, or
+            there is another `CyclicalLR` among the callbacks.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -85,8 +92,8 @@ class CyclicalLR(StepLog):
         self.schedule = policies[self.mode]
         self.base_lr, self.max_lr = float(base_lr), float(max_lr)
         self.stepsize, self.gamma = stepsize, float(gamma)
-        # The model's own train function, the one with the schedule in it, and that schedule.
-        self._functions: tuple[Any, Any, Any] = None, None, None
+        # The model's own train function, the train function with the schedule, that schedule.
+        self._train_functions: tuple[Any, Any, Any] = None, None, None
 
     @property
     def history(self) -> dict[str, list[Any]]:
@@ -98,57 +105,57 @@ class CyclicalLR(StepLog):
         """Puts the schedule into the optimizer."""
         super().on_train_begin(logs)
         optimizer, model = self._optimizer, self.model
-        other = _put_back(optimizer)
-        # The callbacks of one training share their parameters.
+        other = _restore_rate(optimizer)
+        # The callbacks of one training have the same parameters.
         if other not in (None, self) and other.params is self.params is not None:
             raise ValueError(
-                "`CyclicalLR` must be the only one among the callbacks of a training. "
+                "Only one `CyclicalLR` can be among the callbacks of a training. "
                 f"Received: {other.schedule!r} and {self.schedule!r}"
             )
         former = backend.rate_source(optimizer)
         if callable(former):
             raise ValueError(
                 "`CyclicalLR` must have an optimizer with a constant rate to cycle. This one "
-                "follows a schedule, which needs no callback. "
-                f"Received: learning_rate={former!r}"
+                "follows a schedule already: train without the callback, or compile the model "
+                f"with a number as the learning rate. Received: learning_rate={former!r}"
             )
-        lead = backend.iteration(optimizer) - len(self._rates)
-        schedule = Shifted(self.schedule, lead) if lead else self.schedule
-        restore = backend.install_rate(optimizer, schedule)
-        # A compiled step has its rate built in. The one with the schedule is kept for the next
-        # `fit`.
-        plain, cyclical, installed = self._functions
+        # The schedule counts the callback's own steps, the optimizer its steps from its first one.
+        steps_without = backend.iteration(optimizer) - len(self._rates)
+        schedule = Shifted(self.schedule, steps_without) if steps_without else self.schedule
+        restore_optimizer = backend.install_rate(optimizer, schedule)
+        # A compiled train function keeps the rate that it was compiled with. The train function
+        # with the schedule is kept, so that the next `fit` does not compile it again.
+        plain, cyclical, installed = self._train_functions
         if plain is not model.train_function or installed != schedule:
             plain = model.train_function
             backend.remake_train_function(model)
             cyclical = model.train_function
         model.train_function = cyclical
-        self._functions = plain, cyclical, schedule
+        self._train_functions = plain, cyclical, schedule
 
-        def put_back() -> None:
-            restore()
+        def restore() -> None:
+            restore_optimizer()
             if model.train_function is cyclical:
                 model.train_function = plain
 
-        # For another callback to find after an exception; past Keras, which would look into it.
-        vars(optimizer)[_PUT_BACK] = self, put_back
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_functions": (None, None, None)}
+        # Not by `setattr`: Keras would track what it is given.
+        vars(optimizer)[_FOLLOWED] = self, restore
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Puts the former rate back."""
+        """Gives the optimizer its former rate back."""
         self._catch_up()
         if self._optimizer is not None:
-            _put_back(self._optimizer)
+            _restore_rate(self._optimizer)
         super().on_train_end(logs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has the log, and compiles train functions of its own."""
+        return super().__getstate__() | {"_train_functions": (None, None, None)}
 
-_PUT_BACK = "_clr_schedules_put_back"
 
-
-def _put_back(optimizer: Any) -> CyclicalLR | None:
-    """Gives an optimizer back the rate that it had before a `CyclicalLR`, and tells which."""
-    callback, put_back = vars(optimizer).pop(_PUT_BACK, (None, lambda: None))
-    put_back()
+def _restore_rate(optimizer: Any) -> CyclicalLR | None:
+    """Gives an optimizer the rate back that a `CyclicalLR` replaced, and returns that callback."""
+    callback, restore = vars(optimizer).pop(_FOLLOWED, (None, None))
+    if callback is not None:
+        restore()
     return callback  # type: ignore[no-any-return]

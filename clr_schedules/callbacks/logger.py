@@ -13,34 +13,41 @@ from clr_schedules.callbacks.step_log import StepLog
 class LearningRateLogger(StepLog):
     """Logs the learning rate that every step was taken with.
 
-    ``history`` has the rate of every step, at any ``steps_per_execution``; the epoch's logs get
-    that of its last step as ``learning_rate``, so that ``History``, ``CSVLogger``, ``TensorBoard``
-    and every tracker see it; ``log_dir`` gets every step's, for TensorBoard.
+    The rate of every step is in ``history``, whatever ``steps_per_execution`` is. The rate of the
+    last step of an epoch is in the epoch's logs as ``learning_rate``, where ``History``,
+    ``CSVLogger``, ``TensorBoard`` and every tracker see it. With ``log_dir``, the rate of every
+    step is also written for TensorBoard.
 
-    It costs nothing between batches: the rates are computed on the host, from the optimizer's
-    counter. Whatever gives the optimizer its rate is logged: a schedule of this package, any other
-    Keras schedule, a constant. A rate that another callback sets at the beginning or the end of an
-    epoch is logged right; one that it sets between batches is seen once an epoch.
+    The logger costs nothing between batches: it reads the optimizer's counter once an epoch and
+    computes the rates on the host. The optimizer may follow a schedule of this package or any other
+    Keras schedule, or have a constant rate. Rates that other callbacks set at the beginning or the
+    end of an epoch are logged correctly. Rates that they set between batches are only seen at the
+    next end of an epoch.
 
-    Put it first among the callbacks: those before it do not see what it adds to the logs. (Keras's
-    ``TensorBoard`` callback replaces the rate in its own logs by that of the step to come.)
+    Put the logger first among the callbacks, since the callbacks before it do not see what it adds
+    to the logs. (Keras's ``TensorBoard`` callback replaces the rate in its own logs by the rate of
+    the next step.)
 
     Args:
-        log_dir: The folder for the scalar ``learning_rate`` of every step. Default: none. Written
-            by TensorFlow or, on other backends, by TensorBoard; of several workers, by the chief.
+        log_dir: The folder in which the scalar ``learning_rate`` of every step is written. Default:
+            None, nothing is written. TensorFlow writes it; on other backends, TensorBoard does. Of
+            several workers, the chief writes.
 
     Attributes:
-        history: A dict of lists with an entry for every step: ``"iteration"``, counted from 0
-            by the optimizer (batches, under gradient accumulation too), and ``"learning_rate"``,
-            the value that the optimizer took, in ``floatx()``. It goes on over several trainings,
-            and has the steps before an exception. (Read it before a training without the logger
-            goes on with the same optimizer: its steps would be counted in.) Hyperparameters of
-            `schedule_hyperparameters` have a list each, and are in the logs and ``log_dir`` too.
-        epochs: A list of the logs of each epoch, each a dict with ``"epoch"``, ``"iteration"`` (the
-            steps taken when it ended) and what Keras logged.
+        history: A dict of lists with an entry for every step. ``"iteration"`` is the optimizer's
+            count of the steps before, from 0 (of batches, also under gradient accumulation).
+            ``"learning_rate"`` is the value that the optimizer took, in ``floatx()``. The
+            hyperparameters of `schedule_hyperparameters` have a list each, and are in the logs and
+            in ``log_dir`` too. The lists grow over several trainings, and have the steps before an
+            exception. (After an exception, read them before the same optimizer is trained without
+            the logger: the logger could not tell the steps apart.)
+        epochs: A list with a dict for every epoch: ``"epoch"``, its number; ``"iteration"``, the
+            steps that the optimizer had taken when it ended; ``"steps_logged"``, the entries in the
+            lists of ``history`` at that time; and what Keras logged. (A metric of one of these
+            names is kept in its place.)
 
     Raises:
-        TypeError: If ``log_dir`` is no path.
+        TypeError: If ``log_dir`` is not a path.
         ImportError: At the start of a training, if ``log_dir`` needs TensorBoard and it is
             missing: ``pip install "clr-schedules[tensorboard]"``.
         ValueError: At the start of a training, if the model was compiled without an optimizer.
@@ -59,6 +66,8 @@ class LearningRateLogger(StepLog):
         array([0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.005, 0.004])
         >>> np.round(history.history["learning_rate"], 6)
         array([0.004, 0.004])
+        >>> [epoch["steps_logged"] for epoch in logger.epochs]
+        [4, 8]
     """
 
     def __init__(self, log_dir: str | os.PathLike[str] | None = None) -> None:
@@ -76,7 +85,6 @@ class LearningRateLogger(StepLog):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the optimizer and opens a file in ``log_dir``."""
         super().on_train_begin(logs)
-        if self._log_dir is None or self._writer is not None:
-            return
-        if backend.is_chief(self.model):
+        # A training that ended by an exception has left its file open.
+        if self._log_dir is not None and self._writer is None and backend.is_chief(self.model):
             self._writer = backend.scalar_writer(self._log_dir)

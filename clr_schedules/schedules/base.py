@@ -158,7 +158,7 @@ class Schedule(LearningRateSchedule):
         """
         from clr_schedules import plotting
 
-        return plotting.plot_schedule(self, num_steps or self._natural_length(), ax=ax)
+        return plotting.plot_schedules(self, num_steps, ax)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them.
@@ -219,19 +219,22 @@ class Schedule(LearningRateSchedule):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the call that makes the schedule, and a small curve."""
-        length = self._natural_length()
-        steps = np.unique(np.linspace(0, length - 1, min(length, 600)).round()).astype(np.int64)
+        length = min(self._natural_length(), _arguments.MAX_STEPS)
+        # 600 points meet the peaks of three cycles. The last step ends the last one.
+        steps = np.linspace(0, length, min(length, 600), endpoint=False)
+        steps = np.unique([*steps, length - 1]).astype(np.int64)
         rates = self.values(steps)
         low, high = float(rates.min()), float(rates.max())
+        # The picture is 300 by 60 pixels, with 2 at each edge, so that the line is not cut.
         x = 2 + 296 * steps / max(length - 1, 1)
         y = 58 - 56 * (rates - low) / ((high - low) or 1.0)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        call = html.escape(repr(self))
         caption = f"{self._quantity} from {low:.3g} to {high:.3g} in {length:,} iterations"
+        # The line has the colour of the text, which is seen in light and in dark notebooks.
         return (
-            f'<div><code>{call}</code><br><svg width="300" height="60" role="img" '
-            f'aria-label="{caption}"><polyline points="{points}" fill="none" '
-            f'stroke="#0072B2" stroke-width="1.5"/></svg><br><small>{caption}</small></div>'
+            f'<div><code>{html.escape(repr(self))}</code><br><svg width="300" height="60" '
+            f'role="img" aria-label="{caption}"><polyline points="{points}" fill="none" '
+            f'stroke="currentColor" stroke-width="1.5"/></svg><br><small>{caption}</small></div>'
         )
 
     def _fields(self) -> dict[str, Any]:

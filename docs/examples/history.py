@@ -2,10 +2,9 @@
 The rate and the loss of a training
 ===================================
 
-What did the learning rate do while the loss fell? ``LearningRateLogger`` writes down the rate that
-every step was taken with, and ``plot_history`` draws it over the losses. This page trains a small
-network on scikit-learn's handwritten digits, with the cycles of ``Triangular2``. It takes about ten
-seconds.
+What did the learning rate do while the loss fell? ``LearningRateLogger`` logs the rate of every
+step, and its ``plot`` draws the rate over the losses. This page trains a small network on
+scikit-learn's handwritten digits, with the cycles of ``Triangular2``. It takes about ten seconds.
 """
 
 import os
@@ -19,7 +18,6 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import clr_schedules as clr
-from clr_schedules.plotting import plot_history
 
 # %%
 # The data: 1,280 images to train on, which makes 20 full batches of 64, and 517 to validate with.
@@ -62,9 +60,9 @@ model.compile(
 # %%
 # The training
 # ------------
-# The schedule is part of the compiled train step, and a whole epoch is one call into it here. The
-# logger sees all of its steps nevertheless: a rate is a function of the step, so that the rates can
-# be computed when the epoch is over.
+# The schedule is part of the compiled train step, and here a whole epoch is one call into it. The
+# logger has the rates of all its steps nevertheless: a rate is a function of the step, and the
+# logger computes the rates when the epoch has ended.
 
 logger = clr.LearningRateLogger()
 history = model.fit(
@@ -81,8 +79,8 @@ assert steps == list(range(EPOCHS * STEPS_PER_EPOCH))
 assert np.array_equal(np.float32(rates), np.float32(lr.values(steps)))
 
 # %%
-# The logs of the epochs have the rate as well, that of the epoch's last step: ``CSVLogger``,
-# ``TensorBoard`` and others see it if they come after the logger.
+# The logs of an epoch have the rate of its last step. ``CSVLogger``, ``TensorBoard`` and other
+# callbacks see it if they come after the logger.
 
 ends = np.arange(1, EPOCHS + 1) * STEPS_PER_EPOCH
 assert np.array_equal(history.history["learning_rate"], np.array(rates)[ends - 1])
@@ -96,11 +94,11 @@ for epoch in logger.epochs:
 # %%
 # The picture
 # -----------
-# The loss of an epoch is the mean over its batches, and the picture has it at the epoch's end. The
-# validation loss is measured there. They pause about where the rate is high, and the loss goes down
-# while the rate does: in the second half of every cycle.
+# The loss of an epoch is the mean over its batches, and is drawn at the end of the epoch, where the
+# validation loss is measured. Where the rate is high, the losses hardly fall. In the second half of
+# every cycle, the loss falls together with the rate.
 
-axes = plot_history(logger)
+axes = logger.plot()
 losses = np.array(history.history["loss"])
 assert (losses[3::4] < losses[1::4]).all()
 

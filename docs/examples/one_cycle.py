@@ -2,13 +2,14 @@
 One cycle, with momentum that mirrors it
 ========================================
 
-The one-cycle policy spends the whole training on a single cycle: up to a rate that is too high to
-stay at, and down to next to nothing. Momentum goes the other way, from 0.95 to 0.85 and back, since
-a high rate and much momentum together shake a network. ``OneCycle`` is the rate, its ``momentum()``
-the momentum, and ``schedule_hyperparameters`` has the optimizer follow it within the compiled step.
+The one-cycle policy spends the whole training on a single cycle: up to a rate at which a network
+could not stay, and down to nearly 0. Momentum goes the other way, from 0.95 to 0.85 and back, since
+a high rate and a high momentum together make a training unstable. ``OneCycle`` is the schedule of
+the rate, its method ``momentum()`` makes the schedule of the momentum, and
+``schedule_hyperparameters`` lets the optimizer follow it within the compiled step.
 
-This page compares it with constant rates, and with one cycle of the rate alone, on scikit-learn's
-handwritten digits, over five seeds. It takes less than a minute.
+This page compares one cycle of both with one cycle of the rate alone and with constant rates, on
+scikit-learn's handwritten digits, over five seeds. It takes less than a minute.
 """
 
 import os
@@ -25,7 +26,7 @@ from sklearn.model_selection import train_test_split
 
 import clr_schedules as clr
 
-tf.get_logger().setLevel("ERROR")  # a model for each seed is traced once, which TensorFlow counts
+tf.get_logger().setLevel("ERROR")  # TensorFlow warns that every new model is traced
 
 # %%
 # The data: 1,280 images to train on, which makes 20 full batches of 64, and 517 to validate with.
@@ -49,21 +50,21 @@ optimizer = keras.optimizers.SGD(learning_rate=lr, momentum=0.9)
 optimizer = clr.schedule_hyperparameters(optimizer, momentum=lr.momentum())
 
 # %%
-# And what it is compared with: a constant rate that suits this network, and the peak as one.
+# It is compared with two constant rates: one that suits this network, and the peak of the cycle.
 
 
 def constant(rate):
-    """SGD at a rate that stays."""
+    """SGD at a constant rate."""
     return keras.optimizers.SGD(rate, momentum=0.9)
 
 
 def one_cycle():
-    """The rate alone."""
+    """SGD with one cycle of the rate alone."""
     return keras.optimizers.SGD(lr, momentum=0.9)
 
 
 def one_cycle_with_momentum():
-    """The rate and the momentum."""
+    """SGD with one cycle of the rate and of the momentum."""
     return clr.schedule_hyperparameters(one_cycle(), momentum=lr.momentum())
 
 
@@ -77,9 +78,9 @@ arms = {
 # %%
 # The trainings
 # -------------
-# To make the graph of a network takes about as long as to train it here, so each optimizer has one
-# for all of its seeds. For each seed its weights are drawn anew, and the optimizer is put back to
-# what it was. A seed gives the same first weights and the same order of batches to all four.
+# Here, compiling a network takes about as long as training it, so each optimizer has one network
+# for all seeds. For each seed, the network gets new weights and the optimizer its first state. A
+# seed gives the same weights and the same order of batches to all four optimizers.
 
 
 def network():
@@ -98,7 +99,7 @@ def network():
 
 
 def train(optimizer, callbacks=()):
-    """A training for each seed, and its accuracy on the validation images in percent."""
+    """Trains once for each seed; returns the accuracies on the validation images in percent."""
     model = network()
     model.compile(
         optimizer,
@@ -129,8 +130,8 @@ for name, found in accuracy.items():
 
 # %%
 # A training that stays at 0.15 ends far below one that passes through it. The other three end
-# within a point of each other, about what the seeds of one differ by; which of them is highest can
-# change from run to run. It is a small network and a short training, and says no more.
+# within one percentage point, which is about the difference between seeds; which of them is best
+# can change from run to run. A small network and a short training show no more than that.
 
 means = {name: np.mean(found) for name, found in accuracy.items()}
 plain, high, cycle, both = means.values()
@@ -141,7 +142,7 @@ assert max(others) < min(others) + 1
 # %%
 # The picture
 # -----------
-# ``LearningRateLogger`` logs the hyperparameters that follow schedules, too.
+# ``LearningRateLogger`` also logs the hyperparameters that follow schedules.
 
 last = {name: values[-STEPS:] for name, values in logger.history.items()}  # of the last seed
 assert np.array_equal(np.float32(last["momentum"]), np.float32(lr.momentum().values(range(STEPS))))

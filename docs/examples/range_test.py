@@ -2,16 +2,16 @@
 Finding the bounds: the range test
 ==================================
 
-Which rates should a cycle swing between? The paper's answer is a short training at a rate that
-rises from step to step: where the network begins to learn is the lower bound, and where it learns
-no faster, or is about to lose what it has learned, the upper one. In code::
+Between which rates should a cycle go? The paper's answer is a short training at a rate that rises
+from step to step. The lower bound is the rate at which the network begins to learn. The upper bound
+is the rate at which it learns no faster, or is about to lose what it has learned. In code::
 
     result = clr.lr_range_test(model, x, y, batch_size=64)
     lr = result.suggest().schedule(clr.Triangular2, step_size=80)
     model.compile(keras.optimizers.Adam(lr), loss=..., metrics=...)
 
-This page runs it on scikit-learn's handwritten digits, and tells how to read the curve, what to do
-where it shows no bound, and what else a test can record. It takes about ten seconds.
+This page runs the test on scikit-learn's handwritten digits, and tells how to read the curve, what
+to do if the curve shows no bound, and what else a test can record. It takes about ten seconds.
 """
 
 import os
@@ -29,9 +29,8 @@ from sklearn.model_selection import train_test_split
 import clr_schedules as clr
 
 # %%
-# Any compiled model will do, and so will the rate that it was compiled with: the test sets its own.
-# The metric makes the curve easier to read, since an accuracy begins to rise before a loss can be
-# seen to fall.
+# Any compiled model serves, with any learning rate, since the test sets its own. The metric makes
+# the curve easier to read: an accuracy begins to rise before a loss can be seen to fall.
 
 images, labels = load_digits(return_X_y=True)
 images = images.reshape(-1, 8, 8, 1).astype("float32") / 16
@@ -60,10 +59,10 @@ model.compile(
 # %%
 # The test
 # --------
-# Without further arguments, the rate grows exponentially from 1e-7 to 10. We know a little more:
-# Adam's default is 1e-3, so three decades on either side of it are enough. The number of steps is
-# that of an epoch, but at least 200, as here. So few are better smoothed over some ten steps
-# (``smoothing=0.9``) than over fifty, which is the default.
+# By default, the rate grows exponentially from 1e-7 to 10. Adam's default rate is 1e-3, so three
+# decades on either side of it are enough here. The number of steps is that of an epoch, but at
+# least 200, as here. So few steps are better smoothed over about ten of them (``smoothing=0.9``)
+# than over fifty, which is the default.
 #
 # The test stops early if the smoothed loss is four times its best, or not finite.
 
@@ -74,27 +73,28 @@ print(result)
 # %%
 # Reading the curve
 # -----------------
-# Pale is what each batch gave, strong is the moving average, which lags a little. From the left:
+# The pale lines are single batches, the strong lines their moving averages, which lag a little.
+# From the left:
 #
-# 1. **Nothing happens.** The steps are too small, the loss and the accuracy stay where they are.
+# 1. **Nothing happens.** The steps are too small; the loss and the accuracy stay where they are.
 # 2. **The accuracy begins to rise.** That is ``base_lr``: rates below it teach the network nothing.
 # 3. **The accuracy slows, or becomes ragged.** That is ``max_lr``. Where the loss is about to blow
 #    up before the accuracy slows, it is half of the rate at which it does.
 # 4. **The loss blows up.** What was learned is lost.
 #
 # A metric whose name contains "acc" counts as an accuracy. Without one, both bounds are read off
-# the loss: where it begins to fall, and half of the rate at which it blows up.
+# the loss: the rate at which it begins to fall, and half of the rate at which it blows up.
 
 suggestion = result.suggest()
 print(suggestion)
 result_axes = result.plot()
 
 # %%
-# The markers are single rates by other tools' rules, for a training at one rate or for comparison:
-# fastai's ``steep``, ``valley`` and ``minimum``. All of them are rates of this test: with another
-# batch size, optimizer or network, test again.
+# The markers are rates for a training at a constant rate, or for comparison, by fastai's rules:
+# ``steep``, ``valley`` and ``minimum``. The suggested rates hold for this network, optimizer and
+# batch size: with others, test again.
 #
-# Between the bounds, a cycle. A half-cycle of two to ten epochs is what the paper recommends.
+# A schedule cycles between the bounds. The paper recommends half-cycles of two to ten epochs.
 
 step_size = clr.step_size(len(x), batch_size=64, epochs=4)
 print(suggestion.schedule(clr.Triangular2, step_size=step_size))
@@ -102,14 +102,13 @@ print(suggestion.schedule(clr.Triangular2, step_size=step_size))
 # %%
 # The model is what it was
 # ------------------------
-# A test trains the model until it breaks, and then puts everything back, bit for bit: weights,
-# optimizer, metrics, random state. A training that follows is the one that would have been without
-# it. So one model serves for all the tests on this page; here for another one, with linear growth.
+# A test trains the model until it breaks, and then restores everything bit for bit: weights,
+# optimizer, metrics, random state. The next training is the same as without the test. So one model
+# serves for all tests on this page, here for a test with linear growth.
 #
-# The paper raises the rate linearly. That spends its steps on the upper end, and resolves
-# ``max_lr`` well if its order of magnitude is known; a ``base_lr`` that is much smaller passes
-# within a few steps. Exponential growth gives every decade as many steps, and asks for no such
-# knowledge.
+# The paper raises the rate linearly. Most steps are then at high rates, which shows ``max_lr`` well
+# if its order of magnitude is known; a ``base_lr`` that is much smaller passes within a few steps.
+# Exponential growth gives every decade as many steps, and needs no such knowledge.
 
 weights = model.get_weights()
 linear = clr.lr_range_test(model, x, y, min_lr=1e-4, max_lr=0.05, growth="linear", **settings)
@@ -120,9 +119,9 @@ assert model.optimizer.iterations == 0
 # %%
 # None, and why
 # -------------
-# A test that ends too early cannot show where the learning slows. The suggestion has None there,
-# never the end of the test dressed up as a bound; and a schedule of it is an error that tells what
-# to do: here, raise ``max_lr`` of the test.
+# A test that ends at too low a rate cannot show where the learning slows. The suggestion is None
+# then, never the last rate of the test. Asking for a schedule raises an error with the reason. This
+# test needs a higher ``max_lr``.
 
 short = clr.lr_range_test(model, x, y, min_lr=1e-6, max_lr=3e-4, **settings)
 print(f"max_lr={short.suggest().max_lr}")
@@ -135,8 +134,8 @@ except ValueError as error:
 # Validation data
 # ---------------
 # The losses of the curve are those of training batches. With ``validation_data``, the test also
-# evaluates the model on data that it does not learn from, at some 30 rates on the way: the circles.
-# It takes longer, and the suggestions do not depend on it.
+# evaluates the model at about 30 rates on data that it does not learn from: the circles. The test
+# then takes longer. The suggestions do not depend on it.
 
 validated = clr.lr_range_test(
     model, x, y, min_lr=1e-6, max_lr=1.0, validation_data=(x_val, y_val), **settings
@@ -144,7 +143,7 @@ validated = clr.lr_range_test(
 print(validated)
 
 # %%
-# The three side by side. ``plot`` draws on axes of ours.
+# The three tests in one figure: ``plot`` draws on the axes that it is given.
 
 figure, panels = plt.subplots(3, figsize=(7.5, 11.5), layout="constrained")
 for other, axes, title in zip(
@@ -159,8 +158,8 @@ for other, axes, title in zip(
 # %%
 # Saving
 # ------
-# A result is plain numbers: ``save`` and ``load`` give it back bit for bit, ``to_csv`` writes a
-# table with a line a step.
+# A result is plain numbers. ``load`` returns what ``save`` wrote bit for bit, and ``to_csv`` writes
+# a table with a line for each step.
 
 with tempfile.TemporaryDirectory() as folder:
     result.save(Path(folder, "range_test.json"))
