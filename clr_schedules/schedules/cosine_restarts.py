@@ -123,7 +123,7 @@ class CosineRestarts(Schedule):
     def _cycle_ends(self, num_steps: int) -> Integers:
         if self.cycle_mult == 1:
             return np.arange(
-                self.first_cycle_steps, num_steps + 1, self.first_cycle_steps, np.int64
+                self.first_cycle_steps, num_steps + 1, self.first_cycle_steps, dtype=np.int64
             )
         first_steps = _restart_table(self.first_cycle_steps, self.cycle_mult).first_steps
         return first_steps[1:][first_steps[1:] <= num_steps]

@@ -35,18 +35,12 @@ class _Cycle(Schedule):
     step_size: int
     step_size_down: int | None = None
 
-    if TYPE_CHECKING:
-        wave: str
-        peak_mult: float
-        gamma: float
-        scale_fn: Callable[[Any], Any] | None
-        scale_mode: str
-    else:  # without annotations, so that they are not fields
-        wave = "linear"
-        peak_mult = 1.0
-        gamma = 1.0
-        scale_fn = None
-        scale_mode = "cycle"
+    # Without annotations, so that they are not fields here.
+    wave = "linear"
+    peak_mult = 1.0
+    gamma = 1.0
+    scale_fn = None  # type: Callable[[Any], Any] | None
+    scale_mode = "cycle"
 
     def _check(self) -> dict[str, Any]:
         base_lr, max_lr = _arguments.bounds("base_lr", self.base_lr, "max_lr", self.max_lr)
@@ -116,7 +110,7 @@ class _Cycle(Schedule):
         return 3 * self._cycle_length
 
     def _cycle_ends(self, num_steps: int) -> Integers:
-        return np.arange(self._cycle_length, num_steps + 1, self._cycle_length, np.int64)
+        return np.arange(self._cycle_length, num_steps + 1, self._cycle_length, dtype=np.int64)
 
     def momentum(self, max_momentum: float = 0.9, base_momentum: float = 0.8) -> MirroredMomentum:
         """The momentum that mirrors this rate: lowest where the rate is highest.
