@@ -46,7 +46,7 @@ class NaNLater(others.LearningRateSchedule):
 
 @given(st.data())
 def test_rates_are_what_is_promised(data):
-    assert_promises(data, strategies.composed)
+    assert_promises(data, strategies.composed, most=1)  # each is large
 
 
 @given(

@@ -227,6 +227,7 @@ def test_a_scale_function_may_use_keras_ops(engine):
     np.testing.assert_allclose(schedule.values([10, 30]), expected, rtol=2e-7)
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's tensors are numbers to `math` and NumPy")
 @unsaved
 def test_a_scale_function_that_only_numpy_can_compute_is_named_when_a_training_begins():
     schedule = clr.Cyclical(0.1, 0.9, 10, scale_fn=lambda cycle: math.exp(1 - cycle))
