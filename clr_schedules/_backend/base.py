@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import math
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -338,6 +339,18 @@ class SettableRate:
     def __call__(self, step: Any = None) -> Any:
         """The rate that was set last."""
         return self._rate
+
+
+def as_cube(array: Integers) -> Integers:
+    """A sorted array, filled up with numbers that no step reaches, with three axes.
+
+    XLA sums an axis of more than 32 entries in several kernels, one after the other. Three axes of
+    up to 32 entries are summed in the kernel that compares them with a step.
+    """
+    side = math.ceil(len(array) ** (1 / 3))
+    filled = np.full(side**3, np.iinfo(np.int64).max)
+    filled[: len(array)] = array
+    return filled.reshape(side, side, side)
 
 
 class ScalarWriter:

@@ -53,7 +53,8 @@ class Operations:
     @staticmethod
     def searchsorted(array: NDArray[Any], x: jax.Array, side: str = "right") -> jax.Array:
         """How many entries of the array are not above x; every entry is compared."""
-        return jnp.sum(x[..., np.newaxis] >= jnp.asarray(array), axis=-1)
+        each = x[..., np.newaxis, np.newaxis, np.newaxis]
+        return jnp.sum(each >= jnp.asarray(base.as_cube(array)), axis=(-3, -2, -1))
 
 
 class JAX(base.Backend):

@@ -53,8 +53,9 @@ class Operations:
     @staticmethod
     def searchsorted(array: NDArray[Any], x: tf.Tensor, side: str = "right") -> tf.Tensor:
         """How many entries of the array are not above x; every entry is compared."""
-        each = x if x.shape.rank == 0 else x[..., tf.newaxis]
-        return tf.reduce_sum(tf.cast(each >= tf.constant(array), tf.int64), axis=-1)
+        each = x if x.shape.rank == 0 else x[..., tf.newaxis, tf.newaxis, tf.newaxis]
+        not_above = tf.cast(each >= tf.constant(base.as_cube(array)), tf.int64)
+        return tf.reduce_sum(not_above, axis=(-3, -2, -1))
 
 
 class TensorFlow(base.Backend):
