@@ -51,7 +51,6 @@ collect_ignore = [
     "matrix.py",
     "model_zoo.py",
     "mutation.py",
-    "one_of_each.py",
     "other_process.py",
     "policies.py",
     "properties.py",

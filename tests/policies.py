@@ -1,8 +1,8 @@
 """The policies of the package: a new one is a line in `POLICIES`, and is tested with the others.
 
-From the list follow the tests of signatures, arguments, configs, copies, equality, immutability and
-representation. An argument with a name that no policy had before is a line in `ARGUMENTS`, and one
-in `strategies.ARGUMENTS`.
+From the list follow the tests of signatures, arguments, configs, copies, equality, immutability,
+representation, training and files. An argument with a name that no policy had before is a line in
+`ARGUMENTS`, and one in `strategies.ARGUMENTS`.
 """
 
 import inspect
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import strategies
+from small_training import STEPS
 
 import clr_schedules as clr
 from clr_schedules.schedules.momentum import MirroredMomentum
@@ -19,6 +20,8 @@ class Policy(NamedTuple):
     make: type
     signature: str
     """The arguments as people write them: what other people's code calls."""
+    example: Any
+    """One that a short training with `small_training` takes through some cycles."""
 
     def good(self, **changes: Any):
         """A schedule of this policy, whose required arguments are those of `ARGUMENTS`."""
@@ -37,28 +40,52 @@ class Policy(NamedTuple):
 
 _CYCLE = "base_lr, max_lr, step_size, step_size_down=None"
 POLICIES = [
-    Policy(clr.Triangular, f"{_CYCLE}, name=None"),
-    Policy(clr.Triangular2, f"{_CYCLE}, name=None"),
-    Policy(clr.ExpRange, f"{_CYCLE}, name=None, *, gamma"),
+    Policy(clr.Triangular, f"{_CYCLE}, name=None", clr.Triangular(1e-3, 6e-2, 7)),
+    Policy(clr.Triangular2, f"{_CYCLE}, name=None", clr.Triangular2(1e-3, 6e-2, 3, 5)),
+    Policy(
+        clr.ExpRange,
+        f"{_CYCLE}, name=None, *, gamma",
+        clr.ExpRange(1e-3, 6e-2, 7, gamma=0.99),
+    ),
     Policy(
         clr.Cyclical,
         f"{_CYCLE}, wave='linear', peak_mult=1.0, gamma=1.0, scale_fn=None, scale_mode='cycle', "
         "name=None",
+        clr.Cyclical(1e-3, 6e-2, 4, wave="cosine", scale_fn=strategies.harmonic, name="mine"),
     ),
     Policy(
         clr.OneCycle,
         "max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=10000.0, "
         "anneal='cosine', three_phase=False, name=None",
+        clr.OneCycle(6e-2, 2 * STEPS - 1, three_phase=True),
     ),
     Policy(
         clr.CosineRestarts,
         "max_lr, first_cycle_steps, cycle_mult=1.0, peak_mult=1.0, min_lr=0.0, name=None",
+        clr.CosineRestarts(6e-2, 7, 1.5, 0.9, 1e-3),
     ),
-    Policy(clr.Warmup, "schedule, warmup_steps, start_lr=0.0, name=None"),
-    Policy(clr.Piecewise, "schedules, boundaries, name=None"),
-    Policy(clr.Shifted, "schedule, steps, name=None"),
-    Policy(MirroredMomentum, "schedule, max_momentum, base_momentum, name=None"),
+    Policy(
+        clr.Warmup,
+        "schedule, warmup_steps, start_lr=0.0, name=None",
+        clr.Warmup(clr.Piecewise([6e-2, clr.Triangular(1e-3, 6e-2, 7)], [20]), 10),
+    ),
+    Policy(
+        clr.Piecewise,
+        "schedules, boundaries, name=None",
+        clr.Piecewise([6e-2, clr.OneCycle(6e-2, STEPS)], [9]),
+    ),
+    Policy(
+        clr.Shifted,
+        "schedule, steps, name=None",
+        clr.Shifted(clr.Triangular(1e-3, 6e-2, 7), 5),
+    ),
+    Policy(
+        MirroredMomentum,
+        "schedule, max_momentum, base_momentum, name=None",
+        clr.OneCycle(6e-2, STEPS).momentum(),
+    ),
 ]
+EXAMPLES = [policy.example for policy in POLICIES]
 CYCLICAL = [policy for policy in POLICIES if "base_lr" in policy.names]
 
 policies = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.make.__name__)

@@ -6,7 +6,7 @@ import other_process
 import pytest
 import strategies
 from keras_under_test import LEGACY, keras, needs_tensorflow
-from one_of_each import SCHEDULES
+from policies import EXAMPLES
 from small_training import BATCH, STEPS, batches, make, state, train
 
 import clr_schedules as clr
@@ -37,7 +37,7 @@ def assert_went_on(there, schedule):
 def test_saved_models_go_on_in_another_process(tmp_path):
     """One process loads all of them, since starting it takes most of the time."""
     paths = []
-    for i, schedule in enumerate(SCHEDULES):
+    for i, schedule in enumerate(EXAMPLES):
         path = tmp_path / f"{i}.keras"
         trained_once(schedule).save(path)
         # The schedule with the user's own scale function comes last: it needs one more import.
@@ -56,15 +56,15 @@ print(json.dumps(there))
 """,
         paths=paths,
     )
-    assert len(found) == len(SCHEDULES)
-    for i, schedule in enumerate(SCHEDULES):
+    assert len(found) == len(EXAMPLES)
+    for i, schedule in enumerate(EXAMPLES):
         loaded, there = found[str(i)]
         assert loaded == repr(schedule)
         assert_went_on(there, schedule)
 
 
 def test_saved_weights_and_optimizer_state_go_on_in_another_process(tmp_path):
-    schedule = SCHEDULES[1]
+    schedule = EXAMPLES[1]
     path = tmp_path / "model.weights.h5"
     trained_once(schedule).save_weights(path)
     there = other_process.run(
@@ -83,7 +83,7 @@ print(json.dumps(state(train(model))))
 
 
 def test_a_schedule_that_is_loaded_equals_the_saved_one(tmp_path):
-    (schedule,) = (s for s in SCHEDULES if getattr(s, "scale_fn", None) is strategies.harmonic)
+    (schedule,) = (s for s in EXAMPLES if getattr(s, "scale_fn", None) is strategies.harmonic)
     path = tmp_path / "model.keras"
     trained_once(schedule).save(path)
     assert keras.models.load_model(path).optimizer._learning_rate == schedule

@@ -8,13 +8,13 @@ import threading
 import numpy as np
 import pytest
 from keras_under_test import BACKEND, keras
-from one_of_each import SCHEDULES
+from policies import EXAMPLES
 from small_training import make, state, train
 
 STEPS = np.arange(500)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("schedule", EXAMPLES, ids=lambda s: type(s).__name__)
 def test_a_copy_is_the_same_schedule(schedule):
     pickled = pickle.loads(pickle.dumps(schedule))
     for twin in (copy.copy(schedule), copy.deepcopy(schedule), pickled):
@@ -32,7 +32,7 @@ def values(schedule):
 def test_spawned_processes_get_it():
     """Data loaders and searches for hyperparameters pass schedules on like this."""
     # The spawned processes do not know the suite's scale function.
-    passed = [s for s in SCHEDULES if getattr(s, "scale_fn", None) is None]
+    passed = [s for s in EXAMPLES if getattr(s, "scale_fn", None) is None]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for schedule, found in zip(passed, pool.map(values, passed), strict=True):
             np.testing.assert_array_equal(found, schedule.values(STEPS))
@@ -40,7 +40,7 @@ def test_spawned_processes_get_it():
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras on PyTorch does not train in threads")
 def test_two_threads_train_two_models_with_one_schedule():
-    schedule = SCHEDULES[0]
+    schedule = EXAMPLES[0]
     expected = state(train(train(make(keras, schedule))))
     models = [make(keras, schedule) for _ in range(2)]
     threads = [threading.Thread(target=lambda m=model: train(train(m))) for model in models]
@@ -52,7 +52,7 @@ def test_two_threads_train_two_models_with_one_schedule():
 
 
 def test_many_threads_ask_it_at_once():
-    schedule = SCHEDULES[-1]
+    schedule = EXAMPLES[-1]
     expected = schedule.values(STEPS)
     found, barrier = [], threading.Barrier(8)
 
