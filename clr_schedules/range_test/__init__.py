@@ -135,7 +135,9 @@ def lr_range_test(
         rates,
         backend.floatx(),
         stop_factor=_stop_factor(stop_factor),
-        smoothing=_smoothing(smoothing),
+        smoothing=_arguments.number_in(
+            "smoothing", smoothing, "a number of at least 0 and below 1", 0.0, 1 - 2.0**-53
+        ),
         # Many steps a call save time. With validation data it is one, to validate after any step.
         steps_per_call=steps_per_execution
         or (max(_STEPS_PER_CALL, compiled) if validation_data is None else 1),
@@ -290,23 +292,11 @@ def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
 
 
 def _stop_factor(value: Any) -> float:
-    """Checks the argument `stop_factor`."""
-    rule = "a number above 1"
+    """Checks the argument `stop_factor`, which may be infinite."""
     if isinstance(value, float) and value == math.inf:
         return value
-    number = _arguments.real("stop_factor", value, rule)
-    if number <= 1:
-        raise ValueError(_arguments.received("stop_factor", rule, value))
-    return number
-
-
-def _smoothing(value: Any) -> float:
-    """Checks the argument `smoothing`."""
-    rule = "a number of at least 0 and below 1"
-    number = _arguments.real("smoothing", value, rule)
-    if not 0 <= number < 1:
-        raise ValueError(_arguments.received("smoothing", rule, value))
-    return number
+    rule = "a number above 1"
+    return _arguments.number_in("stop_factor", value, rule, 1.0, math.inf, open_low=True)
 
 
 def _verbosity(value: Any) -> int:

@@ -25,7 +25,7 @@ from weight_model import weight, weight_model
 from distributed_training import *
 optimizer = lambda: keras.optimizers.SGD(eval(policy))
 """
-SAID = "needs the model to itself"
+SAID = "that several processes train together"
 
 
 def test_what_a_single_process_does():
