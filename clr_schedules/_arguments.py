@@ -39,7 +39,7 @@ def real(name: str, value: Any, rule: str) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(received(name, rule, value))
-    return number + 0.0  # which makes 0.0 of -0.0
+    return number + 0.0  # turns -0.0 into 0.0
 
 
 def number_in(
@@ -57,7 +57,8 @@ def rate(name: str, value: Any, *, positive: bool = False) -> float:
     rule = f"a finite number {'above' if positive else 'of at least'} 0"
     number = number_in(name, value, rule, 0.0, math.inf, open_low=positive)
     if number and not _MIN_RATE <= number <= _MAX_RATE:
-        rule = f"{rule}, and from 1.2e-38 to 3.4e+38, the range of float32"
+        zero = "" if positive else "0, or "
+        rule = f"{zero}a finite number from 1.2e-38 to 3.4e+38, the range of float32"
         raise ValueError(received(name, rule, value))
     return number
 
@@ -84,24 +85,29 @@ def factor(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, *, least: int = 1) -> int:
-    """A whole number of at least ``least``, of any kind: ``2000.0`` and integer tensors are too."""
+    """A whole number of at least ``least``; ``2000.0`` and integer tensors count as such."""
     rule = f"a whole number of at least {least}"
+    number = whole_number(name, value, rule)
+    if number < 0:
+        raise ValueError(
+            f"{received(name, rule, value)}. A negative number may be the `cardinality()` of a "
+            "dataset of unknown or infinite length: pass the number of its batches"
+        )
+    if number < least:
+        raise ValueError(received(name, rule, value))
+    return number
+
+
+def whole_number(name: str, value: Any, rule: str = "a whole number") -> int:
+    """A whole number of any sign, up to 2^53."""
     number = _scalar(value)
     _check_kind(name, number, rule, value)
     # An integer or a fraction is exact; everything else is as good as its double.
     exact = Fraction(number if isinstance(number, numbers.Rational) else real(name, number, rule))
     if exact.denominator != 1:
-        raise ValueError(
-            f"{received(name, rule, value)}. The nearest is {max(round(exact), least)}"
-        )
-    if exact < 0 <= least:
-        raise ValueError(
-            f"{received(name, rule, value)}. A negative number may be the `cardinality()` of a "
-            "dataset of unknown or infinite length: pass the number of its batches"
-        )
-    if exact < least:
-        raise ValueError(received(name, rule, value))
-    if exact > MAX_STEPS:
+        nearest = round(exact) or 1
+        raise ValueError(f"{received(name, rule, value)}. The nearest is {nearest}")
+    if abs(exact) > MAX_STEPS:
         raise ValueError(received(name, f"{rule} and at most 2**53", value))
     return int(exact)
 
@@ -115,7 +121,7 @@ def iterations(name: str, value: Any) -> NDArray[np.int64]:
     if array.dtype.kind not in "iuf" and not integers:
         raise TypeError(received(name, rule, value))
     if array.dtype.kind == "f":
-        array = array.astype(np.float64)  # which also has the range for the comparison below
+        array = array.astype(np.float64)  # float16 cannot hold 2^53, for the comparison below
         whole = np.all(array == np.floor(array))
     else:
         whole = np.True_

@@ -261,7 +261,7 @@ class AddonsCyclical(Schedule):
         if self.scale_fn is not None:
             cycle = rounds * n + position // (2 * half) + 1
             x = xp.float64(step if self.scale_mode == "iterations" else cycle)
-            scale = call_scale_fn(self.scale_fn, x, xp)
+            scale = call_scale_fn(self.scale_fn, x)
             amplitude = amplitude * numerics.clip_scale(scale, xp, least=-math.inf)
         low, high = self.initial_learning_rate, self.maximal_learning_rate
         if low <= high:
@@ -272,9 +272,9 @@ class AddonsCyclical(Schedule):
     def _natural_length(self) -> int:
         return math.ceil(6 * self.step_size)
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
         half, n = self._half_cycle()
-        cycles = range(1, num_steps * n // (2 * half) + 1)
+        cycles = range(start * n // (2 * half) + 1, stop * n // (2 * half) + 1)
         # The end of a cycle, rounded up to a whole iteration. Python's integers do not overflow.
         return np.array([-(-2 * half * cycle // n) for cycle in cycles], np.int64)
 

@@ -121,13 +121,13 @@ class Backend(abc.ABC):
         return function
 
     def _map(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any] | None:
-        """The same by tracing the schedule once; None where the framework cannot."""
+        """The vectorized schedule, traced once; None if the framework cannot trace."""
         return None
 
     # ---- Optimizers
 
     def inner_optimizer(self, optimizer: Any) -> Any:
-        """The optimizer that takes the steps, within those that scale its losses."""
+        """The optimizer that takes the steps, inside of any `LossScaleOptimizer`."""
         while (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
             optimizer = inner
         return optimizer
@@ -145,7 +145,7 @@ class Backend(abc.ABC):
         return float(self.to_numpy(source() if callable(source) else source))
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
-        """Has an optimizer with a constant rate follow a schedule; returns what undoes it."""
+        """Has an optimizer follow a schedule; returns what restores its constant rate."""
         rate, variables = optimizer._learning_rate, optimizer._variables
         # Empty if the rate is a function, which is not one of the optimizer's variables.
         places = [place for place, variable in enumerate(variables) if variable is rate]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.experimental
@@ -51,7 +51,7 @@ class Operations:
         return jnp.asarray(array)[indices]
 
     @staticmethod
-    def searchsorted(array: NDArray[Any], x: jax.Array, side: str = "right") -> jax.Array:
+    def searchsorted(array: NDArray[Any], x: jax.Array, side: Literal["right"]) -> jax.Array:
         """How many entries of the array are not above x; every entry is compared."""
         each = x[..., np.newaxis, np.newaxis, np.newaxis]
         return jnp.sum(each >= jnp.asarray(base.as_cube(array)), axis=(-3, -2, -1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -51,7 +51,7 @@ class Operations:
         return tf.gather(tf.constant(array), indices)
 
     @staticmethod
-    def searchsorted(array: NDArray[Any], x: tf.Tensor, side: str = "right") -> tf.Tensor:
+    def searchsorted(array: NDArray[Any], x: tf.Tensor, side: Literal["right"]) -> tf.Tensor:
         """How many entries of the array are not above x; every entry is compared."""
         each = x if x.shape.rank == 0 else x[..., tf.newaxis, tf.newaxis, tf.newaxis]
         not_above = tf.cast(each >= tf.constant(base.as_cube(array)), tf.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -51,7 +51,7 @@ class Operations:
         return torch.as_tensor(array, device=indices.device)[indices]
 
     @staticmethod
-    def searchsorted(array: NDArray[Any], x: torch.Tensor, side: str = "right") -> torch.Tensor:
+    def searchsorted(array: NDArray[Any], x: torch.Tensor, side: Literal["right"]) -> torch.Tensor:
         """How many entries of the array are not above x."""
         return torch.searchsorted(torch.as_tensor(array, device=x.device), x, side=side)
 

@@ -2,14 +2,14 @@
 
 To add a schedule, write a ``@register``ed ``@dataclass(frozen=True, repr=False, eq=False)`` with
 
-- its arguments as fields,
-- ``_check``: what makes the arguments valid,
+- its arguments as fields, the last of them ``name: str | None = None``,
+- ``_check``, which returns the checked arguments, and raises an error for a bad one,
 - ``_rate``: the formula, over a namespace ``xp`` of array operations,
 - ``_natural_length``: how many iterations a picture of it should show,
-- ``cycle_ends``, if it has cycles.
+- ``_cycle_ends``, if it has cycles.
 
 Config, equality, repr, immutability, the call in the compiled step, ``values`` and pictures follow
-from these.
+from these. The page "Contributing" of the documentation has a complete example.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Schedule(LearningRateSchedule):
             num_steps: The number of iterations of the training. At least 0.
 
         Returns:
-            An increasing int64 array. The optimizer has taken so many steps when a cycle has
-            ended, and the next step begins another cycle. Empty for a schedule without cycles.
+            An increasing int64 array. Each entry is the number of steps that the optimizer has
+            taken when a cycle ends. The array is empty for a schedule without cycles.
 
         Raises:
             TypeError, ValueError: If ``num_steps`` is not a whole number of at least 0.
@@ -81,9 +81,10 @@ class Schedule(LearningRateSchedule):
             >>> clr.Triangular(base_lr=0.001, max_lr=0.006, step_size=2000).cycle_ends(10_000)
             array([4000, 8000])
         """
-        return self._cycle_ends(_arguments.count("num_steps", num_steps, least=0))
+        return self._cycle_ends(0, _arguments.count("num_steps", num_steps, least=0))
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        """The ends of cycles after the iteration ``start``, and up to the iteration ``stop``."""
         return np.array([], np.int64)
 
     def __call__(self, step: Any) -> Any:
@@ -91,7 +92,7 @@ class Schedule(LearningRateSchedule):
 
         Args:
             step: The number of steps taken so far, from 0, below 2^53: an integer, or an array or
-                a tensor of integers, of any shape. Floats are taken as the integers that they are.
+                a tensor of integers, of any shape. Floats must be whole numbers.
 
         Returns:
             A tensor of the shape of ``step``, in ``floatx()``: the formula, correctly rounded.
@@ -204,7 +205,7 @@ class Schedule(LearningRateSchedule):
         return self._comparable() == other._comparable()
 
     def __hash__(self) -> int:
-        # Of equal schedules, the functions and schedules in them need not have equal hashes.
+        # Equal schedules may hold functions with different hashes: plain values are hashed alone.
         values = self._fields().values()
         return hash((type(self), *(v for v in values if isinstance(v, (str, int, float)))))
 
@@ -243,7 +244,7 @@ class Schedule(LearningRateSchedule):
     def _comparable(self) -> dict[str, Any]:
         try:
             return self.get_config()
-        # A function or a schedule in it cannot be saved. Such an object is equal to itself alone.
+        # A function or an inner schedule that cannot be saved: the fields are compared instead.
         except (NotImplementedError, TypeError, ValueError):
             return self._fields()
 
@@ -257,10 +258,16 @@ def rate_of(schedule: Any, step: Any, xp: Any) -> Any:
     return backend.call_schedule(schedule, step)
 
 
-class _SameObject:
-    """A key for any object, by its identity and attributes: a foreign schedule may have no hash.
+def multiples(length: int, start: int, stop: int) -> Integers:
+    """The multiples of a cycle's length after ``start``, and up to ``stop``."""
+    return np.arange((start // length + 1) * length, stop + 1, length, dtype=np.int64)
 
-    Its attributes may be set, and what was traced before is of no use then.
+
+class _SameObject:
+    """The key of a cache: the same object, with the same objects as its attributes.
+
+    A schedule of another package may have no hash, and its attributes may be set. (A change inside
+    an attribute, such as in a list, is not seen.)
     """
 
     def __init__(self, thing: Any) -> None:

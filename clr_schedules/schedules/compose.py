@@ -96,9 +96,9 @@ class Warmup(Schedule):
     def _natural_length(self) -> int:
         return self.warmup_steps + _natural_length(self.schedule)
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
-        """The end of the warm-up is not the end of a cycle."""
-        return _shifted_ends(self.schedule, self.warmup_steps, num_steps)
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        # The end of the warm-up is not the end of a cycle.
+        return _shifted_ends(self.schedule, self.warmup_steps, start, stop)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""
@@ -122,9 +122,8 @@ class Piecewise(Schedule):
              schedules[2](iteration - boundaries[1])      boundaries[1] <= iteration
              ...
 
-    All of them are computed at every step, without a branch, and one is taken: what the others
-    are, NaN included, does not matter. A schedule that has not begun is computed at its iteration
-    0.
+    All schedules are computed at every step, without a branch, and one result is taken. A NaN among
+    the others has no effect. A schedule that has not begun is computed at its iteration 0.
 
     Args:
         schedules: Any Keras schedules, or constant rates. At least 1. Schedules of this package are
@@ -163,7 +162,8 @@ class Piecewise(Schedule):
         rule = "a list of whole numbers of at least 0, each above the one before"
         boundaries = _list("boundaries", rule, self.boundaries)
         if not schedules:
-            raise ValueError(_arguments.received("schedules", "one or more", self.schedules))
+            rule = "a list of at least one schedule"
+            raise ValueError(_arguments.received("schedules", rule, self.schedules))
         if len(boundaries) != len(schedules) - 1:
             raise ValueError(
                 "Argument `boundaries` must have one entry fewer than `schedules`. Received: "
@@ -194,16 +194,13 @@ class Piecewise(Schedule):
         before = self.boundaries[-1] if self.boundaries else 0
         return before + _natural_length(self.schedules[-1])
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
-        """A schedule that its successor interrupts in the middle of a cycle does not end there."""
-        limits = [*self.boundaries, num_steps]
-        ends = [
-            _shifted_ends(schedule, begin, min(limit, num_steps))
-            for schedule, begin, limit in zip(
-                self.schedules, [0, *self.boundaries], limits, strict=True
-            )
-        ]
-        return np.concatenate(ends)
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        # A cycle that the next schedule interrupts has no end.
+        begins, limits = [0, *self.boundaries], [*self.boundaries, stop]
+        pieces = zip(self.schedules, begins, limits, strict=True)
+        return np.concatenate(
+            [_shifted_ends(piece, begin, start, min(end, stop)) for piece, begin, end in pieces]
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""
@@ -256,7 +253,7 @@ class Shifted(Schedule):
     def _check(self) -> dict[str, Any]:
         return {
             "schedule": _schedule_or_rate("schedule", self.schedule),
-            "steps": _arguments.count("steps", self.steps, least=-_arguments.MAX_STEPS),
+            "steps": _arguments.whole_number("steps", self.steps),
             "name": _arguments.label("name", self.name),
         }
 
@@ -264,10 +261,10 @@ class Shifted(Schedule):
         return _part_rate(self.schedule, _steps_since(step, self.steps, xp), xp)
 
     def _natural_length(self) -> int:
-        return max(self.steps + _natural_length(self.schedule), 1)
+        return max(self.steps, 0) + _natural_length(self.schedule)
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
-        return _shifted_ends(self.schedule, self.steps, num_steps)
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        return _shifted_ends(self.schedule, self.steps, start, stop)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""
@@ -284,9 +281,9 @@ def _schedule_or_rate(name: str, part: Any) -> ScheduleOrRate:
         return part
     try:
         return _arguments.rate(name, part)
-    except TypeError:
-        rule = "a Keras schedule, or a rate"
-        raise TypeError(_arguments.received(name, rule, part)) from None
+    except (TypeError, ValueError) as error:
+        rule = "a Keras schedule, or a rate of at least 0 in the range of float32"
+        raise type(error)(_arguments.received(name, rule, part)) from None
 
 
 def _list(name: str, rule: str, value: Any) -> list[Any]:
@@ -312,18 +309,17 @@ def _part_rate(part: ScheduleOrRate, step: Any, xp: Any) -> Any:
 
 
 def _natural_length(part: ScheduleOrRate) -> int:
-    """Of a constant rate, or of a schedule of others, it is not known: enough to be seen."""
+    """The natural length; of a schedule of another package, its `decay_steps`, or else 1000."""
     if isinstance(part, Schedule):
         return part._natural_length()
-    return int(getattr(part, "decay_steps", 1000))
+    return max(1, int(getattr(part, "decay_steps", 1000)))
 
 
-def _shifted_ends(part: ScheduleOrRate, begin: int, num_steps: int) -> Integers:
-    """The ends of cycles, up to ``num_steps``, of a schedule that begins at ``begin``."""
-    if not isinstance(part, Schedule) or num_steps <= begin:
+def _shifted_ends(part: ScheduleOrRate, begin: int, start: int, stop: int) -> Integers:
+    """The ends of cycles in a part that begins at ``begin``, after ``start`` and up to ``stop``."""
+    if not isinstance(part, Schedule) or stop <= begin:
         return np.array([], np.int64)
-    ends = begin + part._cycle_ends(num_steps - begin)
-    return ends[ends > 0]
+    return begin + part._cycle_ends(max(start - begin, 0), stop - begin)
 
 
 def _serialize_part(part: ScheduleOrRate) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from clr_schedules import _arguments
 from clr_schedules._serialization import register
 from clr_schedules.schedules import numerics
-from clr_schedules.schedules.base import Floats, Integers, Schedule
+from clr_schedules.schedules.base import Floats, Integers, Schedule, multiples
 
 
 @register
@@ -101,7 +101,7 @@ class CosineRestarts(Schedule):
         return self.min_lr + wave
 
     def _phase(self, step: Any, xp: Any) -> tuple[Any, Any]:
-        """What is left of the cycle, down to 0, and the number of cycles that have ended."""
+        """The rest of the cycle as a phase that falls to 0, and the number of ended cycles."""
         first = self.first_cycle_steps
         if self.cycle_mult == 1:
             left = xp.float64(first - step % first)
@@ -117,16 +117,14 @@ class CosineRestarts(Schedule):
     def _natural_length(self) -> int:
         if self.cycle_mult == 1:
             return 3 * self.first_cycle_steps
-        ends = self._cycle_ends(_arguments.MAX_STEPS)[:3]
+        ends = self._cycle_ends(0, _arguments.MAX_STEPS)[:3]
         return int(ends[-1]) if len(ends) else self.first_cycle_steps
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
         if self.cycle_mult == 1:
-            return np.arange(
-                self.first_cycle_steps, num_steps + 1, self.first_cycle_steps, dtype=np.int64
-            )
-        first_steps = _restart_table(self.first_cycle_steps, self.cycle_mult).first_steps
-        return first_steps[1:][first_steps[1:] <= num_steps]
+            return multiples(self.first_cycle_steps, start, stop)
+        ends = _restart_table(self.first_cycle_steps, self.cycle_mult).first_steps[1:]
+        return ends[(ends > start) & (ends <= stop)]
 
 
 class _RestartTable(NamedTuple):
@@ -140,9 +138,9 @@ class _RestartTable(NamedTuple):
     whole_ends: Integers
     """The end of the cycle, rounded down."""
     end_fractions: Floats
-    """What that leaves of the end."""
+    """The fraction of the end that `whole_ends` leaves out."""
     slopes: Floats
-    """What the phase falls in one iteration."""
+    """The decrease of the phase in one iteration."""
 
 
 _BITS = 128  # after the point
@@ -151,14 +149,14 @@ _TOP = numerics.TOPS["cosine"]
 
 @functools.lru_cache
 def _restart_table(first_cycle_steps: int, cycle_mult: float) -> _RestartTable:
-    """The cycles, in integers of 2^-128 iterations.
+    """The table of the cycles, computed in integers: in units of 2^-128 iterations.
 
-    In float64, a start would soon be off by iterations. Here nothing is rounded but lengths, to
-    2^-128: too little to move a start over a whole iteration.
+    In float64, a start would soon be off by iterations. Here only the lengths are rounded, by too
+    little to move a start across a whole iteration.
     """
     numerator, denominator = cycle_mult.as_integer_ratio()
     one = 1 << _BITS
-    longest = one << 150  # of longer cycles, float64 shows the first 2^53 iterations as their peak
+    longest = one << 150  # in a longer cycle, the rate stays at its peak for 2^53 iterations
     start, length, rows = 0, first_cycle_steps * one, []
     while start < _arguments.MAX_STEPS * one and length >= one:
         end = start + length

@@ -1,6 +1,7 @@
-"""The cyclical policies of Smith's paper, and the general cycle that they are cases of.
+"""The cyclical policies of Smith's paper, and the general cycle.
 
-All compute ``base_lr + (max_lr - base_lr) * wave * scale``. The scale tells the policies apart.
+All compute ``base_lr + (max_lr - base_lr) * wave * scale``. The scale tells the policies apart, and
+the general cycle, `Cyclical`, has an argument for each part.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ import dataclasses
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from clr_schedules import _arguments
 from clr_schedules._serialization import deserialize, is_registered, register, serialize
 from clr_schedules.schedules import numerics
-from clr_schedules.schedules.base import Integers, Schedule
+from clr_schedules.schedules.base import Integers, Schedule, multiples
 from clr_schedules.schedules.momentum import MirroredMomentum
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _SCALE_MODES = ("cycle", "iterations")
 
 
 class _Cycle(Schedule):
-    """The formula of all policies here. What a policy has no argument for keeps its value here."""
+    """The formula of all policies here. Its attributes are for policies without the argument."""
 
     base_lr: float
     max_lr: float
@@ -54,13 +53,17 @@ class _Cycle(Schedule):
         height = numerics.height(self.base_lr, self.max_lr)
         wave = self._wave(step, self.step_size, self._falling_steps, height, xp)
         rate = self.base_lr + self._scaled(wave, step, xp)
-        # A line ends a hair above its top, and a scale function may return more than 1.
-        at_most = self.wave == "linear" or self.scale_fn is not None
-        return xp.minimum(rate, self.max_lr) if at_most else rate
+        # A line ends a hair above its top (see `numerics.slope`), and a scale function may return
+        # more than 1. Both are cut off at `max_lr`.
+        may_exceed = self.wave == "linear" or self.scale_fn is not None
+        return xp.minimum(rate, self.max_lr) if may_exceed else rate
 
     def _mirrored(self, step: Any, xp: Any) -> Any:
-        """``1 - wave * scale``, without the loss of digits where that is near 0."""
-        # The same wave, begun at its top.
+        """``1 - wave * scale``, for the momentum that mirrors the rate.
+
+        ``1 - wave`` is the same wave, begun at its top: a difference would lose digits near 0. So a
+        policy with a wave that is another one upside down must override this method.
+        """
         fall = self._wave(step + self._falling_steps, self._falling_steps, self.step_size, 1.0, xp)
         if not self._is_scaled:
             return fall
@@ -70,7 +73,7 @@ class _Cycle(Schedule):
     def _wave(self, step: Any, up: int, down: int, height: float, xp: Any) -> Any:
         """The wave times the height: 0 at the start of a cycle, the height at its top."""
         if self.wave == "linear":
-            # The line climbs to the height itself, which saves the product with it.
+            # The triangle is as high as the height, which saves one multiplication.
             return numerics.triangle(step, up, down, xp, top=height)
         phase = numerics.triangle(step, up, down, xp, top=numerics.TOPS["cosine"])
         return height * numerics.wave(phase, "cosine", xp)
@@ -95,15 +98,15 @@ class _Cycle(Schedule):
             wave = wave * numerics.power(self.gamma, step, xp)
         if self.scale_fn is not None:
             x = step if self.scale_mode == "iterations" else step // self._cycle_length + 1
-            scale = call_scale_fn(self.scale_fn, xp.float64(x), xp)
+            scale = call_scale_fn(self.scale_fn, xp.float64(x))
             wave = wave * numerics.clip_scale(scale, xp)
         return wave
 
     def _natural_length(self) -> int:
         return 3 * self._cycle_length
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
-        return np.arange(self._cycle_length, num_steps + 1, self._cycle_length, dtype=np.int64)
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        return multiples(self._cycle_length, start, stop)
 
     def momentum(self, max_momentum: float = 0.9, base_momentum: float = 0.8) -> MirroredMomentum:
         """The momentum that mirrors this rate: lowest where the rate is highest.
@@ -227,7 +230,7 @@ class Triangular2(_Cycle):
     step_size_down: int | None = None
     name: str | None = None
 
-    peak_mult = 0.5
+    peak_mult = 0.5  # without a type, so that it is not a field, and not an argument
 
 
 @register
@@ -272,6 +275,8 @@ class ExpRange(_Cycle):
     step_size: int
     step_size_down: int | None = None
     name: str | None = None
+    # By keyword, since a required argument cannot follow the others. Without `field`, the value in
+    # `_Cycle` would be its default.
     gamma: float = dataclasses.field(kw_only=True)
 
     def _check(self) -> dict[str, Any]:
@@ -286,7 +291,7 @@ class Cyclical(_Cycle):
     .. code-block:: none
 
         lr    = base_lr + (max_lr - base_lr) * wave(triangle(iteration)) * scale
-        scale = peak_mult ** (cycle - 1) * gamma ** iteration * scale_fn(cycle)
+        scale = peak_mult ** (cycle - 1) * gamma ** iteration * scale_fn(cycle or iteration)
 
     where ``cycle`` counts from 1, and the iteration and the triangle are those of ``Triangular``;
     ``wave(t)`` is ``t`` or ``(1 - cos(pi * t)) / 2``. The rate is kept within
@@ -395,16 +400,15 @@ def check_scale_fn(scale_fn: Any) -> None:
         )
 
 
-def call_scale_fn(scale_fn: Callable[[Any], Any], x: Any, xp: Any) -> Any:
+def call_scale_fn(scale_fn: Callable[[Any], Any], x: Any) -> Any:
     """What the scale function returns; errors that tell what to change."""
     try:
         scale = scale_fn(x)
     except Exception as error:
-        if xp is np:
-            raise
         raise TypeError(
-            "Argument `scale_fn` must be a function that can be computed on a tensor: write it "
-            "with operators (`1 / x`, `0.9 ** x`) or `keras.ops`, not with NumPy or `math`. "
+            "Argument `scale_fn` must be a function that can be computed on a tensor, and on a "
+            "NumPy array: write it with operators (`1 / x`, `0.9 ** x`) or `keras.ops`, without "
+            "`if`, NumPy or `math`. "
             f"Received: scale_fn={scale_fn!r}, which raised {type(error).__name__}: {error}"
         ) from error
     if scale is None:

@@ -60,15 +60,18 @@ class MirroredMomentum(Schedule):
     _quantity: ClassVar[str] = "momentum"
 
     def _check(self) -> dict[str, Any]:
-        if not hasattr(self.schedule, "_mirrored"):
+        if not (isinstance(self.schedule, Schedule) and hasattr(self.schedule, "_mirrored")):
             rule = "a OneCycle or a cyclical schedule of this package"
             raise TypeError(_arguments.received("schedule", rule, self.schedule))
-        rule = "a number of at least 0 and below 1"
+        # The largest number below 1 in float32: with a momentum of 1, Adam divides by 0.
+        rule, most = "a number of at least 0 and below 1, also in float32", 1 - 2.0**-24
         momenta = {
-            name: _arguments.number_in(name, getattr(self, name), rule, 0.0, 1 - 2.0**-53)
+            name: _arguments.number_in(name, getattr(self, name), rule, 0.0, most)
             for name in ("max_momentum", "base_momentum")
         }
-        _arguments.in_order("base_momentum", self.base_momentum, "max_momentum", self.max_momentum)
+        _arguments.in_order(
+            "base_momentum", momenta["base_momentum"], "max_momentum", momenta["max_momentum"]
+        )
         return momenta | {"name": _arguments.label("name", self.name)}
 
     def _rate(self, step: Any, xp: Any) -> Any:
@@ -79,8 +82,8 @@ class MirroredMomentum(Schedule):
     def _natural_length(self) -> int:
         return self.schedule._natural_length()  # type: ignore[no-any-return]
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
-        return self.schedule._cycle_ends(num_steps)  # type: ignore[no-any-return]
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        return self.schedule._cycle_ends(start, stop)  # type: ignore[no-any-return]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again, as Keras saves them."""

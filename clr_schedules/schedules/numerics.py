@@ -17,16 +17,17 @@ import numpy as np
 
 from clr_schedules._backend import backend
 
-# A rate of 0 times an infinite scale would not be a number.
+# The largest scale: 0 times infinity would not be a number.
 _HUGE = 1e300
 
 
 def slope(top: float, length: float) -> float:
-    """A hair more than ``top / length``: what a phase climbs in one iteration to reach ``top``.
+    """The increase of a phase in one iteration, ``top / length``, and a hair more.
 
-    A phase is multiplied by its slope, not divided by its length: XLA makes of a division by a
-    constant such a product, and multiplies that by other constants ahead, so that the top could be
-    missed by two roundings. The hair, 2^-51 of the number, is more than these are.
+    A phase is multiplied by its slope and not divided by its length, since XLA turns a division by
+    a constant into a multiplication, and joins that with other constants. The phase could then miss
+    its top by two roundings. The hair, 2^-51 of the slope, is more than both. The caller cuts off
+    what exceeds the top.
     """
     return top / length * (1 + 2.0**-51)
 
@@ -35,7 +36,7 @@ def triangle(step: Any, up: int, down: int, xp: Any, top: float = 1.0) -> Any:
     """The triangle wave: 0 to ``top``, or a hair more, in ``up`` iterations, to 0 in ``down``."""
     length = up + down
     position = xp.float64(step % length)
-    if up == down:
+    if up == down:  # one multiplication fewer than below
         return xp.minimum(position, length - position) * slope(top, up)
     # On each half of the cycle, the line of the other half is higher.
     return xp.minimum(position * slope(top, up), (length - position) * slope(top, down))
@@ -46,7 +47,7 @@ TOPS = {"linear": 1.0, "cosine": math.pi / 2}
 
 
 def wave(phase: Any, kind: str, xp: Any) -> Any:
-    """The wave at a phase of ``t`` times its top: ``t`` or ``(1 - cos(pi * t)) / 2``, 0 to 1."""
+    """``t`` (linear) or ``(1 - cos(pi * t)) / 2`` (cosine), for a phase of ``t * TOPS[kind]``."""
     if kind == "linear":
         return xp.minimum(phase, 1.0)
     # As a squared sine, which keeps its digits where it is near 0.
@@ -68,15 +69,15 @@ def clip_scale(scale: Any, xp: Any, least: float = 0.0) -> Any:
     if isinstance(scale, (int, float)):
         return scale if math.isnan(scale) else min(max(scale, least), _HUGE)
     # A scale function may be written with `keras.ops`, and returns a tensor then on the host too.
-    scale = xp.float64(np.asarray(scale) if xp is np else backend.tensor(scale))
+    scale = xp.float64(backend.to_numpy(scale) if xp is np else backend.tensor(scale))
     return xp.minimum(xp.maximum(scale, least), _HUGE)
 
 
 def height(low: float, high: float) -> float:
-    """``high - low``, rounded so that ``low`` plus it is ``high``, or else not above ``high``."""
+    """``high - low``, rounded so that ``low + height`` is ``high``, or else just below ``high``."""
     nearest = high - low
     for number in (nearest, math.nextafter(nearest, math.inf), math.nextafter(nearest, 0.0)):
         if low + number == high:
             return number
-    # Each sum lies half way between two numbers, and is rounded to a neighbor of `high`.
+    # The sum of `low` and any height is rounded to a neighbor of `high`: the lower neighbor.
     return nearest if low + nearest < high else math.nextafter(nearest, 0.0)

@@ -43,7 +43,8 @@ class OneCycle(Schedule):
         lr = low + (high - low) * wave(t)
 
     where ``wave(t)`` is ``(1 - cos(pi * t)) / 2`` (``anneal="cosine"``) or ``t``. The corners need
-    not be whole iterations. From ``end`` on, the rate is the final one.
+    not be whole iterations. From ``end`` on, the rate is the final one; with ``pct_start=1``, where
+    no phase falls, it stays at ``max_lr``.
 
     Arguments, defaults and rates are those of PyTorch's ``OneCycleLR``, whose strategy ``"cos"`` is
     called ``"cosine"`` here. PyTorch raises a ZeroDivisionError where the peak is at step 0 or at
@@ -112,14 +113,14 @@ class OneCycle(Schedule):
             "final_div_factor", self.final_div_factor, rule, 0.0, most, open_low=True
         )
         max_lr = _arguments.rate("max_lr", self.max_lr, positive=True)
-        # The errors tell which rate is too small for float32.
-        initial = _arguments.rate("max_lr / div_factor", max_lr / div_factor, positive=True)
+        initial = max_lr / div_factor
+        _check_rate_in_float32("initial", "max_lr / div_factor", initial)
         final = initial / final_div_factor
         if final > max_lr * (1 + 2.0**-24):
             rule = f"at least 1 / div_factor (here {1 / div_factor:g}): no rate is above `max_lr`"
             raise ValueError(_arguments.received("final_div_factor", rule, final_div_factor))
         final = min(final, max_lr)  # a rounding may have put it above
-        _arguments.rate("max_lr / div_factor / final_div_factor", final, positive=True)
+        _check_rate_in_float32("final", "max_lr / div_factor / final_div_factor", final)
         return checked | {
             "max_lr": max_lr,
             "div_factor": div_factor,
@@ -129,7 +130,7 @@ class OneCycle(Schedule):
     @property
     def _peak(self) -> float:
         """Where the rate is highest, in iterations; a fraction perhaps, and as low as -1."""
-        # The product is rounded, as in PyTorch; for very long cycles, not to more than the whole.
+        # The product is rounded, as in PyTorch, but in very long cycles not to above the whole.
         longest = self.total_steps / 2 if self.three_phase else self.total_steps
         return min(self.pct_start * self.total_steps, longest) - 1
 
@@ -167,14 +168,14 @@ class OneCycle(Schedule):
         return low + height * numerics.wave(xp.maximum(phase, 0.0), self.anneal, xp)
 
     def _phase(self, step: Any, xp: Any) -> Any:
-        """From 0 at the start to the top at the peak, and back to 0; negative from there on."""
+        """From 0 at the start to the top at the peak, down to 0 at `_bottom`, and negative then."""
         peak, bottom = self._peak, self._bottom
         lines = []
         if peak > 0:
             lines.append(step * numerics.slope(self._top, peak))
         if peak < bottom:
             lines.append(self._line(step, peak, bottom))
-        if len(lines) < 2:  # one of the two takes no time, and does not cut the other
+        if len(lines) < 2:  # without a rise or without a fall, the phase is at its top on that side
             lines.append(step * 0.0 + self._top)
         # On each side of the peak, the line of the other side is higher.
         return functools.reduce(xp.minimum, lines)
@@ -184,7 +185,7 @@ class OneCycle(Schedule):
         peak, bottom = self._peak, self._bottom
         # Distances from the peak, not 1 less a phase, keep the digits of what is near 0.
         distance = xp.float64(step) - peak
-        if self.three_phase and peak <= 0:  # the first two phases take no time
+        if self.three_phase and peak <= 0:  # the fall from the peak ends at or before iteration 0
             return distance * 0.0 + 1.0
         lines = [distance * 0.0]
         if peak > 0:
@@ -202,8 +203,8 @@ class OneCycle(Schedule):
     def _natural_length(self) -> int:
         return self.total_steps
 
-    def _cycle_ends(self, num_steps: int) -> Integers:
-        return np.array([self.total_steps] if self.total_steps <= num_steps else [], np.int64)
+    def _cycle_ends(self, start: int, stop: int) -> Integers:
+        return np.array([self.total_steps] if start < self.total_steps <= stop else [], np.int64)
 
     def momentum(self, max_momentum: float = 0.95, base_momentum: float = 0.85) -> MirroredMomentum:
         """The momentum that mirrors this rate: lowest where the rate is highest.
@@ -228,3 +229,14 @@ class OneCycle(Schedule):
             array([0.95, 0.85, 0.95])
         """
         return MirroredMomentum(self, max_momentum, base_momentum)
+
+
+def _check_rate_in_float32(name: str, formula: str, rate: float) -> None:
+    """Raises if a rate that follows from the arguments is out of the range of float32."""
+    try:
+        _arguments.rate(name, rate, positive=True)
+    except ValueError:
+        raise ValueError(
+            f"The {name} rate, `{formula}`, must be from 1.2e-38 to 3.4e+38, the range of float32. "
+            f"Received: {formula} = {rate!r}"
+        ) from None

@@ -471,8 +471,9 @@ def test_cycle_ends_of_short_cycles(mult, first, other, steps, boundaries):
         (clr.CosineRestarts(0.1, 8, 0.5), 14),
         (clr.CosineRestarts(0.1, 1, 0.5), 1),
         (clr.Warmup(clr.OneCycle(0.1, 77), 23), 100),
-        (clr.Shifted(clr.OneCycle(0.1, 77), -70), 7),
-        (clr.Shifted(clr.OneCycle(0.1, 77), -100), 1),
+        (clr.Shifted(clr.OneCycle(0.1, 77), -70), 77),
+        (clr.Shifted(clr.Triangular(0.1, 1.0, 2), -12), 12),
+        (clr.Warmup(keras.optimizers.schedules.ExponentialDecay(0.1, 0.5, 0.9), 0), 1),
         (clr.Piecewise([0.1, clr.OneCycle(0.1, 77)], [23]), 100),
         (clr.Warmup(keras.optimizers.schedules.CosineDecay(0.1, 500), 100), 600),
         (clr.Warmup(0.1, 100), 1100),
@@ -541,7 +542,7 @@ def test_a_negative_count_may_be_that_of_a_dataset_of_unknown_length(count):
 
 
 def test_momentum_is_of_a_schedule_that_has_one():
-    for wrong in (0.1, clr.CosineRestarts(0.1, 10), clr.Warmup(clr.OneCycle(0.1, 10), 3)):
+    for wrong in (0.1, clr.CosineRestarts(0.1, 10), clr.OneCycle):
         with pytest.raises(TypeError, match=r"`schedule` must be a OneCycle or a cyclical.*Receiv"):
             MirroredMomentum(wrong, 0.9, 0.8)
     for changes, message in (
@@ -552,3 +553,16 @@ def test_momentum_is_of_a_schedule_that_has_one():
         for schedule in (clr.OneCycle(0.1, 10), clr.Triangular(0.1, 0.2, 5)):
             with pytest.raises(ValueError, match=message):
                 schedule.momentum(**changes)
+
+
+def test_a_momentum_of_1_in_float32_is_refused():
+    """Adam divides by `1 - beta_1`."""
+    with pytest.raises(ValueError, match=r"`max_momentum` must be .* also in float32"):
+        clr.OneCycle(0.1, 10).momentum(max_momentum=0.99999999)
+
+
+def test_a_scale_function_with_an_if_is_refused_on_the_host_too():
+    with pytest.warns(UserWarning, match="not registered"):
+        lr = clr.Cyclical(0.0, 1.0, 2, scale_fn=lambda x: 1.0 if x < 3 else 0.5)
+    with pytest.raises(TypeError, match="`scale_fn` must be .* NumPy array.*without `if`"):
+        lr.values([5, 6])

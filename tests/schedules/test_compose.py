@@ -298,7 +298,11 @@ def test_what_is_saved_is_loaded(part, tmp_path):
         (lambda: clr.Warmup(-0.1, 5), ValueError, "`schedule` must be .*at least 0"),
         (lambda: clr.Warmup(0.1, -1), ValueError, "`warmup_steps` must be a whole number"),
         (lambda: clr.Warmup(0.1, 5, -1), ValueError, "`start_lr` must be"),
-        (lambda: clr.Piecewise([], []), ValueError, r"`schedules` must be one or more.*=\[\]"),
+        (
+            lambda: clr.Piecewise([], []),
+            ValueError,
+            r"`schedules` must be a list of .* one .*=\[\]",
+        ),
         (lambda: clr.Piecewise([0.1], [3]), ValueError, "`boundaries` must have one entry fewer"),
         (
             lambda: clr.Piecewise([0.1, 0.2], []),
@@ -342,3 +346,8 @@ def test_a_warmup_is_never_rounded_to_beyond_its_ends(engine, set_floatx):
     set_floatx("float64")
     with backend.wide_types():
         assert np.all(compute(engine, schedule, np.arange(40)) == rate)
+
+
+def test_ends_of_cycles_long_before_the_training_cost_nothing():
+    lr = clr.Shifted(clr.Triangular(0.1, 1.0, 1), steps=-(2**50))
+    assert lr.cycle_ends(5).tolist() == [2, 4]
