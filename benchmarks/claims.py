@@ -174,7 +174,7 @@ def _structure(result: dict[str, Any]) -> list[str]:
     added = ", ".join(f"{name} {n:+d}" for name, n in more.items())
     return [
         "On the CPU an update by Adam has as many fusions as with a constant rate, also with "
-        "`beta_1` cycled; up to 3 more with restarts that grow or shrink",
+        "`beta_1` cycled; 1 more with restarts that grow or shrink",
         f"more: {added or f'none of {len(counts) - 1}'}",
         SHORT if beyond else HOLDS,
         "The program of an update",

@@ -564,5 +564,5 @@ def test_a_momentum_of_1_in_float32_is_refused():
 def test_a_scale_function_with_an_if_is_refused_on_the_host_too():
     with pytest.warns(UserWarning, match="not registered"):
         lr = clr.Cyclical(0.0, 1.0, 2, scale_fn=lambda x: 1.0 if x < 3 else 0.5)
-    with pytest.raises(TypeError, match="`scale_fn` must be .* NumPy array.*without `if`"):
+    with pytest.raises(TypeError, match=r"`scale_fn` must be .* NumPy array.*without `if`"):
         lr.values([5, 6])
