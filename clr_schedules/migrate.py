@@ -257,7 +257,8 @@ class AddonsCyclical(Schedule):
         # In `2 * half` iterations there are n whole cycles. They are taken off first, so that the
         # product with n does not overflow.
         rounds, position = step // (2 * half), step % (2 * half) * n
-        amplitude = xp.minimum(numerics.triangle(position, half, half, xp), 1.0)
+        phase = numerics.triangle(position, half, half, numerics.TOPS["linear"], xp)
+        amplitude = numerics.wave(phase, "linear", xp)
         if self.scale_fn is not None:
             cycle = rounds * n + position // (2 * half) + 1
             x = xp.float64(step if self.scale_mode == "iterations" else cycle)

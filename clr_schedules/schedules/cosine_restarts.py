@@ -105,7 +105,7 @@ class CosineRestarts(Schedule):
         first = self.first_cycle_steps
         if self.cycle_mult == 1:
             left = xp.float64(first - step % first)
-            return left * numerics.slope(_TOP, first), step // first
+            return left * (_TOP / first), step // first
         table = _restart_table(first, self.cycle_mult)
         cycle = xp.searchsorted(table.first_steps[1:], step, side="right")
         # Whole iterations first: the fraction may be smaller than what float64 holds beside them.
@@ -161,7 +161,7 @@ def _restart_table(first_cycle_steps: int, cycle_mult: float) -> _RestartTable:
     while start < _arguments.MAX_STEPS * one and length >= one:
         end = start + length
         whole = min(end // one, 2**62)
-        slope = numerics.slope(_TOP, length / one)
+        slope = _TOP / (length / one)
         rows.append((-(-start // one), whole, (end - whole * one) / one, slope))
         start, length = end, min(length * numerator // denominator, longest)
     if length < one:

@@ -53,7 +53,7 @@ class _Cycle(Schedule):
         height = numerics.height(self.base_lr, self.max_lr)
         wave = self._wave(step, self.step_size, self._falling_steps, height, xp)
         rate = self.base_lr + self._scaled(wave, step, xp)
-        # A line ends a hair above its top (see `numerics.slope`), and a scale function may return
+        # A line ends a hair above its top (see `numerics.TOPS`), and a scale function may return
         # more than 1. Both are cut off at `max_lr`.
         may_exceed = self.wave == "linear" or self.scale_fn is not None
         return xp.minimum(rate, self.max_lr) if may_exceed else rate
@@ -74,8 +74,8 @@ class _Cycle(Schedule):
         """The wave times the height: 0 at the start of a cycle, the height at its top."""
         if self.wave == "linear":
             # The triangle is as high as the height, which saves one multiplication.
-            return numerics.triangle(step, up, down, xp, top=height)
-        phase = numerics.triangle(step, up, down, xp, top=numerics.TOPS["cosine"])
+            return numerics.triangle(step, up, down, height * numerics.TOPS["linear"], xp)
+        phase = numerics.triangle(step, up, down, numerics.TOPS["cosine"], xp)
         return height * numerics.wave(phase, "cosine", xp)
 
     @property

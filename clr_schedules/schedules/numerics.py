@@ -21,29 +21,21 @@ from clr_schedules._backend import backend
 _HUGE = 1e300
 
 
-def slope(top: float, length: float) -> float:
-    """The increase of a phase in one iteration, ``top / length``, and a hair more.
-
-    A phase is multiplied by its slope and not divided by its length, since XLA turns a division by
-    a constant into a multiplication, and joins that with other constants. The phase could then miss
-    its top by two roundings. The hair, 2^-51 of the slope, is more than both. The caller cuts off
-    what exceeds the top.
-    """
-    return top / length * (1 + 2.0**-51)
+# The phase at which a wave has its top: a quarter of a turn for a squared sine. The top of a line
+# is a hair above 1, and the line is cut off at 1: XLA turns a division by a constant into a
+# multiplication, and joins that with other constants, so that a line to 1 itself could end below 1
+# by two roundings. (A sine that misses its top by two roundings is 1.)
+TOPS = {"linear": 1 + 2.0**-51, "cosine": math.pi / 2}
 
 
-def triangle(step: Any, up: int, down: int, xp: Any, top: float = 1.0) -> Any:
-    """The triangle wave: 0 to ``top``, or a hair more, in ``up`` iterations, to 0 in ``down``."""
+def triangle(step: Any, up: int, down: int, top: float, xp: Any) -> Any:
+    """The triangle wave: from 0 to ``top`` in ``up`` iterations, back to 0 in ``down``."""
     length = up + down
     position = xp.float64(step % length)
     if up == down:  # one multiplication fewer than below
-        return xp.minimum(position, length - position) * slope(top, up)
+        return xp.minimum(position, length - position) * (top / up)
     # On each half of the cycle, the line of the other half is higher.
-    return xp.minimum(position * slope(top, up), (length - position) * slope(top, down))
-
-
-# The phase at which a wave has its top: a line at 1, a squared sine at a quarter of a turn.
-TOPS = {"linear": 1.0, "cosine": math.pi / 2}
+    return xp.minimum(position * (top / up), (length - position) * (top / down))
 
 
 def wave(phase: Any, kind: str, xp: Any) -> Any:

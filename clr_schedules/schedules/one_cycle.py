@@ -172,7 +172,7 @@ class OneCycle(Schedule):
         peak, bottom = self._peak, self._bottom
         lines = []
         if peak > 0:
-            lines.append(step * numerics.slope(self._top, peak))
+            lines.append(step * (self._top / peak))
         if peak < bottom:
             lines.append(self._line(step, peak, bottom))
         if len(lines) < 2:  # without a rise or without a fall, the phase is at its top on that side
@@ -189,16 +189,16 @@ class OneCycle(Schedule):
             return distance * 0.0 + 1.0
         lines = [distance * 0.0]
         if peak > 0:
-            lines.append(distance * -numerics.slope(self._top, peak))
+            lines.append(distance * (-self._top / peak))
         if peak < bottom:
-            lines.append(distance * numerics.slope(self._top, bottom - peak))
+            lines.append(distance * (self._top / (bottom - peak)))
         phase = functools.reduce(xp.maximum, lines)
         return numerics.wave(xp.minimum(phase, self._top), self.anneal, xp)
 
     def _line(self, step: Any, start: float, end: float) -> Any:
         """A phase that falls from its top at ``start`` to 0 at ``end``."""
         # Both ends are exact in float64 below 2^53, so that the difference is rounded once.
-        return (end - step) * numerics.slope(self._top, end - start)
+        return (end - step) * (self._top / (end - start))
 
     def _natural_length(self) -> int:
         return self.total_steps
