@@ -154,7 +154,7 @@ class _FallingCurve:
         return step if step >= self.window else None
 
     def slows(self) -> int | None:
-        """The first step within a standard error of the floor; None if the curve falls to its end."""
+        """The first step within a standard error of the floor; None if the fall does not end."""
         step = int(np.argmax(self.averages <= self.floor + self.error))
         return step if step < len(self.values) - self.window else None
 
