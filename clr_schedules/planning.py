@@ -1,4 +1,4 @@
-"""From data, batches and epochs to numbers of iterations: the ``step_size`` of a cycle."""
+"""Computes numbers of iterations, such as a cycle's ``step_size``, from data and epochs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 
 from clr_schedules import _arguments
 
-# What `fit` takes where it is given no batch size.
+# The batch size that `fit` uses by default.
 _DEFAULT_BATCH_SIZE = 32
 
 
 def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
     """The number of iterations in one epoch.
 
-    For ``n`` samples these are ``ceil(n / batch_size)``: a partial last batch is a step, as in
-    `fit`. Data that come in batches have one iteration for each batch.
+    An epoch of ``n`` samples has ``ceil(n / batch_size)`` iterations: a partial last batch counts
+    as an iteration, as in `fit`. Data that come in batches have one iteration for each batch.
 
     Args:
-        data: The number of samples in one epoch, at least 1; or the training data, as `fit` takes
-            them: an array, a list or a dictionary of arrays, a `tf.data.Dataset`, a `PyDataset`, a
-            `DataLoader`. They are asked for their length and not read.
+        data: The number of samples in one epoch, at least 1; or the training data, as for `fit`:
+            an array, a list or a dictionary of arrays, a `tf.data.Dataset`, a `PyDataset` or a
+            `DataLoader`. The function reads only the length of the data.
         batch_size: The number of samples in one batch, over all replicas. At least 1. Default: 32,
-            as in `fit`. Data that come in batches have their own, and take none here.
+            as in `fit`. For data that come in batches, leave ``batch_size`` out.
 
     Returns:
         The number of iterations, at least 1.
 
     Raises:
         TypeError: If an argument is of a wrong kind.
-        ValueError: If the data are empty or of unknown length, a number is not a whole number of
-            at least 1, or ``batch_size`` is given for data that come in batches.
+        ValueError: If the data are empty or of unknown length; if a number of samples is not a
+            whole number of at least 1; or if ``batch_size`` is given for data that come in batches.
 
     Example:
         >>> import numpy as np
@@ -50,12 +50,12 @@ def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
     steps = count_batches(data, size)
     if steps is None:
         raise ValueError(
-            f"{_arguments.received('data', rule, data)}, which is endless or does not tell its "
-            "length. Pass the number of samples, and `batch_size`"
+            f"{_arguments.received('data', rule, data)}, which has no end or no known length. "
+            "Pass the number of samples instead, and `batch_size`"
         )
     if size is not None and count_samples(data) is None:
         raise ValueError(
-            "Argument `batch_size` must be None for data that come in batches. "
+            "Argument `batch_size` must be None for data that come in batches already. "
             f"Received: batch_size={batch_size!r}, data={data!r}"
         )
     if steps < 1:
@@ -64,25 +64,25 @@ def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
 
 
 def step_size(data: Any, batch_size: int | None = None, epochs: float = 4) -> int:
-    """The half-cycle, in iterations, that lasts this many epochs.
+    """The number of iterations in a half-cycle that lasts this many epochs.
 
     This is ``epochs * steps_per_epoch(data, batch_size)``, rounded to whole iterations.
 
     Args:
         data: The number of samples in one epoch, or the training data; see `steps_per_epoch`.
         batch_size: The number of samples in one batch, over all replicas. Default: 32, as in
-            `fit`. Data that come in batches take none.
-        epochs: The epochs of a half-cycle. Above 0; it may be a fraction. From 2 to 10 work well.
-            Default: 4, so that a full cycle takes 8 epochs.
+            `fit`. For data that come in batches, leave ``batch_size`` out.
+        epochs: The length of a half-cycle in epochs. Above 0; fractions are allowed. Values from 2
+            to 10 work well. Default: 4, so that a full cycle takes 8 epochs.
 
     Returns:
         The number of iterations, at least 1.
 
     Raises:
         TypeError: If an argument is of a wrong kind.
-        ValueError: If the length of the data is unknown or 0, a count is not a whole number of at
-            least 1, ``epochs`` is not above 0, or ``batch_size`` is given for data that come in
-            batches.
+        ValueError: If the data are empty or of unknown length; if a number of samples is not a
+            whole number of at least 1; if ``epochs`` is not above 0; or if ``batch_size`` is given
+            for data that come in batches.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -94,7 +94,7 @@ def step_size(data: Any, batch_size: int | None = None, epochs: float = 4) -> in
         2000
     """
     steps = steps_per_epoch(data, batch_size)
-    rule = f"above 0, and {steps} steps times it at most 2**53"
+    rule = f"above 0, and at most 2**53 iterations long at {steps} iterations per epoch"
     half_cycle = _arguments.real("epochs", epochs, rule) * steps
     if not 0 < half_cycle <= _arguments.MAX_STEPS:
         raise ValueError(_arguments.received("epochs", rule, epochs))
@@ -102,7 +102,7 @@ def step_size(data: Any, batch_size: int | None = None, epochs: float = 4) -> in
 
 
 def count_batches(data: Any, batch_size: int | None) -> int | None:
-    """The number of batches in an epoch of data that `fit` takes; None where they do not tell."""
+    """The number of batches in an epoch of data for `fit`; None if the length is unknown."""
     samples = count_samples(data)
     if samples is not None:
         return -(-samples // (batch_size or _DEFAULT_BATCH_SIZE))
@@ -122,7 +122,7 @@ def count_samples(data: Any) -> int | None:
     while isinstance(data, (dict, list, tuple)) and len(data):
         first = next(iter(data.values() if isinstance(data, dict) else data))
         if isinstance(data, (list, tuple)) and isinstance(first, (int, float, list, tuple)):
-            return len(data)  # numbers in lists, which tf_keras takes
+            return len(data)  # lists of numbers, which tf_keras accepts as data
         data = first
     shape = getattr(data, "shape", None)
     return int(shape[0]) if shape else None
@@ -135,5 +135,5 @@ def cardinality(data: Any) -> int | None:
     """
     if not hasattr(data, "cardinality"):
         return None
-    # It is a property where the dataset is distributed over replicas.
+    # `cardinality` is a method, but a property if the dataset is distributed over replicas.
     return int(data.cardinality() if callable(data.cardinality) else data.cardinality)

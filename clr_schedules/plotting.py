@@ -1,10 +1,10 @@
 """Pictures of schedules, trainings and range tests.
 
-Each function is handed data, draws them on Matplotlib axes and returns the axes. Matplotlib is
-imported when a picture is drawn, not before.
+Each function gets data, draws them on Matplotlib axes and returns the axes. Matplotlib is imported
+only when a picture is drawn.
 
-The colours are those that the colour-blind tell apart, and dashes serve black and white. Everything
-else is as Matplotlib's settings say, dark styles included.
+Colour-blind readers can tell the colours apart, and dashes do the same for black and white. All
+other looks follow Matplotlib's settings, so that dark styles work too.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 # Keyword arguments of Matplotlib.
 _Look: TypeAlias = dict[str, Any]
-# Curves with more points than this are thinned.
+# Curves with more points than this number are thinned.
 _MAX_POINTS = 50_000
-# With more epochs than this, only some of them get a marker.
+# If there are more epochs than this number, only some epochs get a marker.
 _MAX_MARKERS = 50
-# The colours of Okabe and Ito. In a list of schedules, the first twelve differ in colour or dashes.
+# The colours of Okabe and Ito. Of several schedules, the first twelve differ in colour or dashes.
 _BLUE, _VERMILION, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _ORANGE, _SKY, _PURPLE, _YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"
 _COLORS = (_BLUE, _ORANGE, _GREEN, _VERMILION, _SKY, _PURPLE)
 _DASHES = ("-", "--", "-.", ":")
-# The attributes of schedules and suggestions that are marked as bounds.
+# The names of the attributes of schedules and suggestions that are drawn as bounds.
 _BOUNDS = ("base_lr", "max_lr")
-# The other rates of a suggestion: marker and colour.
+# The other rates of a suggestion, each with its marker and colour.
 _MARKS = {"steepest": ("v", _YELLOW), "valley": ("D", _SKY), "minimum": ("s", _PURPLE)}
 # The losses in the logs of an epoch, and their names in the legend.
 _LOSSES = {"loss": "loss", "val_loss": "validation loss"}
-# Matplotlib needs some room below the largest float. Losses above this count as infinite.
+# Larger losses are drawn as infinite, because Matplotlib needs room below the largest float.
 _HUGE = 1e300
 
 
@@ -51,20 +51,20 @@ def plot_schedules(
 ) -> Axes:
     """Draws the learning rates of schedules against the iteration.
 
-    One schedule has its name as the title; several have a legend, with their names or classes, or
-    the calls that make them where those are equal. The first line is the widest and the last the
-    thinnest, so that all are seen where they coincide. Dotted lines mark ``base_lr`` and ``max_lr``
-    where all schedules have the same.
+    With one schedule, its name is the title. With several, a legend shows their names, or their
+    classes if they have no names. Schedules with equal names are shown as the calls that make them.
+    The first line is the widest and the last line the thinnest, so that all lines can be seen where
+    they coincide. A dotted line marks ``base_lr`` or ``max_lr`` if all schedules share its value.
 
     Args:
         schedules: A schedule, or an iterable of one or more.
-        num_steps: The number of iterations to draw, from 0. At least 1. More than 50,000 are
-            thinned. Default: the longest natural length of the schedules, such as three cycles, or
-            the whole of a one-cycle.
+        num_steps: The number of iterations to draw, beginning with iteration 0. At least 1. Above
+            50,000, only some iterations are drawn. Default: the longest natural length of the
+            schedules, such as three cycles, or all steps of a one-cycle schedule.
         ax: The Matplotlib axes to draw on. Default: those of a new figure.
 
     Returns:
-        The axes. The last of their ``lines`` are the schedules', in order.
+        The axes. The last entries of their ``lines`` belong to the schedules, in the same order.
 
     Raises:
         ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
@@ -98,7 +98,7 @@ def plot_schedules(
     _draw_shared_bounds(axes, drawn)
     steps, before = _sample(num_steps), len(axes.lines)
     widths = np.linspace(min(3.0, 1.0 + 0.6 * len(drawn)), 1.2, len(drawn))
-    # The looks after those of the lines that the axes have already.
+    # If the axes have lines already, the new lines continue the sequence of colours and dashes.
     for look, (schedule, label) in enumerate(zip(drawn, _labels(drawn), strict=True), before):
         axes.plot(
             steps,
@@ -115,7 +115,7 @@ def plot_schedules(
     if len(axes.lines) == 1:
         _set_title(axes, axes.lines[0].get_label())
     else:
-        if before:  # the title may be the name of the schedule that was alone
+        if before:  # the title may be the name of a schedule that was drawn alone earlier
             axes.set_title("")
         _draw_legend(axes, axes.lines, own_figure=ax is None)
     return axes
@@ -128,17 +128,17 @@ def plot_history(
 ) -> Axes:
     """Draws the losses of a training, and its learning rate over the same steps.
 
-    The losses are points on the left axis, the rate of every step is the green line on the right
-    one. The loss of an epoch (the mean over its batches) and the validation loss are drawn at its
-    end. The left axis is logarithmic if the losses are above 0 and span two decades or more. A
-    cross at the upper edge is a loss that is infinite or NaN.
+    The losses are points on the left axis, and the rate of every step is the green line on the
+    right axis. The loss of an epoch (the mean over its batches) and the validation loss are drawn
+    at the end of the epoch. The left axis is logarithmic if the losses are above 0 and span two
+    decades or more. A cross at the upper edge marks a loss that is infinite or NaN.
 
-    Trainings follow each other: a dotted line is where another optimizer began to count. Steps that
-    were taken without the logger are a gap.
+    Several trainings are drawn one after another. A dotted line marks the step at which another
+    optimizer began to count. Steps that were taken without the logger leave a gap.
 
     Args:
-        history: What `LearningRateLogger` or `CyclicalLR` has as ``history``.
-        epochs: What it has as ``epochs``. Default: none, and the rate is drawn alone.
+        history: The ``history`` of a `LearningRateLogger` or a `CyclicalLR`.
+        epochs: The ``epochs`` of the same callback. Default: none; only the rate is drawn.
         ax: The Matplotlib axes to draw on. Default: those of a new figure.
 
     Returns:
@@ -147,7 +147,7 @@ def plot_history(
     Raises:
         ImportError: If Matplotlib is missing: ``pip install "clr-schedules[plot]"``.
         TypeError: If an argument is of the wrong kind.
-        ValueError: If ``history`` has no steps, or ``epochs`` are not those of a logger.
+        ValueError: If ``history`` has no steps, or if ``epochs`` do not come from a logger.
 
     Example:
         >>> from clr_schedules.plotting import plot_history
@@ -162,8 +162,8 @@ def plot_history(
         rule = "the `epochs` of a LearningRateLogger or a CyclicalLR"
         raise ValueError(_arguments.received("epochs", rule, epochs))
     ax, own_figure = _axes(ax, (7.5, 4.2)), ax is None
-    # Where another optimizer begins to count, the iterations do not rise. Its steps are drawn after
-    # those of the optimizer before.
+    # The iterations do not rise where another optimizer begins to count. The steps of the new
+    # optimizer are shifted, so that they come after the steps of the former optimizer.
     starts = np.flatnonzero(np.diff(iterations) <= 0) + 1
     shifts = np.cumsum([0, *(iterations[starts - 1] + 1 - iterations[starts])])
     steps = iterations + np.repeat(shifts, np.diff([0, *starts, len(iterations)]))
@@ -180,7 +180,7 @@ def plot_history(
             handles += _draw_losses(ax, key, epochs, ends, trainings)
         ax.set_ylabel("loss", color=_BLUE)
         low, high = map(float, ax.dataLim.intervaly)
-        # Matplotlib could not make room at the edges of more decades than floats have.
+        # The limit of 100 decades: with more decades, Matplotlib's margins could overflow.
         if 0 < 100 * low <= high < 1e100 * low:
             ax.set_yscale("log")
     kept = _sample(len(steps))
@@ -202,18 +202,20 @@ def plot_history(
 
 
 def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
-    """Draws the curve of a range test, and what it suggests.
+    """Draws the curve of a range test, and the rates that it suggests.
 
-    The loss is the solid line, on the left axis. The accuracy, if the name of a metric contains
-    "acc", is the dashed line on the right axis (the mean of several). Single batches are pale,
-    their moving averages strong, losses on validation data circles. The axis of the loss ends a
-    little above the descent, so that a loss that blows up does not flatten the rest.
+    The loss is the solid line on the left axis. The dashed line on the right axis is the accuracy:
+    the mean of all metrics with "acc" in their names. The pale lines show single batches, the
+    strong lines their moving averages, and the circles the losses on validation data. The axis of
+    the loss ends a little above the descent, so that a loss that blows up does not flatten the
+    rest of the curve.
 
-    The band reaches from the suggested ``base_lr`` to ``max_lr``. If one of them is None, the
-    reason stands below the axes. The markers on the smoothed loss are the other suggested rates.
+    A band reaches from the suggested ``base_lr`` to the suggested ``max_lr``. If one of these
+    bounds is None, the reason stands below the axes. The markers on the smoothed loss show the
+    other suggested rates.
 
     Args:
-        result: What `lr_range_test` returned.
+        result: The result of `lr_range_test`.
         ax: The Matplotlib axes to draw on. Default: those of a new figure.
 
     Returns:
@@ -268,14 +270,15 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     reason = re.split("[:,]", result.stop_reason)[0]
     _set_title(ax, f"Range test of {_count_steps(len(rates))}: {reason}", pad=20)
     _style(ax, top_ax, steps=False)
-    # Between the loss and the accuracy, before they cross or long after.
+    # At this side, a legend in the middle has a good chance to lie between the loss and the
+    # accuracy: before the two curves cross, or long after.
     side = "left" if result.growth == "exponential" else "right"
     _draw_legend(top_ax, handles, own_figure, f"center {side}")
     return ax
 
 
 def _draw_shared_bounds(ax: Axes, schedules: Sequence[Schedule]) -> None:
-    """Dotted lines at the bounds that all schedules have, with their names."""
+    """Draws dotted lines with names at the bounds that all schedules share."""
     names: dict[float, list[str]] = {}
     for name in _BOUNDS:
         rates = {getattr(schedule, name, None) for schedule in schedules}
@@ -289,7 +292,7 @@ def _draw_shared_bounds(ax: Axes, schedules: Sequence[Schedule]) -> None:
 
 
 def _labels(schedules: Sequence[Schedule]) -> list[str]:
-    """The names or classes of schedules; where those are equal, the calls that make them."""
+    """A label for each schedule: its name or class, or its repr if labels would be equal."""
     names = [schedule.name or type(schedule).__name__ for schedule in schedules]
     return [
         name if names.count(name) == 1 else textwrap.fill(repr(schedule), 80)
@@ -298,7 +301,7 @@ def _labels(schedules: Sequence[Schedule]) -> list[str]:
 
 
 def _columns(history: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The iterations and the learning rates of a history."""
+    """Checks a history, and returns its iterations and its learning rates."""
     rule = "the `history` of a LearningRateLogger or a CyclicalLR that has logged a training"
     error = _arguments.received("history", rule, history)
     if not isinstance(history, Mapping):
@@ -317,7 +320,18 @@ def _draw_losses(
     ends: NDArray[np.int64],
     trainings: NDArray[np.int64],
 ) -> list[Any]:
-    """A loss at the ends of the epochs that have it, and crosses where it is not finite."""
+    """Draws a loss at the end of each epoch that has it, and crosses for losses not finite.
+
+    Args:
+        ax: The axes to draw on.
+        key: The key of the loss in the epochs' logs.
+        epochs: The logs of the epochs.
+        ends: For each epoch, the step at its end.
+        trainings: For each epoch, the number of its training. Lines break between trainings.
+
+    Returns:
+        The lines, for the legend.
+    """
     has_loss = np.array([key in epoch for epoch in epochs])
     losses = np.array([epoch[key] for epoch in epochs if key in epoch], np.float64)
     x, label = ends[has_loss], _LOSSES[key]
@@ -338,7 +352,7 @@ def _draw_losses(
 
 
 def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
-    """The lower and the upper end of the axis: the descent of the loss, and a little more."""
+    """The limits of the loss axis, which show the descent of the loss and a little more."""
     smoothed = result.smoothed_losses[np.isfinite(result.smoothed_losses)]
     finite = result.losses[np.isfinite(result.losses)].tolist()
     if not len(smoothed):
@@ -346,24 +360,26 @@ def _loss_limits(result: RangeTestResult) -> tuple[float, float]:
     descent = int(np.argmin(smoothed)) + 1
     batches = result.losses[:descent]
     tops = [np.quantile(batches[np.isfinite(batches)], 0.99, method="higher")]
-    if descent < len(result.losses) // 5:  # the loss hardly falls: show half of the batches
+    # If the loss is lowest within the first fifth of the steps, it hardly falls. Then the axis
+    # also shows the lower half of all batches' losses.
+    if descent < len(result.losses) // 5:
         tops.append(np.quantile(finite, 0.5, method="higher"))
     validation = result.validation_losses[
         np.isfinite(result.validation_losses)
         & (result.validation_learning_rates <= result.learning_rates[descent - 1])
     ]
-    # Python's floats, which overflow without a warning.
+    # Python's floats, because they overflow without a warning.
     shown = [float(loss) for loss in (*smoothed[:descent], np.min(batches), *tops, *validation)]
     low, high = min(shown), max(shown)
     span = (high - low) or abs(high) or 1.0
-    # A little room, but not far beyond the losses that there are.
+    # Some room at both ends, but not far beyond the lowest and the highest loss of all.
     low = max(low - 0.1 * span, min(*finite, low) - 0.05 * span)
     high = min(high + 0.15 * span, max(*finite, high) + 0.05 * span)
     return (low, high) if low < high and max(-low, high) < _HUGE else (0.0, 1.0)
 
 
 def _moving_average(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The exponential moving average over some ten values, without the bias of its start."""
+    """The exponential moving average over about ten values, with a corrected start."""
     if not len(values):
         return values
     weights = 0.9 ** np.arange(min(100, len(values)))
@@ -372,7 +388,7 @@ def _moving_average(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _draw_suggested_bounds(ax: Axes, suggestion: Suggestion) -> None:
-    """The bounds of a cycle as a band, their values above its edges."""
+    """Draws the bounds of a cycle as a band, with their values above the edges of the band."""
     bounds = {name: getattr(suggestion, name) for name in _BOUNDS}
     if None not in bounds.values():
         ax.axvspan(*bounds.values(), color=_GREEN, alpha=0.15, linewidth=0)
@@ -381,13 +397,13 @@ def _draw_suggested_bounds(ax: Axes, suggestion: Suggestion) -> None:
     for name, rate in bounds.items():
         if rate is not None:
             ax.axvline(rate, color=_GREEN, linewidth=1.4, linestyle=":")
-            # Both labels stand outside of the band, so that they never meet.
+            # Both labels stand outside the band, so that they never overlap.
             text |= {"color": _GREEN, "ha": "right" if name == "base_lr" else "left"}
             ax.annotate(f"{name} {rate:.1e}", (rate, 1), xycoords=across, **text)
 
 
 def _missing_bounds(suggestion: Suggestion) -> list[str]:
-    """A sentence for each reason why a bound is missing."""
+    """A sentence for each reason why a bound is missing; one sentence if both reasons agree."""
     names: dict[str, list[str]] = {}
     for name in _BOUNDS:
         if getattr(suggestion, name) is None:
@@ -399,30 +415,36 @@ def _missing_bounds(suggestion: Suggestion) -> list[str]:
 
 
 def _sample(count: int) -> NDArray[np.int64]:
-    """The numbers below ``count``, thinned to at most 50,000; the first and the last are kept."""
+    """The numbers from 0 to below ``count``, thinned to at most 50,000.
+
+    The first and the last number are always kept.
+    """
     stride = -(-count // _MAX_POINTS)
     numbers = np.arange(0, count, stride)
     if stride > 1:
-        # At equal distances, the points could meet every cycle at the same place.
+        # The distances vary at random, since points at equal distances could hit every cycle at the
+        # same phase and hide its shape.
         numbers += np.random.default_rng(0).integers(0, stride, len(numbers))
         numbers[[0, -1]] = 0, count - 1
     return numbers
 
 
 def _broken(x: NDArray[Any], y: NDArray[Any], runs: NDArray[np.int64]) -> tuple[Any, Any]:
-    """The points, with a NaN between points of different runs, which breaks their line."""
+    """The points, with a NaN between different runs, so that Matplotlib breaks the line there."""
     ends = np.flatnonzero(np.diff(runs)) + 1
     return np.insert(x.astype(np.float64), ends, np.nan), np.insert(y, ends, np.nan)
 
 
 def _set_title(ax: Axes, text: Any, **look: Any) -> None:
+    """Sets a title, with line breaks and without Matplotlib's formulas between dollar signs."""
     ax.set_title(textwrap.fill(str(text), 80), parse_math=False, **look)
 
 
 def _draw_legend(ax: Axes, handles: Sequence[Any], own_figure: bool, place: str = "best") -> None:
-    """A legend: below the axes in a figure that was made for them, else at a place on them."""
+    """Draws a legend: below the axes in a figure of their own, or on the axes of the user."""
     if own_figure:
-        # A line of small text has room for about 105 characters, the line of an entry takes eight.
+        # A row of small text has room for about 105 characters. Each entry has a sample of its
+        # line, which takes as much room as eight characters.
         widths = [len(str(handle.get_label())) + 8 for handle in handles]
         columns = len(handles) if sum(widths) <= 105 else max(1, 105 // max(widths))
         figure: Any = ax.figure
@@ -435,7 +457,10 @@ def _draw_legend(ax: Axes, handles: Sequence[Any], own_figure: bool, place: str 
 
 
 def _style(ax: Axes, twin: Axes | None = None, *, steps: bool = True) -> None:
-    """What all pictures share: grid, frame, and short numbers, whole ones on an axis of steps."""
+    """Sets the style of all pictures: a grid, an open frame, and short numbers on the axes.
+
+    If the horizontal axis counts steps, its numbers are whole.
+    """
     from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
     right = ax if twin is None else twin
@@ -454,16 +479,17 @@ def _style(ax: Axes, twin: Axes | None = None, *, steps: bool = True) -> None:
 
 
 def _ink(ax: Axes) -> Any:
-    """The colour of the text."""
+    """The colour of the axes' text, which fits light and dark styles."""
     return ax.xaxis.label.get_color()
 
 
 def _count_steps(steps: int) -> str:
+    """A number of steps in words, such as "1,000 steps"."""
     return f"{steps:,} step{'' if steps == 1 else 's'}"
 
 
 def _axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
-    """The given axes, or those of a new figure."""
+    """Checks the given axes, or makes the axes of a new figure if none are given."""
     try:
         import matplotlib.pyplot as plt
         from matplotlib.axes import Axes

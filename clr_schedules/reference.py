@@ -1,9 +1,11 @@
-"""The formulas of the papers, as a textbook has them: in NumPy's float64, for whoever reads them.
+"""The formulas of the papers in plain NumPy float64, for readers and for the tests.
 
-No schedule of this package uses them. They are what the tests compare the schedules with, beside an
-oracle in exact arithmetic; so they are written to be recognized, not to keep the last digits.
+The schedules of this package do not use these functions. The tests compare the schedules with them,
+and also with an oracle in exact arithmetic. The functions follow the notation of the papers as
+closely as possible, and do not try to keep the last digits.
 
-``iteration`` is the number of steps taken so far, a number or an array of numbers.
+The argument ``iteration`` is the number of steps that have been taken before, or an array of such
+numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def triangular(iteration: npt.ArrayLike, base_lr: float, max_lr: float, step_size: int) -> Floats:
-    """The ``triangular`` policy of Smith's section 3.1, letter for letter.
+    """The ``triangular`` policy of section 3.1 of Smith's paper (arXiv:1506.01186).
 
     >>> triangular([0, 1, 2, 3, 4], base_lr=0.0, max_lr=1.0, step_size=2)
     array([0. , 0.5, 1. , 0.5, 0. ])
@@ -29,7 +31,7 @@ def triangular(iteration: npt.ArrayLike, base_lr: float, max_lr: float, step_siz
 
 
 def triangular2(iteration: npt.ArrayLike, base_lr: float, max_lr: float, step_size: int) -> Floats:
-    """The ``triangular2`` policy of section 3.1: the amplitude halves with every cycle.
+    """The ``triangular2`` policy of section 3.1: the amplitude halves after every cycle.
 
     >>> triangular2([2, 6, 10], base_lr=0.0, max_lr=1.0, step_size=2)
     array([1.  , 0.5 , 0.25])
@@ -43,7 +45,8 @@ def exp_range(
 ) -> Floats:
     """The ``exp_range`` policy: the amplitude shrinks by ``gamma`` with every iteration.
 
-    (In the paper both bounds decline; in the implementations that people use, the amplitude does.)
+    (In the paper, both bounds decline. In the common implementations, as here, the amplitude
+    declines and the lower bound stays.)
 
     >>> exp_range([0, 2, 6], base_lr=0.0, max_lr=1.0, step_size=2, gamma=0.5)
     array([0.      , 0.25    , 0.015625])
@@ -64,7 +67,7 @@ def cyclical(
     scale_fn: Callable[[Any], Any] | None = None,
     scale_mode: str = "cycle",
 ) -> Floats:
-    """The general cycle: rising and falling half-cycles of any length, any wave, any scale.
+    """The general cycle, with rising and falling half-cycles of any lengths, and any scale.
 
     >>> cyclical([0, 1, 2, 3, 4, 5, 6], 0.0, 1.0, step_size=2, step_size_down=4)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  ])
@@ -80,7 +83,7 @@ def cyclical(
 def cyclical_momentum(
     iteration: npt.ArrayLike, max_momentum: float, base_momentum: float, **cycle: Any
 ) -> Floats:
-    """The momentum that mirrors ``cyclical``, whose ``step_size`` and so on are in ``cycle``.
+    """The momentum that mirrors the rate of ``cyclical``, with the same arguments for the cycle.
 
     >>> cyclical_momentum([0, 1, 2, 3, 4], 0.9, 0.8, step_size=2)
     array([0.9 , 0.85, 0.8 , 0.85, 0.9 ])
@@ -98,7 +101,7 @@ def one_cycle(
     anneal: str = "cosine",
     three_phase: bool = False,
 ) -> Floats:
-    """One cycle, as in PyTorch: up to ``max_lr``, down to next to nothing, and there it stays.
+    """One cycle, as in PyTorch: the rate rises to ``max_lr``, falls almost to 0, and stays there.
 
     >>> one_cycle([0, 24, 99, 100], 1.0, 100, pct_start=0.25, div_factor=4.0, final_div_factor=10.0)
     array([0.25 , 1.   , 0.025, 0.025])
@@ -118,7 +121,7 @@ def one_cycle_momentum(
     anneal: str = "cosine",
     three_phase: bool = False,
 ) -> Floats:
-    """The momentum that mirrors ``one_cycle``: down while the rate rises, and back up.
+    """The momentum that mirrors ``one_cycle``: it falls while the rate rises, and then rises.
 
     >>> one_cycle_momentum([0, 24, 99, 100], 100, pct_start=0.25)
     array([0.95, 0.85, 0.95, 0.95])
@@ -135,13 +138,14 @@ def cosine_restarts(
     peak_mult: float = 1.0,
     min_lr: float = 0.0,
 ) -> Floats:
-    """SGDR, equation (5): half a cosine from the peak down to ``min_lr``, again and again.
+    """SGDR, equation (5): in each cycle, half a cosine falls from the peak to ``min_lr``.
 
     >>> cosine_restarts([0, 1, 2, 4, 6], 1.0, 2, cycle_mult=2.0, peak_mult=0.5).round(4)
     array([1.  , 0.5 , 0.5 , 0.25, 0.25])
     """
     iterations = _floats(iteration)
-    rate = np.full_like(iterations, min_lr)  # once cycles have shrunk to less than one iteration
+    # The rate stays at `min_lr` after the cycles have become shorter than one iteration.
+    rate = np.full_like(iterations, min_lr)
     start, length, peak = 0.0, float(first_cycle_steps), max_lr - min_lr
     while length >= 1 and start <= iterations.max(initial=0.0):
         t = (iterations - start) / length
@@ -156,7 +160,7 @@ def warmup(
     warmup_steps: int,
     start_lr: float = 0.0,
 ) -> Floats:
-    """A linear rise to the first rate of a schedule, and then that schedule, counted from there.
+    """A linear rise to the first rate of a schedule, and then the schedule from its step 0 on.
 
     >>> warmup([0, 1, 2, 6], lambda i: 0.5 - i / 16, warmup_steps=2)
     array([0.  , 0.25, 0.5 , 0.25])
@@ -172,7 +176,7 @@ def piecewise(
     schedules: Sequence[Callable[[Floats], Any]],
     boundaries: Sequence[int],
 ) -> Floats:
-    """One schedule after the other, each counted from its own boundary.
+    """One schedule after another. Each schedule counts its steps from its own boundary.
 
     >>> piecewise([0, 1, 2], [lambda i: i + 0.5, lambda i: i * 10], boundaries=[1])
     array([ 0.5,  0. , 10. ])
@@ -186,11 +190,12 @@ def piecewise(
 
 
 def _floats(iteration: npt.ArrayLike) -> Floats:
+    """The iterations as a float64 array."""
     return np.asarray(iteration, np.float64)
 
 
 def _cycle_and_x(iteration: npt.ArrayLike, step_size: int) -> tuple[Floats, Floats]:
-    """The number of the cycle, from 1, and the distance from its peak: both names are Smith's."""
+    """The number of the cycle, from 1, and the distance from the peak, named as in the paper."""
     cycle = np.floor(1 + _floats(iteration) / (2 * step_size))
     x = np.abs(_floats(iteration) / step_size - 2 * cycle + 1)
     return cycle, x
@@ -206,7 +211,7 @@ def _share(
     scale_fn: Callable[[Any], Any] | None = None,
     scale_mode: str = "cycle",
 ) -> Floats:
-    """The wave times the scale: 0 at the lower bound, 1 at the upper one."""
+    """The wave times the scale: 0 at the lower bound, 1 at the upper bound."""
     iterations = _floats(iteration)
     down = step_size_down or step_size
     cycle = np.floor(1 + iterations / (step_size + down))
@@ -225,11 +230,15 @@ def _through(
     pct_start: float,
     anneal: str,
 ) -> Floats:
-    """From value to value: at the start, the peak, twice that if there are four, and the end."""
+    """Anneals from each value to the next.
+
+    Three values are reached at the start, the peak and the end. Of four values, the third is
+    reached at twice the step of the peak.
+    """
     iterations = np.minimum(_floats(iteration), total_steps - 1)
     peak = pct_start * total_steps - 1
     corners = [0, peak, *([2 * peak] if len(values) == 4 else []), total_steps - 1]
-    value = np.full_like(iterations, values[1])  # should no phase take any time
+    value = np.full_like(iterations, values[1])  # the result if all phases are empty
     for (start, first), (stop, last) in itertools.pairwise(zip(corners, values, strict=True)):
         if start < stop:
             t = np.clip((iterations - start) / (stop - start), 0.0, 1.0)
@@ -240,4 +249,5 @@ def _through(
 
 
 def _anneal(t: Floats, kind: str) -> Floats:
+    """The way from 0 to 1, along half a cosine or a straight line, at the fraction `t`."""
     return (1 - np.cos(np.pi * t)) / 2 if kind == "cosine" else t

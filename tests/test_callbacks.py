@@ -543,7 +543,7 @@ def test_bad_arguments_of_the_callback_are_named(arguments, error, message):
 @pytest.mark.parametrize("rate", [OWN[0], OTHERS[3]], ids=named)
 def test_the_callback_refuses_an_optimizer_with_a_schedule(rate):
     model = weight_model(SGD(rate))
-    with pytest.raises(ValueError, match=r"constant rate to cycle.*Received: learning_rate="):
+    with pytest.raises(ValueError, match=r"constant learning rate.*Received: learning_rate="):
         fit(model, 3, callbacks=[clr.CyclicalLR(0.1, 0.2, 5)])
     fit(model, 3)
     assert model.optimizer._learning_rate is rate

@@ -41,7 +41,7 @@ CURVES = {
     "the accuracy was already rising at the lowest rate, …": curve(
         FALLING, accuracy=ramp(1e-6, 1e-5) + NOISE
     ),
-    "it would be below the lowest rate, …": curve(
+    "the rate would be below the lowest rate, …": curve(
         BLOWN_UP, rates=np.geomspace(1, 1.2, 200), smoothed=FALLING
     ),
     "the loss did not fall by more than its noise": curve(2 + NOISE),

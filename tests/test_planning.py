@@ -108,7 +108,7 @@ def test_data_of_nothing(data):
 
 
 def test_data_that_do_not_tell_their_length():
-    with pytest.raises(ValueError, match=r"does not tell its length\. Pass the number of samples"):
+    with pytest.raises(ValueError, match=r"no known length\. Pass the number of samples instead"):
         clr.steps_per_epoch(model_zoo.generate())
 
 
@@ -117,7 +117,7 @@ def test_a_py_dataset_without_a_length():
     class Endless(model_zoo.Batches):
         num_batches = None
 
-    with pytest.raises(ValueError, match="endless or does not tell its length"):
+    with pytest.raises(ValueError, match="has no end or no known length"):
         clr.step_size(Endless())
 
 
@@ -131,7 +131,7 @@ def test_tensorflow_data():
     assert clr.steps_per_epoch(dataset) == 4
     assert clr.steps_per_epoch(dataset.repeat(2)) == 8
     for unknown in (dataset.repeat(), dataset.filter(lambda x: True)):
-        with pytest.raises(ValueError, match="endless or does not tell its length"):
+        with pytest.raises(ValueError, match="has no end or no known length"):
             clr.steps_per_epoch(unknown)
     with pytest.raises(ValueError, match=r"`batch_size` must be None"):
         clr.step_size(dataset, batch_size=300)

@@ -379,8 +379,8 @@ def test_a_maximum_below_the_lowest_rate_is_none():
     losses = np.concatenate([np.full(40, 2.3), np.linspace(2.3, 0.1, 40), np.linspace(0.2, 9, 20)])
     reading = read(rates, losses)
     assert reading.max_lr is None
-    assert reading.reasons["max_lr"] == "it would be below the lowest rate, 1"
-    assert reading.reasons["minimum"] == "it would be below the lowest rate, 1"
+    assert reading.reasons["max_lr"] == "the rate would be below the lowest rate, 1"
+    assert reading.reasons["minimum"] == "the rate would be below the lowest rate, 1"
     assert reading.base_lr is not None
 
 

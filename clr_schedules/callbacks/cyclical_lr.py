@@ -13,24 +13,25 @@ from clr_schedules.schedules.cyclical import ExpRange, Triangular, Triangular2
 if TYPE_CHECKING:
     from clr_schedules.schedules.base import Schedule
 
-# The attribute of an optimizer that follows a `CyclicalLR`: the callback, and a function that gives
-# the optimizer its former rate back. After an exception, another callback finds it there.
+# While an optimizer follows a `CyclicalLR`, this attribute of the optimizer holds a pair: the
+# callback, and a function that gives the optimizer its former rate back. After an exception the
+# attribute is still there, so that the next callback can call the function.
 _FOLLOWED = "_clr_schedules_cyclical_lr"
 
 
 class CyclicalLR(StepLog):
     """The callback of the blog post "Recreating Cyclical Learning Rates", on a native schedule.
 
-    For code that has this callback already. When a training starts, the callback puts a schedule of
-    this package into the optimizer; when the training ends, the optimizer gets its former, constant
-    rate back. In between, the schedule sets the rate within the compiled step, whatever
-    ``steps_per_execution`` is. The next ``fit`` with the callback continues the cycle, also after
-    trainings without it or a new ``compile``.
+    This class serves code that uses the callback already. When a training starts, the callback puts
+    a schedule of this package into the optimizer. When the training ends, the optimizer gets its
+    former, constant rate back. During the training, the schedule computes the rate within the
+    compiled step, for every value of ``steps_per_execution``. The next ``fit`` with the callback
+    continues the cycle, also after trainings without the callback or after a new ``compile``.
 
-    New code is better off with the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``: a
-    saved model then continues its cycle, whereas a new callback begins a new one. To continue a
-    training that was killed, put the callback before Keras's ``BackupAndRestore``, which then finds
-    the optimizer that it has saved.
+    New code should use the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``: a saved
+    model then continues its cycle, whereas a new callback begins a new cycle. To continue a
+    training that was killed, put this callback before Keras's ``BackupAndRestore`` in the list of
+    callbacks. ``BackupAndRestore`` then finds an optimizer with a schedule, as it has saved it.
 
     After an exception the schedule stays in the optimizer until the next training with a
     `CyclicalLR` or a call of ``on_train_end()``.
@@ -38,23 +39,23 @@ class CyclicalLR(StepLog):
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.
         max_lr: The highest rate, in the middle of a cycle. Above 0.
-        stepsize: The iterations of a half-cycle. At least 1.
+        stepsize: The number of iterations in a half-cycle. At least 1.
         mode: ``"triangular"`` (default), ``"triangular2"`` or ``"exp_range"``, for the schedules
             `Triangular`, `Triangular2` and `ExpRange`.
         gamma: The decay per iteration of ``"exp_range"``, above 0 and at most 1. Default: 1.
 
     Attributes:
-        history: A dict of two lists with an entry for every step: ``"iter"``, the callback's count
-            of the steps before, from 0, and ``"lr"``, the rate that the step was taken with.
-        epochs: As in `LearningRateLogger`.
+        history: A dict of two lists with an entry for every step: ``"iter"`` is the number of steps
+            that the callback has seen before, from 0, and ``"lr"`` is the rate of the step.
+        epochs: The logs of every epoch, as in `LearningRateLogger`.
         schedule: The schedule. ``base_lr``, ``max_lr``, ``stepsize``, ``mode`` and ``gamma`` are
             attributes as well.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If an argument is out of its range, infinite or NaN, or ``base_lr`` is above
-            ``max_lr``. At the start of a training, if the optimizer follows a schedule already, or
-            there is another `CyclicalLR` among the callbacks.
+        ValueError: If an argument is out of its range, infinite or NaN, or if ``base_lr`` is above
+            ``max_lr``. At the start of a training: if the optimizer follows a schedule already, or
+            if another `CyclicalLR` is among the callbacks.
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -92,7 +93,7 @@ class CyclicalLR(StepLog):
         self.schedule = policies[self.mode]
         self.base_lr, self.max_lr = float(base_lr), float(max_lr)
         self.stepsize, self.gamma = stepsize, float(gamma)
-        # The model's own train function, the train function with the schedule, that schedule.
+        # The model's own train function; the train function with a schedule; that schedule.
         self._train_functions: tuple[Any, Any, Any] = None, None, None
 
     @property
@@ -109,22 +110,24 @@ class CyclicalLR(StepLog):
         # The callbacks of one training have the same parameters.
         if other not in (None, self) and other.params is self.params is not None:
             raise ValueError(
-                "Only one `CyclicalLR` can be among the callbacks of a training. "
+                "Only one `CyclicalLR` can be among the callbacks. Remove the others. "
                 f"Received: {other.schedule!r} and {self.schedule!r}"
             )
         former = backend.rate_source(optimizer)
         if callable(former):
             raise ValueError(
-                "`CyclicalLR` must have an optimizer with a constant rate to cycle. This one "
-                "follows a schedule already: train without the callback, or compile the model "
-                f"with a number as the learning rate. Received: learning_rate={former!r}"
+                "`CyclicalLR` must have an optimizer with a constant learning rate, but the "
+                "optimizer of this model follows a schedule already. Train without the callback, "
+                "or compile the model with a number as the learning rate. "
+                f"Received: learning_rate={former!r}"
             )
-        # The schedule counts the callback's own steps, the optimizer its steps from its first one.
+        # The schedule must begin at the callback's first step. The optimizer also counts the steps
+        # that it took without the callback, so the schedule is shifted by their number.
         steps_without = backend.iteration(optimizer) - len(self._rates)
         schedule = Shifted(self.schedule, steps_without) if steps_without else self.schedule
         restore_optimizer = backend.install_rate(optimizer, schedule)
-        # A compiled train function keeps the rate that it was compiled with. The train function
-        # with the schedule is kept, so that the next `fit` does not compile it again.
+        # A compiled train function keeps the rate with which it was compiled, so the schedule needs
+        # a train function of its own. It is kept for the next `fit`, which need not compile again.
         plain, cyclical, installed = self._train_functions
         if plain is not model.train_function or installed != schedule:
             plain = model.train_function
@@ -138,7 +141,7 @@ class CyclicalLR(StepLog):
             if model.train_function is cyclical:
                 model.train_function = plain
 
-        # Not by `setattr`: Keras would track what it is given.
+        # Written into the dictionary, since Keras's `__setattr__` would track the objects.
         vars(optimizer)[_FOLLOWED] = self, restore
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -149,12 +152,15 @@ class CyclicalLR(StepLog):
         super().on_train_end(logs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy has the log, and compiles train functions of its own."""
+        """The state for copies and pickles: the log, without the compiled train functions."""
         return super().__getstate__() | {"_train_functions": (None, None, None)}
 
 
 def _restore_rate(optimizer: Any) -> CyclicalLR | None:
-    """Gives an optimizer the rate back that a `CyclicalLR` replaced, and returns that callback."""
+    """Gives an optimizer back the rate that a `CyclicalLR` replaced, and returns the callback.
+
+    Returns None if the optimizer does not follow a `CyclicalLR`.
+    """
     callback, restore = vars(optimizer).pop(_FOLLOWED, (None, None))
     if callback is not None:
         restore()

@@ -1,4 +1,4 @@
-"""The learning rate of every step, for logs and pictures."""
+"""A callback that logs the learning rate of every step, for records and pictures."""
 
 from __future__ import annotations
 
@@ -11,45 +11,48 @@ from clr_schedules.callbacks.step_log import StepLog
 
 
 class LearningRateLogger(StepLog):
-    """Logs the learning rate that every step was taken with.
+    """Logs the learning rate of every train step.
 
-    The rate of every step is in ``history``, whatever ``steps_per_execution`` is. The rate of the
-    last step of an epoch is in the epoch's logs as ``learning_rate``, where ``History``,
-    ``CSVLogger``, ``TensorBoard`` and every tracker see it. With ``log_dir``, the rate of every
-    step is also written for TensorBoard.
+    The rate of every step is in ``history``, for every value of ``steps_per_execution``. The rate
+    of the last step of an epoch is added to the epoch's logs as ``learning_rate``, so that
+    ``History``, ``CSVLogger``, ``TensorBoard`` and every tracker see it. With ``log_dir``, the rate
+    of every step is also written for TensorBoard.
 
-    The logger costs nothing between batches: it reads the optimizer's counter once an epoch and
+    The logger does nothing between batches: once an epoch, it reads the optimizer's counter and
     computes the rates on the host. The optimizer may follow a schedule of this package or any other
-    Keras schedule, or have a constant rate. Rates that other callbacks set at the beginning or the
-    end of an epoch are logged correctly. Rates that they set between batches are only seen at the
-    next end of an epoch.
+    Keras schedule, or have a constant rate. If another callback sets the rate at the beginning or
+    the end of an epoch, the log is correct. If a callback sets the rate between batches, the logger
+    notices the change only at the end of the epoch.
 
-    Put the logger first among the callbacks, since the callbacks before it do not see what it adds
-    to the logs. (Keras's ``TensorBoard`` callback replaces the rate in its own logs by the rate of
-    the next step.)
+    Put the logger first in the list of callbacks, because callbacks before the logger do not see
+    the values that it adds to the logs. (Keras's ``TensorBoard`` callback replaces the rate in its
+    own logs by the rate of the next step.)
 
     Args:
-        log_dir: The folder in which the scalar ``learning_rate`` of every step is written. Default:
-            None, nothing is written. TensorFlow writes it; on other backends, TensorBoard does. Of
-            several workers, the chief writes.
+        log_dir: The folder in which the scalar ``learning_rate`` of every step is written. On
+            TensorFlow, no other package is needed; on the other backends, TensorBoard must be
+            installed. If several workers train together, only the chief writes. Default: None;
+            nothing is written.
 
     Attributes:
-        history: A dict of lists with an entry for every step. ``"iteration"`` is the optimizer's
-            count of the steps before, from 0 (of batches, also under gradient accumulation).
-            ``"learning_rate"`` is the value that the optimizer took, in ``floatx()``. The
-            hyperparameters of `schedule_hyperparameters` have a list each, and are in the logs and
-            in ``log_dir`` too. The lists grow over several trainings, and have the steps before an
-            exception. (After an exception, read them before the same optimizer is trained without
-            the logger: the logger could not tell the steps apart.)
-        epochs: A list with a dict for every epoch: ``"epoch"``, its number; ``"iteration"``, the
-            steps that the optimizer had taken when it ended; ``"steps_logged"``, the entries in the
-            lists of ``history`` at that time; and what Keras logged. (A metric of one of these
-            names is kept in its place.)
+        history: A dict of lists with an entry for every step. ``"iteration"`` is the number of
+            steps that the optimizer had taken before, from 0 (with gradient accumulation, the
+            number of batches). ``"learning_rate"`` is the rate that the optimizer used, rounded to
+            ``floatx()``. Each hyperparameter of `schedule_hyperparameters` has a list of its own,
+            and is added to the logs and to ``log_dir`` too. The lists grow over several trainings.
+            They also contain the steps before an exception. (After an exception, read ``history``
+            before the same optimizer is trained without the logger. Otherwise the logger takes
+            those steps for its own.)
+        epochs: A list with a dict for every epoch. ``"epoch"`` is the number of the epoch;
+            ``"iteration"``, the number of steps that the optimizer had taken at the end of the
+            epoch; ``"steps_logged"``, the length of the lists in ``history`` at that time. The
+            other entries are Keras's logs. (A metric with one of these three names replaces the
+            entry.)
 
     Raises:
         TypeError: If ``log_dir`` is not a path.
-        ImportError: At the start of a training, if ``log_dir`` needs TensorBoard and it is
-            missing: ``pip install "clr-schedules[tensorboard]"``.
+        ImportError: At the start of a training, if ``log_dir`` needs TensorBoard and TensorBoard
+            is not installed: ``pip install "clr-schedules[tensorboard]"``.
         ValueError: At the start of a training, if the model was compiled without an optimizer.
 
     Example:
@@ -85,6 +88,6 @@ class LearningRateLogger(StepLog):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the optimizer and opens a file in ``log_dir``."""
         super().on_train_begin(logs)
-        # A training that ended by an exception has left its file open.
+        # If the last training ended by an exception, its file is still open and is used again.
         if self._log_dir is not None and self._writer is None and backend.is_chief(self.model):
             self._writer = backend.scalar_writer(self._log_dir)

@@ -1,4 +1,4 @@
-"""What both callbacks share: a log of the learning rate of every step."""
+"""The base class of both callbacks: a log of the learning rate of every step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
     """Logs the learning rate of every step, at the end of each epoch.
 
     Nothing happens between batches. The optimizer's counter tells which steps have been taken, and
-    their rates are computed on the host.
+    the rates of these steps are computed on the host.
 
     Attributes:
         epochs: The logs of every epoch, as `LearningRateLogger` documents them.
@@ -28,13 +28,14 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
-        # The logged steps, and what each was taken with. A hyperparameter is NaN at the steps where
-        # it did not follow a schedule.
+        # The iterations of the logged steps, and for each name the values at these steps. A
+        # hyperparameter is NaN at steps at which it did not follow a schedule.
         self._iterations: list[int] = []
         self._logged: dict[str, list[float]] = {"learning_rate": []}
         self._writer: ScalarWriter | None = None
-        # The state of a training: its optimizer, the first step that is not logged yet, the
-        # parameters that Keras handed to all its callbacks, and whether steps may be taken now.
+        # The state of a training: its optimizer; the iteration of the first step that is not logged
+        # yet; the parameters that Keras gave to all callbacks of the training; and whether batches
+        # of the training may be running now.
         self._optimizer: Any = None
         self._next_iteration: int | None = None
         self._training_params: Any = None
@@ -88,7 +89,8 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Reads where the optimizer's counter starts."""
-        # Not at the beginning of the training, where another callback may still load the optimizer.
+        # The counter is read only here, because at the beginning of the training another callback
+        # may still load the optimizer's state.
         if self._next_iteration is None:
             self._next_iteration = backend.iteration(self._optimizer)
         self._batches_running = True
@@ -96,8 +98,8 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
     def on_test_begin(self, logs: Any = None) -> None:
         """Logs the epoch's steps, before a callback changes the rate at the end of the epoch."""
         self._catch_up()
-        # The validation of the training comes after the last batch of the epoch. Another test,
-        # which a callback may begin between two batches, has parameters of its own.
+        # The training's own validation follows the last batch of the epoch. A callback may call
+        # `evaluate` between two batches, but that evaluation has parameters of its own.
         if self.params is self._training_params:
             self._batches_running = False
 
@@ -110,12 +112,13 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
             logs["learning_rate"] = self._rates[-1]
         for name in hyperparameters.scheduled(self._optimizer):
             if self._logged.get(name):
-                logs.setdefault(name, self._logged[name][-1])  # a metric of this name comes first
+                # A metric with the same name takes precedence.
+                logs.setdefault(name, self._logged[name][-1])
         counts = {"iteration": self._next_iteration, "steps_logged": len(self._iterations)}
         self.epochs.append({"epoch": epoch, **counts, **logs})
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Lets go of the optimizer."""
+        """Logs the last steps, closes the file and releases the optimizer."""
         self._catch_up()
         self._optimizer = None
         if self._writer is not None:
@@ -123,12 +126,13 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
             self._writer = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy has the log, without the open file and the optimizer of the training."""
+        """The state for copies and pickles: the log, without the open file and the optimizer."""
         self._catch_up()
         return vars(self) | {"_writer": None, "_optimizer": None}
 
     @property
     def _rates(self) -> list[float]:
+        """The learning rates of the logged steps."""
         return self._logged["learning_rate"]
 
     def _catch_up(self) -> None:
@@ -155,16 +159,19 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
                 self._writer.write(name, steps, new)
 
     def _bring_variables_up_to_date(self) -> None:
-        """Has Keras write the counter into its variable.
+        """Makes Keras write the present value of the optimizer's counter into its variable.
 
-        Keras on JAX keeps the variables apart from the model while batches run. The property
-        `Callback.model` writes them back, so it is read here; its value is not needed.
+        While batches run on JAX, Keras keeps the values of the variables outside of the model. The
+        property `Callback.model` writes them back as a side effect, so it is read here.
         """
         _ = self.model
 
 
 def _values_taken(source: Any, steps: Integers) -> Floats:
-    """The values that the optimizer took at these steps, rounded as they were for it."""
+    """The values that the optimizer used at these steps, rounded in the same way.
+
+    The source is a schedule, another function of the step, or a constant.
+    """
     if isinstance(source, Schedule):
         return source.values(steps).astype(backend.floatx()).astype(np.float64)
     if callable(source):

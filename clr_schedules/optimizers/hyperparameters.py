@@ -1,4 +1,4 @@
-"""Hyperparameters of an optimizer that follow schedules, as its learning rate does."""
+"""Lets hyperparameters of an optimizer follow schedules, as the learning rate can."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from clr_schedules._serialization import deserialize, register, serialize
 from clr_schedules.optimizers.once_a_step import RateOnceAStep
 from clr_schedules.schedules.base import Schedule, rate_of
 
-# Attributes that a step reads as a part of its structure, or as a whole number.
+# Attributes that cannot follow a schedule, because a step needs them as Python numbers: some decide
+# which operations the step consists of, others are whole numbers.
 _STRUCTURAL = backend.fixed_hyperparameters | {
     "clipnorm",
     "global_clipnorm",
@@ -29,9 +30,10 @@ _STRUCTURAL = backend.fixed_hyperparameters | {
     "gradient_accumulation_steps",
     "ns_steps",
 }
-# What it takes to make, build and save an optimizer; everything else is for its steps.
+# The methods that make, build and save an optimizer. All other methods may serve its steps.
 _NOT_FOR_STEPS = {"__init__", "build", "get_config", "from_config"}
-# The smallest normal float: 0 in every calculation in float32, but set where Keras asks.
+# The smallest normal float64. In float32 it acts as 0, but when Keras asks whether a hyperparameter
+# is 0, the answer is no.
 _ALMOST_0 = sys.float_info.min
 
 
@@ -42,33 +44,36 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
 
         momentum(iteration), beta_1(iteration), ...     as learning_rate(iteration) does
 
-    The new optimizer is an instance of the given one's class, with the same arguments, and takes
-    each step as if its attributes had been set to the values of that iteration. Momentum that is 0
-    for a while is kept up as any other. Adam corrects its bias by the present ``beta`` to the power
-    of the number of steps, as in PyTorch. The given optimizer does not change.
+    The new optimizer is an instance of the given optimizer's class, with the same arguments. It
+    takes each step as if its attributes had been set to the values of that iteration. If a momentum
+    schedule is 0 at some steps, the momentum variables are still made and updated. Adam corrects
+    its bias by the present ``beta`` to the power of the number of steps, as in PyTorch. The given
+    optimizer does not change.
 
-    An attribute that follows a schedule reads as the constant that the optimizer was made with, and
-    cannot be set. The optimizer saves and loads with its model; ``import clr_schedules`` before
-    loading. It computes its learning rate once a step, where Keras's own optimizers on TensorFlow
-    compute it again for the weight decay of every variable.
+    Outside of a step, an attribute that follows a schedule has the constant value with which the
+    optimizer was made. The attribute cannot be set. The optimizer can be saved and loaded with its
+    model; ``import clr_schedules`` before loading. The optimizer computes its learning rate once a
+    step. (On TensorFlow, Keras's own optimizers compute the rate again for the weight decay of
+    every variable.)
 
     Args:
-        optimizer: An optimizer of Keras 3 that is not built yet. Of a ``LossScaleOptimizer``, the
-            inner optimizer gets the schedules.
-        schedules: For each hyperparameter by its name (``momentum``, ``beta_1``, ``beta_2``,
-            ``rho``, ``weight_decay``, ...), any schedule of Keras. At least one.
+        optimizer: An optimizer of Keras 3 that is not built yet. If it is a
+            ``LossScaleOptimizer``, the inner optimizer gets the schedules.
+        schedules: Keyword arguments, at least one. Each name is that of a hyperparameter
+            (``momentum``, ``beta_1``, ``beta_2``, ``rho``, ``weight_decay``, ...), and each value
+            is any Keras schedule.
 
     Returns:
         The new optimizer. Its class is a subclass of the given optimizer's class.
 
     Raises:
         TypeError: If ``optimizer`` is not an optimizer of Keras, or a schedule is not a schedule.
-        ValueError: If there is no schedule; if the optimizer has no such hyperparameter, or reads
-            it only when it is built; if it is built already; or on ``tf_keras``.
+        ValueError: If no schedule is given; if the optimizer does not have the hyperparameter, or
+            reads it only when it is built; if the optimizer is built already; or on ``tf_keras``.
 
     Reference:
         L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
-        arXiv:1803.09820, section 4.3, cyclical momentum.
+        arXiv:1803.09820, section 4.3, on cyclical momentum.
 
     Example:
         >>> import keras
@@ -80,7 +85,8 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     if not backend.settable_hyperparameters:
         raise ValueError(
             "`schedule_hyperparameters` needs an optimizer of Keras 3. The optimizers of the "
-            "legacy Keras keep copies of their hyperparameters, which a schedule does not reach. "
+            "legacy Keras keep copies of their hyperparameters, and a schedule cannot change the "
+            "copies. Unset the environment variable TF_USE_LEGACY_KERAS to use Keras 3. "
             f"Received: optimizer={optimizer!r}"
         )
     if not isinstance(optimizer, backend.optimizer_classes):
@@ -96,7 +102,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     for name, schedule in schedules.items():
         if name == "learning_rate":
             raise ValueError(
-                "Argument `learning_rate` must go into the optimizer itself, which takes a "
+                "Argument `learning_rate` must be given to the optimizer itself, which accepts a "
                 f"schedule. {listed}. Received: learning_rate={schedule!r}"
             )
         if name not in names:
@@ -109,12 +115,14 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     if optimizer.built or inner.built:
         raise ValueError(
             "Argument `optimizer` must not be built yet, since its variables depend on its "
-            f"hyperparameters. Received: optimizer={optimizer!r}"
+            "hyperparameters. Pass a new optimizer, before it is used in a training. "
+            f"Received: optimizer={optimizer!r}"
         )
     made = _rebuild_with_schedules(inner, schedules)
     if inner is optimizer:
         return made
-    # The outer config contains the inner one, which may hold a rate that cannot be saved.
+    # The outer config contains the inner optimizer's config. A stand-in takes the place of the
+    # inner optimizer, which may have a rate that cannot be saved.
     stand_in = {"inner_optimizer": keras.optimizers.SGD(name="stand_in")}
     with _attributes_set_to(optimizer, stand_in):
         config = optimizer.get_config() | {"inner_optimizer": made}
@@ -122,7 +130,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
 
 
 def scheduled(optimizer: Any) -> dict[str, Any]:
-    """The schedules that hyperparameters of an optimizer follow, by name; empty for any other.
+    """The schedules of an optimizer's hyperparameters, by name; empty for a plain optimizer.
 
     Example:
         >>> import keras
@@ -142,59 +150,64 @@ def scheduled(optimizer: Any) -> dict[str, Any]:
 
 @functools.partial(register, name="ScheduledOptimizer")
 class ScheduledOptimizer(RateOnceAStep):
-    """Extends the class of an optimizer: its hyperparameters follow schedules.
+    """Extends the class of an optimizer, so that hyperparameters follow schedules.
 
-    ``_scheduled_class(SGD)`` is a class with these two bases. Such a class exists only in the
-    process that asked for it, so that files name this one, and its ``from_config`` finds the class.
+    ``_scheduled_class(SGD)`` returns a class with the bases `ScheduledOptimizer` and ``SGD``. Such
+    a class exists only in the process that made it. Saved files therefore name
+    `ScheduledOptimizer`, and its ``from_config`` makes the extended class again.
 
-    The config is that of the optimizer's class, with two more keys: ``scheduled_class``, which says
-    what that class is, and ``hyperparameter_schedules``.
+    The config contains the config of the optimizer's class and two more keys: ``scheduled_class``
+    names that class, and ``hyperparameter_schedules`` holds the schedules.
 
     Attributes:
         scheduled_class: The class that is extended.
     """
 
     scheduled_class: Any
-    # By the name of the hyperparameter: its schedule, and the constant from the config.
+    # For the name of each hyperparameter, its schedule, and its constant value from the config.
     _hyperparameter_schedules: dict[str, Any] = {}  # noqa: RUF012 - never changed, only replaced
     _hyperparameter_constants: dict[str, float | None] = {}  # noqa: RUF012
 
     def build(self, variables: Any) -> None:
-        """Makes the variables of an optimizer that uses all of its scheduled hyperparameters."""
+        """Makes the optimizer's variables, as if all scheduled hyperparameters were set."""
         constants = self._hyperparameter_constants
-        # Keras makes the slots of a momentum only if it is set. Within a step, the attributes
-        # may hold values of the schedules, which must be there again afterwards.
+        # Keras makes the variables of a momentum only if the momentum is not 0. Within a step, the
+        # attributes may hold values of the schedules, so they are put back after the building.
         in_use = {name: constant or _ALMOST_0 for name, constant in constants.items()}
         with _attributes_set_to(self, in_use):
             super().build(variables)  # type: ignore[misc]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """Takes a step with the values of its iteration."""
+        """Takes a step with the values that the hyperparameters have at its iteration."""
         step = self._iterations  # type: ignore[attr-defined]
         values = {name: _value_at(schedule, step) for name, schedule in scheduled(self).items()}
-        # Not what the attributes hold now: another replica may have begun the same step.
+        # After the step, the attributes get the constants. Their present values would be wrong if
+        # another replica has begun the same step and has set them already.
         with _attributes_set_to(self, values, afterwards=self._hyperparameter_constants):
             super().apply(grads, trainable_variables)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in scheduled(self):
             raise TypeError(
-                f"The `{name}` of this optimizer follows a schedule, and cannot be set. "
+                f"The `{name}` of this optimizer follows a schedule and cannot be set. Make a new "
+                "optimizer with another schedule instead. "
                 f"Received: {name}={value!r}"
             )
         super().__setattr__(name, value)
 
     def __reduce__(self) -> Any:
-        # Keras pickles an optimizer as the bytes of a file and a method of its class that loads
-        # them. A new process has no such class, but any optimizer's method will do.
+        # Keras pickles an optimizer as the bytes of a file, and a method of the optimizer's class
+        # that loads them. A new process does not have the extended class, but the same method of
+        # Keras's `Optimizer` loads the bytes too.
         reduced: Any = super().__reduce__()
         load, arguments = reduced
         return getattr(keras.optimizers.Optimizer, load.__name__), arguments
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the optimizer's class, that class, and the schedules."""
+        """The config: the optimizer's arguments, its class, and the schedules."""
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
-        # Keras serializes a class only with an instance; this one needs no rate that can be loaded.
+        # Keras serializes a class only as part of an instance. This instance has a constant rate,
+        # since its own rate may be a schedule that cannot be loaded.
         plain = self.scheduled_class.from_config(
             {key: 0.1 if key == "learning_rate" else value for key, value in config.items()}
         )
@@ -204,7 +217,7 @@ class ScheduledOptimizer(RateOnceAStep):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes the optimizer of a config, whose schedules may be objects or configs themselves."""
+        """Makes the optimizer from a config, which may hold its schedules as objects or configs."""
         if "hyperparameter_schedules" not in config or "scheduled_class" not in config:
             raise ValueError(
                 "The config of an optimizer with schedules must have the keys 'scheduled_class' "
@@ -215,7 +228,7 @@ class ScheduledOptimizer(RateOnceAStep):
                 return cls.from_config(config)
         added = {"scheduled_class", "hyperparameter_schedules"}
         own_config = {key: value for key, value in config.items() if key not in added}
-        if cls is ScheduledOptimizer:  # which a file names
+        if cls is ScheduledOptimizer:  # the class that is named in files
             plain = deserialize(config["scheduled_class"] | {"config": dict(own_config)})
             return _scheduled_class(plain.__class__).from_config(config)
         schedules = {
@@ -223,7 +236,7 @@ class ScheduledOptimizer(RateOnceAStep):
             for name, schedule in config["hyperparameter_schedules"].items()
         }
         made = super().from_config(own_config)  # type: ignore[misc]
-        # Past Keras, which would track them.
+        # Written into the dictionary, since Keras's `__setattr__` would track the objects.
         attributes = vars(made)
         attributes["_hyperparameter_constants"] = {name: attributes[name] for name in schedules}
         attributes["_hyperparameter_schedules"] = schedules
@@ -232,17 +245,18 @@ class ScheduledOptimizer(RateOnceAStep):
 
 @functools.cache
 def _scheduled_class(base: Any) -> Any:
-    """The class that extends an optimizer's class."""
+    """Makes the class that extends an optimizer's class."""
     body = {"__module__": __name__, "scheduled_class": base}
     made = type(f"Scheduled{base.__name__}", (ScheduledOptimizer, base), body)
-    # The class gets the name, but the name must go on leading to the class that is always there.
+    # The first call makes Keras write this name for the new class. The second call makes Keras
+    # still find `ScheduledOptimizer` under the name, which exists in every process.
     register(made, name="ScheduledOptimizer")
     register(ScheduledOptimizer, name="ScheduledOptimizer")
     return made
 
 
 def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
-    """An optimizer with the same arguments, and these schedules besides those that it has."""
+    """Makes an optimizer with the same arguments and schedules, and with these new schedules."""
     kind: Any = type(optimizer)
     if not isinstance(optimizer, ScheduledOptimizer):
         kind = _scheduled_class(kind)
@@ -250,13 +264,17 @@ def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
     all_schedules = scheduled(optimizer) | schedules
     made = kind.from_config(config | {"hyperparameter_schedules": all_schedules})
     for name, value in vars(optimizer).items():
-        if name.startswith("_exclude_from_weight_decay"):  # which is in no config
+        if name.startswith("_exclude_from_weight_decay"):  # these attributes are in no config
             vars(made)[name] = value
     return made
 
 
 def _config_with_live_schedules(optimizer: Any) -> dict[str, Any]:
-    """The config of an optimizer, with its schedules as objects, which it may be unable to save."""
+    """The config of an optimizer, with its schedules as objects instead of configs.
+
+    It also works if a schedule cannot be saved: stand-ins take the place of the schedules while
+    the optimizer makes its config.
+    """
     stand_ins: dict[str, Any] = {}
     live: dict[str, Any] = {}
     if callable(rate := optimizer._learning_rate):
@@ -273,9 +291,14 @@ def _config_with_live_schedules(optimizer: Any) -> dict[str, Any]:
 def _attributes_set_to(
     optimizer: Any, values: dict[str, Any], afterwards: dict[str, Any] | None = None
 ) -> Iterator[None]:
-    """Sets attributes for a while, past Keras, which would track them.
+    """A context in which attributes of an optimizer have other values.
 
-    Afterwards, they are what they were, unless something else is said.
+    The attributes are written into the dictionary, since Keras's ``__setattr__`` would track them.
+
+    Args:
+        optimizer: The optimizer.
+        values: The values of the attributes within the context.
+        afterwards: The values after the context. Default: the values before the context.
     """
     attributes = vars(optimizer)
     if afterwards is None:
@@ -291,7 +314,7 @@ def _attributes_set_to(
 
 
 def _schedulable_names(optimizer: Any) -> list[str]:
-    """The arguments that the optimizer keeps as numbers, and reads in every step."""
+    """The names of the arguments that the optimizer stores as numbers and reads in every step."""
     kind: Any = type(optimizer)
     read = _names_read_in_steps(kind)
     return [
@@ -300,15 +323,16 @@ def _schedulable_names(optimizer: Any) -> list[str]:
         if name in vars(optimizer)
         and name in read
         and name not in _STRUCTURAL
-        and (_is_number(value) or name == "weight_decay")  # which is None for no decay
+        and (_is_number(value) or name == "weight_decay")  # `weight_decay` may be None
     ]
 
 
 @functools.cache
 def _names_read_in_steps(kind: Any) -> set[str]:
-    """The names in the code of a class, without the methods that make, build or save an optimizer.
+    """The names in the code of a class, except in methods that make, build or save an optimizer.
 
-    They are read off the code, since a step that is taken for a try needs variables.
+    The names are read from the compiled code of Python, because a step on trial would need
+    variables.
     """
     methods = [
         member.fget if isinstance(member, property) else member
@@ -327,14 +351,15 @@ def _names_read_in_steps(kind: Any) -> set[str]:
 
 
 def _is_number(value: Any) -> bool:
+    """Whether this is a real number of Python or NumPy, but not a boolean."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-# ---- The values that a step finds in the attributes
+# ---- The values that the attributes have during a step
 
 
 def _value_at(schedule: Any, step: Any) -> Any:
-    """The value of a schedule at a step, for a step of Keras to calculate with."""
+    """The value of a schedule at a step, in the form in which Keras can calculate with it."""
     if backend.float_hyperparameters:
         own = isinstance(schedule, Schedule)
         return float(schedule.values(int(step)) if own else schedule(step)) or _ALMOST_0
@@ -343,19 +368,20 @@ def _value_at(schedule: Any, step: Any) -> Any:
 
 
 class _ScheduledValue:
-    """A scalar tensor that calculates as a number and counts as set.
+    """A scalar tensor that calculates like a number, and is never 0 when Keras asks.
 
-    Keras asks in Python whether a hyperparameter is set, as in ``if self.momentum != 0``, while it
-    traces a step. A tensor has no answer then, so that it cannot be the attribute itself. The
-    answer is always yes here: a momentum that follows a schedule needs its slots at every step.
-    These questions are ``!= 0``, ``== 0``, ``> 0`` and the truth of the value. Any other comparison
-    with a number is an error, since its answer may differ from step to step.
+    While Keras traces a step, it asks in Python whether a hyperparameter is set, as in
+    ``if self.momentum != 0``. A tensor has no value at that time, so a plain tensor cannot be the
+    attribute. A value of this class always answers that it is set, since a momentum that follows a
+    schedule needs its variables at every step. The questions are ``!= 0``, ``== 0``, ``> 0`` and
+    the truth of the value. Any other comparison with a number raises an error, since the answer
+    might differ from step to step.
 
-    With numbers it calculates in float64, and rounds to ``floatx()`` once, where it meets another
-    tensor: ``1 - beta_2`` in float32 would be off by 1.3e-5 for 0.999.
+    Calculations with numbers are in float64. The result is rounded to ``floatx()`` only when it
+    meets another tensor: in float32, ``1 - beta_2`` would be off by a relative 1.3e-5 for 0.999.
     """
 
-    shape: tuple[int, ...] = ()  # Keras asks for it and for the type, as of any tensor
+    shape: tuple[int, ...] = ()  # Keras asks every tensor for its shape and its type
 
     def __init__(self, float64: Any) -> None:
         self._float64 = float64
@@ -380,8 +406,9 @@ class _ScheduledValue:
     def __eq__(self, other: object) -> bool:
         if _is_number(other) and other != 0:
             raise TypeError(
-                "A hyperparameter that follows a schedule has no value yet while a step is traced, "
-                f"and cannot be compared with a number. Received: hyperparameter == {other!r}"
+                "A hyperparameter that follows a schedule has no value while a step is traced, so "
+                "the optimizer cannot compare it with a number other than 0. Give this "
+                f"hyperparameter a constant. Received: hyperparameter == {other!r}"
             )
         return NotImplemented
 
@@ -392,7 +419,11 @@ class _ScheduledValue:
 
 
 def _calculate(calculate: Callable[..., Any], *operands: Any) -> Any:
-    """Calculates in float64 with numbers and scheduled values, with other tensors in their type."""
+    """Applies an operator to scheduled values, and to numbers or tensors.
+
+    With numbers, the calculation is in float64, and its result is a scheduled value. With tensors,
+    the scheduled values are rounded first, and the result is a tensor.
+    """
     if all(isinstance(each, _ScheduledValue) or _is_number(each) for each in operands):
         with backend.wide_types():
             result = calculate(*(getattr(each, "_float64", each) for each in operands))
@@ -402,7 +433,7 @@ def _calculate(calculate: Callable[..., Any], *operands: Any) -> Any:
 
 
 def _add_operators(name: str) -> None:
-    """Gives a scheduled value an operator of Python, from the left and from the right."""
+    """Adds an operator of Python to scheduled values, for the left and for the right operand."""
     calculate = getattr(operator, f"__{name}__")
     setattr(_ScheduledValue, f"__{name}__", lambda self, other: _calculate(calculate, self, other))
     setattr(_ScheduledValue, f"__r{name}__", lambda self, other: _calculate(calculate, other, self))

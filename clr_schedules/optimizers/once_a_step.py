@@ -1,19 +1,21 @@
-"""An optimizer that asks for its learning rate once a step."""
+"""A base class for optimizers that compute their learning rate once a step."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Kept past Keras, which would track what is set on an optimizer.
+# The name of the rate in the optimizer's dictionary. The rate is written there directly, because
+# Keras's `__setattr__` would track it.
 _RATE = "_clr_schedules_rate"
 
 
 class RateOnceAStep:
-    """Extends the class of an optimizer of Keras 3: each step computes the learning rate once.
+    """Extends the class of a Keras 3 optimizer, so that each step computes the learning rate once.
 
-    Keras computes the rate in every place where a step uses it: for the update, for the weight
-    decay, and on TensorFlow for the weight decay of each variable. Here these places get the tensor
-    that was computed when the step began. Outside of a step nothing is kept.
+    Keras computes the rate at every place where a step uses the rate: for the update, for the
+    weight decay, and on TensorFlow for the weight decay of each variable. With this class, all
+    these places get the same tensor, which is computed when the step begins. The tensor is dropped
+    when the step ends.
     """
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -22,13 +24,13 @@ class RateOnceAStep:
         try:
             super().apply(grads, trainable_variables)  # type: ignore[misc]
         finally:
-            # The replicas of a `MirroredStrategy` share the optimizer, and the rate of the replica
-            # that begins first. They wait for each other wherever a step uses the rate, so that
-            # the first to end may take it away.
+            # The replicas of a `MirroredStrategy` share the optimizer and its kept rate. They wait
+            # for each other wherever a step uses the rate. So when the first replica ends its
+            # step, no replica needs the rate any more, and it can be removed.
             vars(self).pop(_RATE, None)
 
     def _get_current_learning_rate(self) -> Any:
-        """The rate of the step; Keras asks here for all its uses of the rate."""
+        """The rate of the step. Keras calls this method at every place where it uses the rate."""
         if _RATE in vars(self):
             return vars(self)[_RATE]
         return super()._get_current_learning_rate()  # type: ignore[misc]

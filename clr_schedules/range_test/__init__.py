@@ -1,4 +1,4 @@
-"""The learning-rate range test: bounds that are read off a curve, not guessed."""
+"""The learning-rate range test: it reads the bounds of the rate off a curve of losses."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from clr_schedules.range_test.sweep import Sweep, Watcher
 
 _Array = NDArray[np.float64]
 
-# Without `num_steps` and `epochs`, the test takes an epoch, but its steps are within these.
+# Without `num_steps` and `epochs`, the test takes one epoch, within these limits.
 _FEWEST_STEPS, _MOST_STEPS = 200, 1000
-# The steps in one call of the train loop, where the user names no number.
+# The number of steps in one call of the train loop, if the user gives no `steps_per_execution`.
 _STEPS_PER_CALL = 20
-# TensorFlow's seeds and the handling of Ctrl-C belong to the process, so tests wait for each other.
+# Range tests in several threads run one after another, because TensorFlow's seeds and the handling
+# of Ctrl-C belong to the whole process.
 _ONE_AT_A_TIME = threading.RLock()
 
 
@@ -47,48 +48,52 @@ def lr_range_test(
     steps_per_execution: int | None = None,
     verbose: Any = "auto",
 ) -> RangeTestResult:
-    """Trains the model at a rate that rises step by step, records the losses, and restores it.
+    """Trains the model at a rising learning rate, records the losses, and restores the model.
 
     The rate of step ``i`` of ``n`` (from 0) is ::
 
         min_lr * (max_lr / min_lr) ** (i / (n - 1))       growth="exponential"
         min_lr + (max_lr - min_lr) * (i / (n - 1))        growth="linear", as in the paper
 
-    The steps are those that `fit` would take: compiled as the model was compiled, with the model's
-    own `train_step`. The loss and the metrics are those of each batch alone.
+    The test takes the same steps as `fit`: it runs the model's own `train_step`, compiled in the
+    way in which the model was compiled. The loss and the metrics of a step are those of its batch
+    alone, without those of the batches before.
 
     **Afterwards the model is bit for bit what it was**: weights, optimizer, metrics, seed
     generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
-    names, the compiled functions and the history. This holds after an error, a loss that is not
-    finite, and Ctrl-C too. A model that was not built is built, with its first weights; an
-    optimizer that was not built is not.
+    names, the compiled functions and the history. The same holds after an error, after a loss that
+    is not finite, and after Ctrl-C. If the model was not built before the test, it is built
+    afterwards, and has its initial weights. If the optimizer was not built before the test, it is
+    not built afterwards either.
 
-    What cannot be restored: the position of a generator or an iterator; the state by which a
-    `tf.data.Dataset` or a `PyDataset` shuffles; what a custom `train_step` does to Python objects
-    of its own, or to files.
+    The test cannot restore the position of a generator or an iterator, the state with which a
+    `tf.data.Dataset` or a `PyDataset` shuffles, or the changes that a custom `train_step` makes to
+    its own Python objects or to files.
 
     Args:
         model: A compiled Keras model.
-        x: The training data, as `fit` takes them: arrays, a dictionary or a list of arrays, a
-            `tf.data.Dataset`, a `PyDataset`, a `DataLoader`, a generator.
-        y: The targets, if they are not part of ``x``.
+        x: The training data, as for `fit`: an array, a dictionary or a list of arrays, a
+            `tf.data.Dataset`, a `PyDataset`, a `DataLoader` or a generator.
+        y: The targets, if ``x`` does not contain them.
         min_lr: The rate of the first step. Above 0. Default: 1e-7.
         max_lr: The rate of the last step. Above ``min_lr``. Default: 10.
-        num_steps: The number of train steps, at least 2. If the data are shorter, they are
-            repeated. Default: one epoch, but at least 200 and at most 1,000 steps.
-        epochs: Instead of ``num_steps``: as many steps as this many epochs have.
+        num_steps: The number of train steps, at least 2. Data with fewer batches are repeated.
+            Default: one epoch, but at least 200 and at most 1,000 steps.
+        epochs: The length of the test in epochs. It can be given instead of ``num_steps``.
         growth: ``"exponential"`` (default) or ``"linear"``.
-        batch_size: The number of samples in one batch of arrays; other data have their own.
-            Default: 32.
+        batch_size: The number of samples in one batch, if the data are arrays. Other data come in
+            batches already. Default: 32.
         sample_weight: The weights of the samples, as for `fit`.
-        validation_data: Data on which the model is evaluated at 30 rates on the way, as for `fit`.
-            They must end, and it must be possible to go through them again.
-        stop_factor: The test ends when the smoothed loss is this many times its best. Above 1.
-            With infinity, only a loss that is not finite ends it early. Default: 4.
-        smoothing: The weight of the past in the smoothed loss, an exponential moving average
-            without the bias of its start. From 0 (no smoothing) to below 1. Default: 0.98.
-        steps_per_execution: The number of steps in one call into the compiled graph. Default: what
-            the model was compiled with, or a number that suits the model's speed.
+        validation_data: The validation data, as for `fit`. The test evaluates the model on them at
+            30 rates. The data must have an end, and must be readable more than once.
+        stop_factor: The test ends when the smoothed loss exceeds the best smoothed loss by this
+            factor. Above 1. With infinity, only a loss that is not finite ends the test early.
+            Default: 4.
+        smoothing: The weight of the past losses in the smoothed loss, which is an exponential
+            moving average with a corrected start. From 0 (no smoothing) to below 1. Default: 0.98.
+        steps_per_execution: The number of steps in one call of the compiled graph. Default: 20,
+            or the number that the model was compiled with if that is larger; on TensorFlow, fewer
+            if the steps are slow; with validation data, 1.
         verbose: 0 shows nothing, 1 (or ``"auto"``) a progress bar, 2 one line at the end.
 
     Returns:
@@ -96,10 +101,11 @@ def lr_range_test(
 
     Raises:
         TypeError, ValueError: If an argument is of a wrong kind or out of range; if the model is
-            not compiled, has no optimizer, several, or one whose rate cannot be set; if its
-            `train_step` returns no loss; if there are no data, or ``num_steps`` is missing for data
-            of unknown length; if several processes train the model together (all of them raise).
-            Errors of the model and of the data pass through.
+            not compiled, or has no optimizer or several optimizers; if the optimizer has no
+            learning rate that can be set; if the model's `train_step` returns no loss; if the data
+            are empty; if ``num_steps`` is missing and the length of the data is unknown; if several
+            processes train the model together (then all of them raise the error). Errors that the
+            model or the data raise are not caught.
 
     Source:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -126,9 +132,9 @@ def lr_range_test(
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
     if backend.is_shared(model):
         raise ValueError(
-            "The range test cannot run on a model that several processes train together. Run it in "
-            "one process alone, with batches as large as those of all processes together, and give "
-            f"all of them the bounds that it finds. Received: model={model.name!r}"
+            "The range test cannot run on a model that several processes train together. Run the "
+            "test in a single process, with batches as large as those of all processes together, "
+            f"and use its bounds in all processes. Received: model={model.name!r}"
         )
     compiled = backend.steps_per_execution(model)
     sweep = Sweep(
@@ -138,7 +144,8 @@ def lr_range_test(
         smoothing=_arguments.number_in(
             "smoothing", smoothing, "a number of at least 0 and below 1", 0.0, 1 - 2.0**-53
         ),
-        # Many steps a call save time. With validation data it is one, to validate after any step.
+        # A call with many steps saves time. With validation data, a call takes one step, so that a
+        # validation can follow any step.
         steps_per_call=steps_per_execution
         or (max(_STEPS_PER_CALL, compiled) if validation_data is None else 1),
         paced=steps_per_execution is None,
@@ -180,8 +187,8 @@ def lr_range_test(
             snapshot.restore()
     if not sweep.taken:
         raise ValueError(
-            "No train step was taken. Either there are no data, or the model has a `fit` or a "
-            "`make_train_function` of its own that does not call `model.train_function`. "
+            "No train step was taken. Either the data are empty, or the model overrides `fit` or "
+            "`make_train_function` with a method that does not call `model.train_function`. "
             f"Received: model={model}, x={type(x).__name__}"
         )
     sweep.end(f"stopped: the data ended after {sweep.taken} of {num_steps} steps")
@@ -189,7 +196,7 @@ def lr_range_test(
 
 
 def _optimizers(model: Any) -> list[Any]:
-    """The model's optimizer, and within it the one that has the rate, if it is another."""
+    """The model's optimizer and the optimizers that it wraps. The last of them has the rate."""
     if not isinstance(model, keras.Model):
         raise TypeError(_arguments.received("model", "a Keras model", model))
     rule = "a model that is compiled with one optimizer"
@@ -204,16 +211,18 @@ def _optimizers(model: Any) -> list[Any]:
         id(other): f"{type(other).__name__} ({getattr(other, 'name', 'unnamed')})"
         for thing in (model, *found)
         for name, value in vars(thing).items()
-        if not name.startswith("_self_")  # what TensorFlow itself keeps on Keras's objects
+        if not name.startswith("_self_")  # TensorFlow's own records on Keras's objects
         for other in flatten(value)
         if isinstance(other, backend.optimizer_classes) and id(other) not in known
     }
     if others:
         more = ", ".join(others.values())
-        raise ValueError(f"{_arguments.received('model', rule, model)}, which also holds {more}")
+        raise ValueError(
+            f"{_arguments.received('model', rule, model)}, which has other optimizers too: {more}"
+        )
     if not {"_learning_rate", "_hyper"} & vars(found[-1]).keys():
         raise ValueError(
-            _arguments.received("model", "one whose optimizer has a learning rate", optimizer)
+            _arguments.received("model", "a model whose optimizer has a learning rate", optimizer)
         )
     return found
 
@@ -242,14 +251,14 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
     if given is None:
         return min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
     if given * epoch == 1:
-        rule = "at least 2, since one has a single batch"
+        rule = "at least 2, since one epoch has a single batch and the test needs two steps"
         raise ValueError(_arguments.received("epochs", rule, epochs))
     return given * epoch
 
 
 def _check_validation_data(data: Any) -> None:
-    """Refuses data that cannot be gone through again, and data without an end."""
-    rule = "data that end and can be gone through again, or None"
+    """Raises if the validation data can be read only once, or have no end."""
+    rule = "data that have an end and can be read more than once, or None"
     features = data[0] if isinstance(data, (tuple, list)) and data else data
     length = planning.cardinality(features)
     if (
@@ -262,7 +271,7 @@ def _check_validation_data(data: Any) -> None:
 
 
 def _passes(x: Any, num_steps: int) -> dict[str, int]:
-    """The arguments of `fit` that say how often it goes through the data, at most."""
+    """The arguments with which `fit` goes through the data often enough for all steps."""
     if hasattr(x, "__next__"):
         return {"epochs": 1}
     if planning.cardinality(x) == -1:
@@ -271,7 +280,7 @@ def _passes(x: Any, num_steps: int) -> dict[str, int]:
 
 
 def _can_be_shuffled(x: Any) -> bool:
-    """Whether `fit` can shuffle the data. Asked to shuffle others, it warns."""
+    """Whether `fit` can shuffle the data. With ``shuffle=True`` and other data, `fit` warns."""
     if planning.count_samples(x) is not None:
         return True
     indexed = hasattr(x, "__getitem__") and planning.count_batches(x, None) is not None
@@ -279,7 +288,7 @@ def _can_be_shuffled(x: Any) -> bool:
 
 
 def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
-    """The rate of each step."""
+    """Checks the bounds and the growth, and returns the rate of each step."""
     min_lr = _arguments.rate("min_lr", min_lr, positive=True)
     max_lr = _arguments.rate("max_lr", max_lr, positive=True)
     if max_lr <= min_lr:
@@ -300,14 +309,14 @@ def _stop_factor(value: Any) -> float:
 
 
 def _verbosity(value: Any) -> int:
-    """Checks the argument `verbose`."""
+    """Checks the argument `verbose`, and returns it as a number."""
     if value not in ("auto", 0, 1, 2):
         raise ValueError(_arguments.received("verbose", "'auto', 0, 1 or 2", value))
     return 1 if value == "auto" else int(value)
 
 
 def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
-    """The result of a test that has ended."""
+    """Collects the result of a test that has ended."""
     metrics = sweep.columns()
     losses = metrics.pop("loss", np.empty(0))
     validation = {

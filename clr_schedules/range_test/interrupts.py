@@ -1,4 +1,4 @@
-"""Delays Ctrl-C while a model is being prepared and restored."""
+"""Delays Ctrl-C while a range test prepares or restores a model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 
 class Interrupts:
-    """Within this context a Ctrl-C waits until the end, except within `let_through`.
+    """A context in which a Ctrl-C waits until the end of the context, except in `let_through`.
 
-    The handler that the user has set (Python's raises a ``KeyboardInterrupt``) is called either
-    way. Python runs it in the main thread alone; in other threads, this context does nothing.
+    In both cases, the user's own handler is called (Python's default handler raises a
+    ``KeyboardInterrupt``). Python calls handlers only in the main thread. In other threads, this
+    context does nothing.
     """
 
     def __init__(self) -> None:
@@ -45,14 +46,20 @@ class Interrupts:
             self._let_through = False
 
     def check(self) -> None:
-        """Interrupts again if an interrupt got lost, as Python loses those in destructors."""
+        """Calls the user's handler again if a Ctrl-C came but its exception got lost.
+
+        Python drops exceptions that are raised in a destructor, ``KeyboardInterrupt`` too.
+        """
         if self._came and self._previous is not None:
             self._previous(signal.SIGINT, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Handles a Ctrl-C: calls the user's handler now, or only remembers that a Ctrl-C came."""
         self._came = True
         if self._let_through and self._previous is not None:
-            # From here on, others wait: none may disturb what this one sets off.
+            # From here on, a second Ctrl-C waits, so that it cannot disturb the work that the
+            # first one starts: the end of the training and the restoring of the model.
             self._let_through = False
             self._previous(number, frame)
-            self._let_through, self._came = True, False  # the handler did not raise
+            # The user's handler returned without an exception, so the training continues.
+            self._let_through, self._came = True, False

@@ -1,4 +1,4 @@
-"""What a range test returns: the curve, what it suggests, and the files that keep it."""
+"""The result of a range test: the curve, the rates that it suggests, and files for both."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class RangeTestResult:
     """The curve of a range test: losses and metrics of single batches against the learning rate.
 
     Attributes:
-        learning_rates: The rate of each step that was taken, float64, shape ``(steps,)``, rising.
-            (The optimizer gets them rounded to Keras's ``floatx()``.)
-        losses: The loss of each step's batch alone; the last may be infinite or NaN.
-        smoothed_losses: The exponential moving average of the losses, without the bias of its
-            start.
-        metrics: For the name of each metric, its value on each step's batch alone. Only metrics
-            that are scalars are here.
-        stop_reason: Why the test ended: ``"completed: …"``, ``"diverged: …"``, ``"stopped: …"``.
+        learning_rates: The rate of each step that was taken, in rising order: float64, of shape
+            ``(steps,)``. (The optimizer gets the rates rounded to Keras's ``floatx()``.)
+        losses: The loss of each step's batch alone. The last loss may be infinite or NaN.
+        smoothed_losses: The exponential moving average of the losses, with a corrected start.
+        metrics: For the name of each metric, its value on each step's batch alone. Metrics that
+            are not scalars are left out.
+        stop_reason: The reason for which the test ended: ``"completed: …"``, ``"diverged: …"`` or
+            ``"stopped: …"``.
         growth: ``"exponential"`` or ``"linear"``.
-        validation_learning_rates: The rates at which the validation data were evaluated; empty
-            without validation data.
+        validation_learning_rates: The rates at which the model was evaluated on the validation
+            data. Empty without validation data.
         validation_losses: The loss on the validation data at these rates.
         validation_metrics: The metrics on the validation data at these rates.
 
@@ -76,12 +76,14 @@ class RangeTestResult:
     def suggest(self) -> Suggestion:
         """Reads the bounds of a cycle, and three single rates, off the curve.
 
-        ``base_lr`` and ``max_lr`` follow the paper's rule. If the metrics have an accuracy, they
-        are the rates at which it begins to rise, and at which it slows, becomes ragged or falls.
-        Otherwise they are the rates at which the loss begins to fall, and is about to blow up.
+        ``base_lr`` and ``max_lr`` follow the paper's rule. If the metrics include an accuracy, then
+        ``base_lr`` is the rate at which the accuracy begins to rise, and ``max_lr`` is the rate at
+        which the accuracy rises more slowly, becomes ragged or falls. Without an accuracy,
+        ``base_lr`` is the rate at which the loss begins to fall, and at ``max_lr`` the loss is
+        about to blow up.
 
         Returns:
-            The suggestion. What the curve does not show is None there, with a reason.
+            The suggestion. A rate that the curve does not show is None, and ``reasons`` says why.
         """
         answers = suggestions.suggest(
             self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
@@ -111,10 +113,11 @@ class RangeTestResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to a JSON file, which `load` reads.
 
-        The file is written beside the path and then renamed, so that there is never half a file.
+        A temporary file in the same folder is written first and then renamed, so that the path
+        never leads to an incomplete file.
 
         Args:
-            path: The file to write. A file that is there is replaced.
+            path: The file to write. An existing file is replaced.
         """
         content = {"class": type(self).__name__, **_to_json(vars(self))}
         _write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -127,34 +130,36 @@ class RangeTestResult:
             path: The file.
 
         Returns:
-            The result, bit for bit the one that was saved.
+            The result, equal bit for bit to the saved result.
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If the file is not one that `save` wrote, or is damaged so that it has no
-                columns of equal length.
+            ValueError: If `save` did not write the file, or if the file is damaged so that its
+                columns differ in length.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("class", None) != cls.__name__:
-                raise ValueError("it is of another class")
+                raise ValueError("the file holds an object of another class")
             result = cls(**_from_json(content))
             result._check()
-        # What JSON makes of another file may have any type, and be nested beyond Python's stack.
+        # A file of another origin may hold values of any type, or be nested so deeply that it
+        # exceeds Python's stack.
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Argument `path` must be a file that `{cls.__name__}.save` wrote. "
-                f"Received: path={str(path)!r}, which is not: {error}"
+                f"Received: path={str(path)!r}, which cannot be read as such a file: {error}"
             ) from error
         return result
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes a table with a line for each step: learning rate, loss, smoothed loss, metrics.
 
-        The file is written beside the path and then renamed, so that there is never half a file.
+        A temporary file in the same folder is written first and then renamed, so that the path
+        never leads to an incomplete file.
 
         Args:
-            path: The file to write. A file that is there is replaced.
+            path: The file to write. An existing file is replaced.
         """
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
@@ -168,14 +173,20 @@ class RangeTestResult:
         return [self.learning_rates, self.losses, self.smoothed_losses, *self.metrics.values()]
 
     def _check(self) -> None:
-        """Raises a ``ValueError`` unless columns that belong together are equally long."""
+        """Raises a ``ValueError`` if columns that belong together differ in length.
+
+        ``stop_reason`` and ``growth`` must be strings.
+        """
         validation = self.validation_learning_rates, self.validation_losses
         for columns in self._columns(), (*validation, *self.validation_metrics.values()):
             shapes = {np.shape(column) for column in columns}
             if len(shapes) != 1 or len(*shapes) != 1:
-                raise ValueError(f"columns of the shapes {sorted(shapes)}")
+                raise ValueError(f"the columns have the shapes {sorted(shapes)}")
         if not (isinstance(self.stop_reason, str) and isinstance(self.growth, str)):
-            raise ValueError(f"stop_reason={self.stop_reason!r}, growth={self.growth!r}")
+            raise ValueError(
+                "`stop_reason` and `growth` are not strings: "
+                f"stop_reason={self.stop_reason!r}, growth={self.growth!r}"
+            )
 
     def __repr__(self) -> str:
         text = f"{len(self.learning_rates)} steps"
@@ -188,11 +199,11 @@ class RangeTestResult:
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """What a range test suggests. A rate that its curve does not show is None.
+    """The rates that a range test suggests. A rate that the curve does not show is None.
 
     Attributes:
         base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
-        max_lr: The upper bound of a cycle, by the same rule.
+        max_lr: The upper bound of a cycle, by the rule of the paper.
         steepest: The rate at which the smoothed loss falls fastest (fastai's ``steep``).
         valley: The middle of the longest descent of the smoothed loss (fastai's ``valley``).
         minimum: A tenth of the rate at which the smoothed loss is lowest (fastai's ``minimum``).
@@ -202,7 +213,7 @@ class Suggestion:
         >>> import numpy as np
         >>> import clr_schedules as clr
         >>> rates = np.geomspace(1e-6, 1e-2, 200)
-        >>> losses = 2.3 / (1 + rates / 1e-3)  # where the test ends, it still falls
+        >>> losses = 2.3 / (1 + rates / 1e-3)  # the loss still falls when the test ends
         >>> suggestion = clr.RangeTestResult(rates, losses, losses, {}, "completed").suggest()
         >>> suggestion.max_lr is None
         True
@@ -218,21 +229,22 @@ class Suggestion:
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def schedule(self, kind: Callable[..., _S], **arguments: Any) -> _S:
-        """A schedule with those of the suggested bounds that it takes.
+        """Makes a schedule with the suggested bounds that the schedule takes.
 
         Args:
-            kind: A schedule's class, or any other function, that takes ``base_lr``, ``max_lr`` or
-                both by name: `Triangular2` takes both, `OneCycle` takes ``max_lr``. One that
-                takes any names (``**kwargs``) gets both.
+            kind: The class of a schedule, or any other function, that takes ``base_lr``, ``max_lr``
+                or both by name: `Triangular2` takes both, `OneCycle` takes ``max_lr``. A function
+                with ``**kwargs`` gets both.
             **arguments: The other arguments of ``kind``, such as ``step_size``. A bound that is
-                among them is taken from here and not from the curve.
+                given here replaces the suggested bound.
 
         Returns:
-            What ``kind`` returns.
+            The schedule, or whatever else ``kind`` returns.
 
         Raises:
             TypeError: If ``kind`` takes neither bound.
-            ValueError: If the curve did not show a bound that ``kind`` takes. The message says why.
+            ValueError: If ``kind`` takes a bound that the curve does not show. The message says
+                why.
 
         Example:
             >>> import clr_schedules as clr
@@ -255,14 +267,14 @@ class Suggestion:
         if missing:
             why = "; ".join(f"{name} is None: {self.reasons.get(name, '')}" for name in missing)
             raise ValueError(
-                f"The range test does not show the bounds that the schedule takes. {why}. "
-                f"To give your own: schedule(…, {', '.join(f'{name}=…' for name in missing)})"
+                f"The range test does not show all bounds that the schedule takes. {why}. Give the "
+                f"missing bounds: schedule(…, {', '.join(f'{name}=…' for name in missing)})"
             )
         return kind(**bounds, **arguments)
 
 
 def _to_json(value: Any) -> Any:
-    """Arrays as lists; numbers that JSON does not have as the strings that `float` reads."""
+    """Converts arrays to lists; infinity and NaN, which JSON lacks, become strings for `float`."""
     if isinstance(value, Mapping):
         return {name: _to_json(entry) for name, entry in value.items()}
     if isinstance(value, np.ndarray):
@@ -278,8 +290,8 @@ def _from_json(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a file beside the path, and renames it when it is whole."""
-    path = Path(os.path.realpath(path))  # a link stays, and the file that it leads to is replaced
+    """Writes a temporary file in the same folder, and renames it when it is complete."""
+    path = Path(os.path.realpath(path))  # a link stays, and the linked file is replaced
     half_done = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         half_done.write_text(text, encoding="utf-8", newline="")

@@ -1,4 +1,7 @@
-"""What a training changes: remembered, and put back bit for bit. The README beside says why so."""
+"""Remembers everything that a training changes, and puts it back bit for bit.
+
+The README in this folder explains what is put back, and in which order.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from clr_schedules._backend.randomness import (
     use_other_tensorflow_seeds,
 )
 
-# What `fit` and `evaluate` set on a model. Of a model that is not built, these alone are put back:
-# its other attributes hold what building it made.
+# The attributes that `fit` and `evaluate` set on a model. If the model is not built before the
+# test, only these are put back, since its other attributes hold the results of the building.
 _SET_BY_FIT = (
     "history",
     "stop_training",
@@ -33,25 +36,27 @@ _SET_BY_FIT = (
     "_jax_state_synced",
     "_symbolic_build",
 )
+# Stands for the value of an attribute that the model did not have.
 _ABSENT = object()
 
 
 class Snapshot:
-    """The state of a model, its optimizers and the random numbers, when the snapshot is made.
+    """The state of a model, its optimizers and the random generators when the snapshot is made.
 
-    `prepare` makes the training possible, and `restore` puts everything back. Objects and compiled
-    functions stay the same ones. A model that is not built is built by the training, and goes back
-    to its first weights; an optimizer that is not built is not built afterwards either.
+    `prepare` makes a training reversible, and `restore` puts everything back. Objects and compiled
+    functions keep their identity. If the model is not built yet, the training builds it, and
+    `restore` gives it its initial weights. If the optimizer is not built yet, it is not built
+    afterwards either.
 
     Args:
         model: The model.
-        optimizers: The model's optimizer, and those within it.
+        optimizers: The model's optimizer, and the optimizers that it wraps.
     """
 
     def __init__(self, model: Any, optimizers: list[Any]) -> None:
         self._model = model
         self._optimizers = optimizers
-        # Each variable that is seen, with its value at that time.
+        # Pairs of a variable and the value that it had when it was seen first.
         self._values: list[tuple[Any, Any]] = []
         self._seen: set[int] = set()
         self._built = backend.is_built(model)
@@ -71,7 +76,7 @@ class Snapshot:
         self._remember_variables()
 
     def prepare(self) -> None:
-        """Puts copies in the place of what a training would change beyond repair."""
+        """Replaces objects by copies where the training would change them beyond repair."""
         self._restore_tensorflow = use_other_tensorflow_seeds()
         for optimizer in self._optimizers:
             if not backend.is_built(optimizer):
@@ -82,20 +87,22 @@ class Snapshot:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
-        """A context in which the model is built: variables made and numbers drawn there stay.
+        """A context in which the model is built. `restore` does not undo the building.
 
-        A user's own `fit` would make and draw them too: an initializer without a seed draws one,
-        and on some backends Keras draws a batch.
+        The new variables go back to the values that they have at the end of this context. The
+        random numbers that the building draws stay drawn, since a user's own `fit` would draw them
+        too: an initializer without a seed draws a seed, and on some backends Keras draws a batch.
         """
         before = random_state()
         yield
-        # If a generator has moved since the snapshot, something else than building has drawn.
+        # If a generator had moved before this context, something other than the building has
+        # drawn numbers. Then the state that was remembered before is kept.
         if same(before, self._first_random):
             self._random = random_state()
         self._remember_variables()
 
     def restore(self) -> None:
-        """Puts everything back. What cannot be put back raises after the rest is."""
+        """Puts everything back. If a step fails, its error is raised after all other steps."""
         steps: list[Callable[[], Any]] = [
             *(partial(self._restore_attributes, *each) for each in self._attributes),
             self._restore_modes,
@@ -104,13 +111,17 @@ class Snapshot:
             self._restore_globals,
             self._restore_tensorflow,
         ]
-        # A stack calls all of its entries, whether or not one raises; the last entry first.
+        # The stack calls all its entries even if one of them raises. It begins with the last entry.
         with contextlib.ExitStack() as stack:
             for step in reversed(steps):
                 stack.callback(step)
 
     def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
-        """Puts back the attributes of the model or an optimizer, past Keras's own bookkeeping."""
+        """Puts back the attributes of the model or an optimizer.
+
+        The attributes are written into the object's dictionary, because Keras's ``__setattr__``
+        would track, convert or refuse them.
+        """
         now = vars(thing)
         if self._built or thing is not self._model:
             for name in now.keys() - before.keys():
@@ -123,27 +134,28 @@ class Snapshot:
 
     def _restore_modes(self) -> None:
         """Puts back the training modes of PyTorch's modules."""
-        # Keras makes some of the modules anew. Those take the mode of the model.
+        # Keras makes some modules anew during the training. They get the mode of the model.
         for module in backend.modules(self._model):
             module.training = self._modes.get(module, self._modes[self._model])
 
     def _remember_variables(self) -> None:
-        """Remembers the value of each variable that was not seen before."""
+        """Remembers the value of each variable, unless an earlier call has remembered it."""
         for variable in self._all_variables():
             if id(variable) not in self._seen:
                 self._seen.add(id(variable))
                 self._values.append((variable, backend.read(variable)))
 
     def _all_variables(self) -> Iterator[Any]:
-        """The framework's variables, some more than once."""
+        """Yields the framework's variables of the model and the optimizers, some more than once."""
         model = self._model
-        # tf_keras raises an error when the variables of a model are asked for that is not built.
+        # A model of tf_keras raises an error if it is asked for its variables before it is built.
         groups: list[Iterable[Any]] = [model.variables if backend.is_built(model) else ()]
         groups += [metric.variables for metric in model.metrics]
         for optimizer in self._optimizers:
             listed = optimizer.variables
             groups.append(listed() if callable(listed) else listed)
-        # Those in no list, such as the states of recurrent layers and tf_keras's counters of steps.
+        # Variables that are in none of these lists, such as the states of recurrent layers and
+        # tf_keras's counters of steps.
         for thing in (*model._flatten_layers(), *self._optimizers):
             groups.append(filter(backend.is_variable, flatten(list(vars(thing).values()))))
         for group in groups:
@@ -154,10 +166,11 @@ class Snapshot:
 
 
 def copy_containers(optimizer: Any) -> None:
-    """Gives an optimizer copies of its lists, dictionaries and sets, for building to add to.
+    """Replaces the lists, dictionaries and sets of an optimizer by copies.
 
-    The snapshot puts the originals back, which then have nothing added. Keras 3's tracker holds the
-    same lists, so it gets a copy that holds the copies.
+    Building the optimizer adds to the copies, and the snapshot then puts the unchanged originals
+    back. Keras 3's tracker holds the same lists, so the tracker is replaced by a copy too, which
+    holds the copied lists.
     """
     attributes = vars(optimizer)
     copies = {
@@ -178,7 +191,7 @@ def copy_containers(optimizer: Any) -> None:
 
 
 def flatten(thing: Any, depth: int = 4) -> Iterator[Any]:
-    """The leaves of nested lists, tuples and dictionaries, down to this depth."""
+    """Yields the leaves of nested lists, tuples and dictionaries, down to this depth."""
     if isinstance(thing, dict):
         thing = list(thing.values())
     if not isinstance(thing, (list, tuple)):

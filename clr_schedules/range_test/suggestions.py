@@ -1,7 +1,7 @@
-"""What can be read from the curve of a learning-rate range test, with NumPy alone.
+"""Reads learning rates off the curve of a range test, with NumPy alone.
 
-All functions are pure, and take arrays with an entry for each training step. Where the curve does
-not show a rate, they return a string that says why.
+All functions are pure, and take arrays with an entry for each training step. If the curve does not
+show a rate, a function returns the reason as a string instead of the rate.
 """
 
 from __future__ import annotations
@@ -15,34 +15,36 @@ from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.float64]
 
-# To tell a level from a slope takes two levels of five steps each, and as many steps between them.
+# A fall can be seen only between two levels. Each level needs at least five steps, and the fall
+# between them needs ten.
 _FEWEST_STEPS = 20
-# The part of the whole fall that counts as a change. On the quadratics of the tests, 0.03 to 0.15
-# work; with less, the noise around what has been learned looks like a rise.
+# A difference must be at least this part of the whole fall to count as a change. On the quadratics
+# of the tests, 0.03 to 0.15 work. With a smaller part, the noise on the floor looks like a rise.
 _VISIBLE = 0.1
-# The number of standard errors that counts as a change. With 6, normal noise passes for a fall in
-# about 1 of 100 curves; with 8 in 1 of 1,000, and noise of other distributions in 1 of 100 at most.
+# A difference must be at least this many standard errors to count as a change. With 6, normal noise
+# is mistaken for a fall in about 1 of 100 curves. With 8, this happens in 1 of 1,000 curves, and
+# with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
-# A few units in the last place of float32: what rounding alone does to a loss.
+# The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 
 
 def smooth(losses: _Array, smoothing: float) -> _Array:
-    """The exponential moving average of the losses, without the bias of its start.
+    """The exponential moving average of the losses, with a corrected start.
 
     As in fastai, the average starts at zero and is divided by the sum of its weights, which is
     ``1 - smoothing ** (i + 1)`` at entry ``i``.
 
     Args:
-        losses: The loss of each step; NaN and infinity go through.
-        smoothing: The weight of the past, from 0 to below 1.
+        losses: The loss of each step. NaN and infinity are allowed, and stay in the average.
+        smoothing: The weight of the past losses, from 0 to below 1.
 
     Returns:
         The smoothed loss of each step, in float64.
     """
     smoothed, average, weights = [], 0.0, 0.0
-    # Python's floats do not warn of numbers that are not finite. The weights are summed up by the
-    # same operations as the losses, so that the rounding errors of the two cancel.
+    # Python's floats, unlike NumPy's, do not warn about numbers that are not finite. The weights
+    # are added up by the same operations as the losses, so that their rounding errors cancel.
     for loss in np.asarray(losses, np.float64).tolist():
         average = smoothing * average + (1 - smoothing) * loss
         weights = smoothing * weights + (1 - smoothing)
@@ -56,29 +58,31 @@ def suggest(
     smoothed_losses: _Array,
     accuracies: _Array | None,
 ) -> dict[str, float | str]:
-    """For each rate of a `Suggestion`, the rate, or the reason why the curve does not show it.
+    """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
-    ``base_lr`` and ``max_lr`` follow Smith's rule (arXiv:1506.01186, section 3.3). The accuracy
-    begins to rise at ``base_lr``. At ``max_lr`` it slows, becomes ragged or falls: this is the
-    first step whose average is within a standard error of the highest. Without accuracies, or if
-    they do not rise, the loss takes their place: it begins to fall at ``base_lr``, and ``max_lr``
-    is half of the edge of stability. With accuracies, ``max_lr`` is no higher than that either.
+    ``base_lr`` and ``max_lr`` follow Smith's rule (arXiv:1506.01186, section 3.3). At ``base_lr``,
+    the accuracy begins to rise. At ``max_lr``, the accuracy rises more slowly, becomes ragged or
+    falls: this is the first step whose average accuracy is within a standard error of the highest
+    average. If there are no accuracies, or if they do not rise, the loss decides: at ``base_lr``
+    the loss begins to fall, and ``max_lr`` is half of the edge of stability. With accuracies too,
+    ``max_lr`` is at most half of the edge of stability, if the curve shows the edge.
 
-    ``steepest``, ``valley`` and ``minimum`` are those of fastai's ``lr_find``: from the smoothed
-    losses, without the first tenth of the steps (in fastai, of the planned steps) and the last
-    five. If the loss does not fall, there are none.
+    ``steepest``, ``valley`` and ``minimum`` follow the rules of fastai's ``lr_find``. They are read
+    from the smoothed losses, without the first tenth of the steps (fastai: of the planned steps)
+    and without the last five steps. If the loss does not fall, these rates do not exist.
 
-    All five scale with the rates, and do not depend on the unit of the losses. The curve ends
-    before the first loss that is not finite.
+    If all rates are multiplied by a factor, so are the five results. The results do not depend on
+    the unit of the losses. Steps from the first loss on that is not finite are ignored.
 
     Args:
         learning_rates: The rate of each step.
         losses: The loss of each step's batch.
-        smoothed_losses: What `smooth` made of the losses.
+        smoothed_losses: The losses, smoothed by `smooth`.
         accuracies: The accuracy of each step's batch, or None.
 
     Returns:
-        For ``base_lr``, ``max_lr``, ``steepest``, ``valley`` and ``minimum``, a float or a string.
+        A dictionary with the keys ``base_lr``, ``max_lr``, ``steepest``, ``valley`` and
+        ``minimum``. Each value is a rate, or a string with the reason for a missing rate.
     """
     rates, losses, smoothed = (
         np.asarray(values, np.float64) for values in (learning_rates, losses, smoothed_losses)
@@ -92,7 +96,8 @@ def suggest(
     accuracy = _rise(accuracies, steps)
     top = _max(rates[:steps], loss, accuracy, diverged=diverged)
     answers = {"base_lr": _base(rates, loss, accuracy, top), "max_lr": top}
-    # fastai leaves out the first tenth and the last five steps, and what is not finite.
+    # As fastai, leave out the first tenth of the steps, the last five steps, and the smoothed
+    # losses from the first on that is not finite.
     first = len(rates) // 10
     kept = slice(first, first + _finite_steps(smoothed[first:-5]))
     for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
@@ -106,18 +111,20 @@ def suggest(
 
 
 class _FallingCurve:
-    """A noisy curve; whether it falls, and where the fall begins and ends.
+    """A noisy curve. Tells whether the curve falls, and where the fall begins and ends.
 
-    The level before the fall and the floor after it are averages over windows, so that no single
-    batch decides on either. A difference counts as seen if it exceeds both its standard errors and
-    a tenth of the whole fall.
+    The level before the fall and the floor after the fall are averages over windows, so that no
+    single batch decides on them. A difference counts as a change if it exceeds eight standard
+    errors and a tenth of the whole fall.
     """
 
     def __init__(self, values: _Array, average: Callable[[_Array], _Array]) -> None:
-        # Divided by a power of two, which is exact, to be at most 1: no difference overflows then.
+        # The values are divided by a power of two, which is exact. They are at most 1 then, so
+        # that no difference overflows.
         self.values = _normalized(values)
-        # A twentieth of the steps resolves eight decades to a factor of 2.5. An odd number, large
-        # enough to have a middle half; above 201, it only costs time.
+        # With a twentieth of the steps, the test resolves eight decades of rates to a factor of
+        # 2.5. The number of steps is odd, and at least 5, so that a window has a middle half. Above
+        # 201 steps, a window would only cost time.
         self.window = min(max(5, len(values) // 20), 200) | 1
         self.averages = _moving(self.values, self.window, average)
         lowest = int(np.argmin(self.averages))
@@ -126,49 +133,50 @@ class _FallingCurve:
         self.floor = float(self.averages[lowest])
         self.level = float(self.averages[0])
         self.depth = self.level - self.floor
-        # The noise is measured before and during the fall, since it may change afterwards.
+        # The noise is measured before and during the fall, since it may be different afterwards.
         before = self.values[: max(self.bottom + 1, 4 * self.window)]
         noise = max(_noise(before), _ROUNDING * float(np.max(np.abs(before))))
         self.error = noise / self.window**0.5  # the standard error of an average
-        # The smallest differences that are seen, between averages and between single values.
+        # The smallest changes that count: `step` between averages, `jump` between single values.
         self.step = max(_VISIBLE * self.depth, _SIGNIFICANT * self.error)
         self.jump = max(_VISIBLE * self.depth, _SIGNIFICANT * noise)
         self.seen = self.depth > self.step
 
     def why_unseen(self) -> str:
-        """The reason why no fall is seen."""
+        """The reason why the curve shows no fall."""
         if self.values[-1] > self.level + self.jump:
             return "the loss rose without having fallen by more than its noise"
         return "the loss did not fall by more than its noise"
 
     def begins(self) -> int | None:
-        """The last step on the first level; None if that level is no longer than a window."""
+        """The last step before the fall; None if the fall begins within the first window."""
         step = int(np.argmax(self.averages < self.level - self.step)) - 1
         return step if step >= self.window else None
 
     def slows(self) -> int | None:
-        """The first step within a standard error of the floor; None if it falls up to the end."""
+        """The first step within a standard error of the floor; None if the fall does not end."""
         step = int(np.argmax(self.averages <= self.floor + self.error))
         return step if step < len(self.values) - self.window else None
 
     def rises(self) -> int:
-        """The last step on the floor; the very last step if the curve never rises for good."""
+        """The last step on the floor; the last step of the curve if there is no final rise."""
         averages, values = self.averages[self.bottom :], self.values[self.bottom :]
-        # The averages ignore the dip of a single batch. The single values show a loss that blows
-        # up within the last few steps.
+        # Both must be low: the averages, because a single batch may dip by chance, and the single
+        # values, because the averages miss a loss that blows up within the last few steps.
         low = (averages <= self.floor + self.step) & (values <= self.floor + self.jump)
         low[0] = True
         return self.bottom + int(np.flatnonzero(low)[-1])
 
 
 def _rise(accuracies: _Array | None, steps: int) -> _FallingCurve | None:
-    """The fall of the negative accuracies, or None if there is none to be seen."""
+    """The rise of the accuracies, as a fall of their negatives; None if they do not rise."""
     if accuracies is None:
         return None
     accuracies = np.asarray(accuracies, np.float64)[:steps]
     if not np.all(np.isfinite(accuracies)):
         return None
-    # The plain mean: accuracies have no outliers, and of a batch of one are 0 or 1.
+    # The plain mean serves here, because accuracies have no outliers, and because with one sample
+    # in a batch every accuracy is 0 or 1.
     accuracy = _FallingCurve(-accuracies, _mean)
     return accuracy if accuracy.seen else None
 
@@ -176,7 +184,10 @@ def _rise(accuracies: _Array | None, steps: int) -> _FallingCurve | None:
 def _base(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, top: float | str
 ) -> float | str:
-    """The rate at which the accuracy begins to rise or the loss to fall, if it is below `top`."""
+    """The rate at which the accuracy begins to rise or the loss begins to fall.
+
+    The rate must be below ``top``, the upper bound, if there is an upper bound.
+    """
     fall = accuracy or loss
     if not fall.seen:
         return fall.why_unseen()
@@ -193,7 +204,7 @@ def _base(
 def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
-    """The rate at which the accuracy slows, but at most half of the edge of stability."""
+    """The rate at which the accuracy rises more slowly, but at most half the edge of stability."""
     answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
     if accuracy:
         step = accuracy.slows()
@@ -203,7 +214,7 @@ def _max(
         elif isinstance(answer, str):
             answer = f"the accuracy was still rising at the highest rate, {rates[-1]:.3g}"
     if not isinstance(answer, str) and answer < rates[0]:
-        return f"it would be below the lowest rate, {rates[0]:.3g}"
+        return f"the rate would be below the lowest rate, {rates[0]:.3g}"
     return answer
 
 
@@ -211,15 +222,16 @@ def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float |
     """Half of the rate above which gradient descent is unstable.
 
     On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
-    ``(r * L - 1) ** 2``. So if a step makes the loss grow by the factor ``g``, the edge ``2 / L``
-    is at ``2 * r / (1 + sqrt(g))``, however late the growth comes to light. This estimate is made
-    at those steps of the final rise at which the loss is higher than at any step since the floor.
-    Half of the edge leaves a factor of two for the noise of the gradients.
+    ``(r * L - 1) ** 2``, and the edge of stability is ``2 / L``. If a step at rate ``r`` multiplies
+    the loss by ``g``, the edge is therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss
+    begins to grow visibly only long after the edge. The estimate is made at each step of the final
+    rise that brings the loss to a new maximum since the floor. Half of the edge leaves a factor of
+    two for the noise of the gradients.
 
-    The edge is the lower quartile of the estimates. If there are several curvatures, each estimate
-    is too high rather than too low, but the lowest ones come from noise. In a network, where the
-    loss grows slowly or in jumps, an estimate is about the rate itself, and the lower quartile is
-    early in the rise.
+    The result uses the lower quartile of the estimates. If the loss has several curvatures, the
+    estimates tend to be too high, which speaks for a low quantile; but the very lowest estimates
+    come from noise. In a network, the loss grows slowly or in jumps. There, each estimate is about
+    equal to the rate of its step, and the lower quartile is early in the rise.
     """
     start = loss.rises()
     above = loss.values[start:] - loss.floor
@@ -230,19 +242,20 @@ def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float |
     records = np.flatnonzero(above[1:] > np.maximum.accumulate(above)[:-1])
     records = records[above[records] > 0]
     if not len(records):
-        # The loss went from the floor to the end in one step, and its growth is unknown.
+        # The step after the floor was the last with a finite loss, so the growth is unknown.
         return float(rates[start]) / 2
     growth = np.exp((np.log(above[records + 1]) - np.log(above[records])) / 2)
     return float(np.quantile(rates[start + records] / (1 + growth), 0.25))
 
 
 def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
-    """The rate at which the smoothed loss falls fastest, against the logarithm of the rate.
+    """The rate at which the smoothed loss, over the logarithm of the rate, falls fastest.
 
-    As ``steep`` of fastai (``fastai/callback/schedule.py``), by the difference to the next step.
+    This is fastai's ``steep`` (``fastai/callback/schedule.py``). The slope of a step is the
+    difference to the next step.
     """
     rates = rates[kept]
-    # The logarithm of their ratio, also of rates that are close to each other.
+    # `log1p` gives the logarithm of the ratio of two rates accurately even if they are close.
     slopes = np.diff(_normalized(smoothed[kept])) / np.log1p(np.diff(rates) / rates[:-1])
     step = int(np.argmin(slopes))
     return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
@@ -251,11 +264,14 @@ def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
 def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """The rate half-way down the longest valley of the smoothed loss, as fastai's ``valley``.
 
-    The valley is the longest decreasing subsequence; of several, the one that ends first. Its
-    entries need not be neighbours, but fastai takes the valley to be as many steps long as it has
-    entries. The rate is in the middle of the second of three sections, rounded down twice.
+    The valley is the longest decreasing subsequence. If several are equally long, the valley is
+    the subsequence that ends first. Its entries need not be neighbours, but fastai treats the
+    valley as if they were: as many steps long as it has entries, up to its last entry. The valley
+    is divided into three sections, and the rate is in the middle of the second section. As in
+    fastai, both the length of a section and half of this length are rounded down.
     """
-    # Patience sorting: for each length, the highest loss in which such a subsequence ends.
+    # Patience sorting: entry `n - 1` belongs to the decreasing subsequences of length `n`. It is
+    # the highest of the losses in which such a subsequence ends, with a minus sign.
     ends: list[float] = []
     longest, end = 0, 0
     for step, loss in enumerate(smoothed[kept].tolist()):
@@ -263,7 +279,7 @@ def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
         ends[length - 1 : length] = [-loss]
         if length > longest:
             longest, end = length, step
-    # With one or two entries, the rule would give the first rate or the last.
+    # With one or two entries, the rule would just return the first or the last rate.
     if longest < 3:
         return "the smoothed loss did not fall for three steps"
     section = longest / 3
@@ -273,13 +289,14 @@ def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
 def _minimum(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """A tenth of the rate at which the smoothed loss is lowest, as fastai's ``minimum``.
 
-    There is none if the loss is lowest because the test ended, or if the tenth was not tested.
+    The curve does not show this rate if the loss was still falling at the end of the test, or if a
+    tenth of the rate is below the lowest rate of the test.
     """
     lowest = kept.start + int(np.argmin(smoothed[kept]))
     if np.all(smoothed[lowest:] <= smoothed[lowest]):
         return f"the smoothed loss was still falling at the highest rate, {rates[-1]:.3g}"
     rate = float(rates[lowest]) / 10
-    return rate if rate >= rates[0] else f"it would be below the lowest rate, {rates[0]:.3g}"
+    return rate if rate >= rates[0] else f"the rate would be below the lowest rate, {rates[0]:.3g}"
 
 
 def _too_few(steps: int, *, diverged: bool) -> str:
@@ -291,29 +308,32 @@ def _too_few(steps: int, *, diverged: bool) -> str:
 
 
 def _finite_steps(values: _Array) -> int:
-    """The number of values before the first that is not finite."""
+    """The number of values before the first value that is not finite."""
     return int(np.argmin(np.append(np.isfinite(values), False)))
 
 
 def _normalized(values: _Array) -> _Array:
-    """The values divided by the power of two that makes the largest from 0.5 to 1."""
+    """The values, divided by a power of two so that the largest is from 0.5 to below 1."""
     largest = np.max(np.abs(values), initial=0.0)
     return np.asarray(np.ldexp(values, -np.frexp(largest)[1]))
 
 
 def _moving(values: _Array, window: int, average: Callable[[_Array], _Array]) -> _Array:
-    """The average of the window around each value; at the ends, of the first or last window."""
+    """The average of the window around each value.
+
+    Values near an end, where a window does not fit, get the average of the first or last window.
+    """
     windows = np.lib.stride_tricks.sliding_window_view(values, window)
-    rows = 4096  # a few megabytes at a time
+    rows = 4096  # the number of windows at a time, which keeps the memory to a few megabytes
     averages = [average(windows[i : i + rows]) for i in range(0, len(windows), rows)]
     middles = np.arange(len(values)) - window // 2
     return np.concatenate(averages)[np.clip(middles, 0, len(windows) - 1)]
 
 
 def _midmean(windows: _Array) -> _Array:
-    """The mean of the middle half of each window, which outliers do not move.
+    """The mean of the middle half of each window. Outliers do not affect this mean.
 
-    Unlike a median, it also averages noise that takes only a few values.
+    A median would not average noise that takes only a few different values; this mean does.
     """
     quarter = windows.shape[1] // 4
     return _mean(np.sort(windows, axis=1)[:, quarter : windows.shape[1] - quarter])
@@ -325,12 +345,12 @@ def _mean(windows: _Array) -> _Array:
 
 
 def _noise(values: _Array) -> float:
-    """The standard deviation of the noise, taken for normal, from the differences of neighbours.
+    """The standard deviation of the noise, estimated from the differences of neighbouring values.
 
-    Their upper tenth decides and not their middle: it is the long tails of noise that mislead an
-    average.
+    The estimate assumes normal noise, but uses the largest tenth of the differences instead of
+    their median, because the long tails of other noise are what can mislead an average.
     """
     differences = np.diff(values)
     sizes = np.abs(differences - np.median(differences))
-    normal_tenth = 1.645  # a tenth of all normal numbers are farther from 0 than this
+    normal_tenth = 1.645  # a tenth of standard normal numbers are farther from 0 than this
     return float(np.quantile(sizes, 0.9)) / normal_tenth / 2**0.5

@@ -1,4 +1,4 @@
-"""A range test under way: the rates to come, the losses so far, and when to stop."""
+"""The state of a running range test: its rates, the losses so far, and the rule when to stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clr_schedules._backend.base import TrainLoop
     from clr_schedules.range_test.interrupts import Interrupts
 
-# How often the validation data are evaluated on the way.
+# The number of evaluations on the validation data during a range test.
 _VALIDATIONS = 30
 
 
@@ -26,11 +26,11 @@ class Sweep:
     Attributes:
         rates: The rate of each step, in float64.
         table: The same rates, in the type in which the optimizer takes its rate.
-        steps_per_call: The most steps in one call of the train loop.
-        paced: Whether the train loop should take fewer steps a call where they are slow.
+        steps_per_call: The largest number of steps in one call of the train loop.
+        paced: Whether the train loop should take fewer steps per call if the steps are slow.
         smoothing: The weight of the past in the smoothed loss.
         taken: The number of steps that are recorded.
-        stop_reason: Why the sweep ended; None while it goes on.
+        stop_reason: The reason for which the sweep ended; None until then.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Sweep:
 
     @property
     def remaining(self) -> int:
-        """The number of steps still to take."""
+        """The number of steps that are still to be taken; 0 after the end of the sweep."""
         return 0 if self.stop_reason else len(self) - self.taken
 
     def upcoming(self) -> Iterator[Any]:
-        """The rates of the steps of one call of the train loop."""
+        """Yields the rates of the steps that the next call of the train loop takes."""
         yield from self.table[self.taken : self.taken + min(self.steps_per_call, self.remaining)]
 
     def add(self, logs: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ class Sweep:
 
     @property
     def last(self) -> dict[str, float]:
-        """The logs of the last step that is recorded, and its learning rate."""
+        """The logs and the learning rate of the last recorded step; empty before the first."""
         if not self.taken:
             return {}
         return {
@@ -94,29 +94,29 @@ class Sweep:
         }
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
-        """For each name in the logs, an array with the value of each step."""
+        """For each name in the logs, an array with the values of all recorded steps."""
         return {name: np.array(values, np.float64) for name, values in self._logs.items()}
 
     def end(self, reason: str) -> None:
-        """Ends the sweep, unless it has ended already."""
+        """Ends the sweep for this reason, unless the sweep has ended already."""
         self.stop_reason = self.stop_reason or reason
 
     def _judge(self, loss: float) -> None:
-        """Counts a step, and ends the sweep if this step's loss says so."""
+        """Counts a step, and ends the sweep if the loss is too high or the step is the last."""
         rate = self.rates[self.taken]
         self.taken += 1
         if not math.isfinite(loss):
             self.end(f"diverged: the loss was {loss:g} at a learning rate of {rate:.3g}")
             return
-        # As in `suggestions.smooth`, one step at a time.
+        # The smoothed loss, by the formula of `suggestions.smooth`, one step at a time.
         beta = self.smoothing
         self._average = beta * self._average + (1 - beta) * loss
         smoothed = self._average / (1 - beta**self.taken)
         self._first = smoothed if self._first is None else self._first
         self._lowest = min(self._lowest, loss)
         self._best = min(self._best, smoothed)
-        # A multiple of the best loss says nothing once a loss was below zero. The depth of the
-        # descent so far is the measure then.
+        # A multiple of the best loss is meaningless after a loss below 0. From then on, the rise
+        # is compared with the depth of the descent so far.
         scale = self._best
         if self._lowest < 0:
             scale = max(self._first - self._best, abs(self._best))
@@ -130,10 +130,11 @@ class Sweep:
 
 
 class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
-    """The callback of the range test's `fit`: shows the progress, validates, and ends the training.
+    """The callback in the range test's `fit`: shows progress, validates, and ends the training.
 
     Attributes:
-        validations: The logs of each validation, with the learning rate of the step before it.
+        validations: The logs of each validation, and the learning rate of the step before the
+            validation.
     """
 
     def __init__(
@@ -148,7 +149,8 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         verbose: int,
     ) -> None:
         super().__init__()
-        # Not `self.model`, which Keras sets: on JAX, each look at that copies all variables.
+        # The model under a name of its own, because on JAX each access to Keras's property
+        # `self.model` copies all variables.
         self._swept = model
         self._sweep = sweep
         self._loop = loop
@@ -156,18 +158,18 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         self._validation_data = validation_data
         self._batch_size = batch_size
         self._verbose = verbose
-        # The numbers of steps after which a validation is due.
+        # The numbers of steps after which a validation is still due.
         self._due = np.linspace(0, len(sweep), _VALIDATIONS + 1)[1:].round()
         self._taken_before_epoch = 0
         self._bar: Any = None
         self.validations: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Remembers where the epoch begins."""
+        """Remembers the number of steps that were taken before the epoch."""
         self._taken_before_epoch = self._sweep.taken
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Validates, shows the progress, and ends the training with the sweep."""
+        """Validates if due, shows progress, and ends the training if the sweep has ended."""
         self._interrupts.check()
         if self._validation_data is not None:
             self._loop.flush()
@@ -177,18 +179,18 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
             self._swept.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Ends the training with the sweep, or where an epoch had no data any more."""
+        """Ends the training if the sweep has ended, or if the epoch had no data."""
         self._loop.flush()
         if not self._sweep.remaining or self._sweep.taken == self._taken_before_epoch:
             self._swept.stop_training = True
 
     def close(self) -> None:
-        """Leaves the terminal at the beginning of a line."""
+        """Draws the progress bar for the last time, which moves the cursor to a new line."""
         if self._bar is not None:
             self._show(finalize=True)
 
     def _show(self, finalize: bool = False) -> None:
-        """Draws the progress bar."""
+        """Draws the progress bar, if the user wants it and a step was taken."""
         logs = self._sweep.last
         if not (self._verbose and logs):
             return
@@ -196,12 +198,12 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
             self._bar = keras.utils.Progbar(
                 len(self._sweep), verbose=self._verbose, stateful_metrics=list(logs)
             )
-        if finalize and self._verbose == 2:  # tf_keras ends the line at the target only
+        if finalize and self._verbose == 2:  # tf_keras prints the line only at the target
             self._bar.target = self._sweep.taken
         self._bar.update(self._sweep.taken, list(logs.items()), finalize=finalize)
 
     def _validate(self) -> None:
-        """Evaluates the validation data if that is due and the last loss was finite."""
+        """Evaluates the model on the validation data, if it is due and the last loss was finite."""
         passed = int(np.searchsorted(self._due, self._sweep.taken, side="right"))
         self._due = self._due[passed:]
         if not (passed and math.isfinite(self._sweep.last["loss"])):
@@ -210,8 +212,8 @@ class Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         x, y, sample_weight = (
             (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
         )
-        # `self.model` here, and not `self._swept`: on JAX, this is the look that copies to it the
-        # variables that the training has reached.
+        # Here, `self.model` is needed instead of `self._swept`: on JAX, the access to this property
+        # copies the present values of the training into the model's variables.
         logs = self.model.evaluate(
             x,
             y,
