@@ -1,13 +1,13 @@
-r"""Loads models that were saved with the cyclical schedules of TensorFlow Addons, without Addons.
+r"""Loads models with the cyclical schedules of TensorFlow Addons. Addons is not needed for this.
 
 >>> from clr_schedules import migrate
 >>> migrate.register_addons()
 
-From then on, ``keras.models.load_model`` turns these schedules into schedules of this package. The
-rates are those of Addons, without its rounding errors. A model that is saved again loads after
-``import clr_schedules`` alone.
+After this call, ``keras.models.load_model`` turns the schedules of Addons into schedules of this
+package. The rates are the same as with Addons, without its rounding errors. If the model is saved
+again, the new file needs only ``import clr_schedules`` before it is loaded.
 
-What each schedule of ``tensorflow_addons.optimizers``, version 0.23, is loaded as:
+The schedules of ``tensorflow_addons.optimizers``, version 0.23, are loaded as:
 
 =================================== ============================================================
 ``TriangularCyclicalLearningRate``  ``Triangular``, whatever ``scale_mode`` is
@@ -16,11 +16,11 @@ What each schedule of ``tensorflow_addons.optimizers``, version 0.23, is loaded 
 ``CyclicalLearningRate``            ``AddonsCyclical`` with the same ``scale_fn``
 =================================== ============================================================
 
-The first three are loaded as ``AddonsCyclical`` where the schedule of this package does not take
-the arguments: a fractional ``step_size``, bounds in reverse order, a ``gamma`` that is not in
-(0, 1], a ``scale_mode`` that is not the default of Addons.
+Each of the first three schedules is loaded as ``AddonsCyclical`` if the schedule of this package
+does not accept the arguments: a fractional ``step_size``, bounds in reverse order, two bounds of 0,
+a ``gamma`` that is not in (0, 1], or a ``scale_mode`` that is not the default of Addons.
 
-``docs/migrating.md`` has the names of all arguments, for new code.
+For new code, ``docs/migrating.md`` lists the names of all arguments.
 """
 
 from __future__ import annotations
@@ -56,23 +56,25 @@ _SCALE_MODES = ("cycle", "iterations")
 
 
 def register_addons() -> None:
-    """Lets Keras load what was saved with TensorFlow Addons' cyclical schedules.
+    """Lets Keras load files that were saved with the cyclical schedules of TensorFlow Addons.
 
-    Neither Addons nor ``custom_objects`` are needed. What can be loaded:
+    Neither Addons nor ``custom_objects`` are needed. Keras can then load:
 
     ============ ====================================== ==========================================
-    saved as     Keras 3                                ``tf_keras``
+    saved as     with Keras 3                           with ``tf_keras``
     ============ ====================================== ==========================================
     ``.h5``      the model and the optimizer's step,    the model and the optimizer's state
                  but no momenta (see below)
-    SavedModel   nothing: it loads none as a model      the model, with the optimizer at step 0
-    ``.keras``   nothing: it loads none of Keras 2      the model and the optimizer's state, that
-                                                        of a ``legacy`` optimizer excepted
+    SavedModel   nothing: Keras 3 cannot load a         the model, with the optimizer at step 0
+                 SavedModel as a model
+    ``.keras``   nothing: Keras 3 cannot load such      the model and the optimizer's state, except
+                 files of Keras 2                       the state of a ``legacy`` optimizer
     a config     the schedule or the optimizer          the schedule or the optimizer
     ============ ====================================== ==========================================
 
-    Keras 3 loads no optimizer's momenta from an ``.h5`` file, and the optimizer that it loads
-    cannot be trained with. Make the optimizer again, and the schedule goes on at its step::
+    Keras 3 does not load an optimizer's momenta from an ``.h5`` file, and the loaded optimizer
+    cannot be used for training. Make the optimizer again as follows; the schedule then continues at
+    the saved step::
 
         model = keras.models.load_model("old.h5")
         optimizer = model.optimizer.from_config(model.optimizer.get_config())
@@ -82,27 +84,28 @@ def register_addons() -> None:
         model.save("new.keras")
 
     (A model that was compiled with ``"mse"`` needs ``custom_objects={"mse":
-    keras.losses.mean_squared_error}``.) Without this function, Keras 3 would give the optimizers in
-    the ``.h5`` files of Keras 2.11 to 2.15 their default arguments. This function makes Keras load
-    them with the arguments that were saved, whatever their learning rate is.
+    keras.losses.mean_squared_error}``.) Without ``register_addons``, Keras 3 loads the optimizers
+    in ``.h5`` files of Keras 2.11 to 2.15 with their default arguments. ``register_addons`` makes
+    Keras load all these optimizers with the saved arguments, also optimizers without a schedule of
+    Addons.
 
-    A scale function must be registered with Keras before the file is loaded, under the name that it
-    was saved with and in any package, or be in ``custom_objects``. A Python lambda cannot be
-    loaded, because its code was saved for one version of Python, if at all. Load such a model with
-    ``compile=False`` and compile it again, with ``Cyclical`` and a registered function. The
-    optimizer then starts at step 0.
+    A scale function must be registered with Keras before the file is loaded, or be given in
+    ``custom_objects``. It must be registered under the name with which it was saved; the package
+    may differ. A Python lambda cannot be loaded, because its code was saved for a single version of
+    Python, or not at all. Load a model with a lambda with ``compile=False``, and compile it again
+    with ``Cyclical`` and a registered function. The optimizer then starts at step 0.
 
-    Calling this function again changes nothing. A process that imports Addons too must call this
-    function after that import, since Keras loads what was registered last. The schedules of Addons
-    themselves still work.
+    Further calls of ``register_addons`` change nothing. A process that imports Addons too must call
+    ``register_addons`` after this import, since Keras uses the class that was registered last. The
+    schedules of Addons themselves still work.
 
     Raises:
-        TypeError, ValueError: When a file is loaded: if Addons cannot have written the config, or
-            if the scale function is not registered.
+        TypeError, ValueError: Later, when a file is loaded: if the config cannot come from Addons,
+            or if the scale function is not registered.
 
     Warns:
-        UserWarning: When a file is loaded: if the scale function comes from ``custom_objects``. A
-            model can be trained with it, but not saved again.
+        UserWarning: Later, when a file is loaded: if the scale function comes from
+            ``custom_objects``. The model can be trained with this function, but not saved again.
 
     Example:
         >>> from clr_schedules import migrate
@@ -116,13 +119,16 @@ def register_addons() -> None:
 
 
 class _OptimizerOfKeras2:
-    """What Keras 3 finds under the name that Keras 2 gave an optimizer."""
+    """Stands for an optimizer in a file of Keras 2, and makes the optimizer of Keras 3.
+
+    Keras 3 finds a subclass of this class under the name that Keras 2 gave the optimizer.
+    """
 
     kind: ClassVar[Any]
 
     @classmethod
     def from_config(cls, config: _Config) -> Any:
-        """Makes the optimizer of Keras 3, without the arguments that only Keras 2 had."""
+        """Makes the optimizer of Keras 3, and leaves out the arguments that only Keras 2 had."""
         dropped = ("is_legacy_optimizer", "jit_compile")
         return cls.kind.from_config({k: v for k, v in config.items() if k not in dropped})
 
@@ -130,9 +136,9 @@ class _OptimizerOfKeras2:
 def _register_optimizers_of_keras_2() -> None:
     """Lets Keras 3 find the optimizers in the ``.h5`` files of Keras 2.11 to 2.15.
 
-    These files call them ``Custom>Adam`` and so on, for which Keras 3 makes an optimizer with
-    default arguments, without a warning. A class that a user has registered under such a name is
-    left there.
+    These files name the optimizers ``Custom>Adam`` and so on. Without this function, Keras 3 makes
+    optimizers with default arguments for these names, without a warning. If a user has registered
+    a class under such a name, that class stays registered.
     """
     if backend.loads_optimizers_of_keras_2:
         return
@@ -146,10 +152,9 @@ def _register_optimizers_of_keras_2() -> None:
 @register
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """The scale function ``gamma ** (x - start)``, which is saved with the schedule.
+    """The scale function ``gamma ** (x - start)``, which can be saved with a schedule.
 
-    It is for the schedules of Addons that ``peak_mult`` and ``gamma`` of ``Cyclical`` cannot
-    express.
+    It serves schedules of Addons that ``peak_mult`` and ``gamma`` of ``Cyclical`` cannot express.
 
     Args:
         gamma: The factor per cycle or iteration. Any finite number.
@@ -173,7 +178,7 @@ class Power:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Power:
-        """Makes the function of a config."""
+        """Makes the function from a config."""
         return cls(**config)
 
 
@@ -190,34 +195,37 @@ class AddonsCyclical(Schedule):
         cycle = floor(1 + iteration / (2 * step_size))
         x     = |iteration / step_size - 2 * cycle + 1|
 
-    ``register_addons`` loads a schedule as this one where ``Triangular``, ``Triangular2`` and
-    ``ExpRange`` do not take its arguments. In new code, use ``Cyclical``. The scale is not limited:
-    above 1, the rate goes beyond ``maximal_learning_rate``.
+    ``register_addons`` makes Keras load a schedule of Addons as this class if ``Triangular``,
+    ``Triangular2`` and ``ExpRange`` do not accept the schedule's arguments. In new code, use
+    ``Cyclical``. The scale is not limited: if it is above 1, the rate goes beyond
+    ``maximal_learning_rate``.
 
-    The phase is exact at every step, also for a ``step_size`` such as ``60_000 / 7``: this is taken
-    as the nearest fraction with a denominator of at most ``sqrt(2**61 / step_size)``, some 10^7.
-    With bounds in reverse order, a float64 rate is within 16 units in the last place of the larger
-    bound, not of the rate itself.
+    The phase is exact at every step, also for a ``step_size`` such as ``60_000 / 7``. A fractional
+    ``step_size`` is replaced by the nearest fraction with a denominator of at most
+    ``sqrt(2**61 / step_size)``, which is about 10^7 for usual lengths. If the bounds are in
+    reverse order, the error of a float64 rate is at most 16 units in the last place of the larger
+    bound, and not of the rate itself.
 
     Args:
         initial_learning_rate: The rate where each cycle starts and ends. At least 0.
         maximal_learning_rate: The rate in the middle of each cycle, before the scale. At least 0.
-        step_size: The number of iterations of a half-cycle. At least 1/2; it may be fractional.
-        scale_fn: A function of one number that returns a factor of the amplitude, as that of
-            ``Cyclical``. Default: no scaling. The function gets a float64 tensor, and must cast it
-            to combine it with a float32 tensor of its own. (Addons passed float32, or the type of
-            the iterations.)
-        scale_mode: What ``scale_fn`` gets: ``"cycle"`` (default), the number of the cycle, from 1;
-            or ``"iterations"``, the iteration, from 0.
+        step_size: The number of iterations in a half-cycle. At least 1/2; fractions are allowed.
+        scale_fn: A function of one number that returns a factor of the amplitude, as for
+            ``Cyclical``. Default: no scaling. The function gets a float64 tensor, and must cast the
+            tensor before it combines it with a float32 tensor of its own. (Addons passed float32,
+            or the type of the iterations.)
+        scale_mode: The number that ``scale_fn`` gets: with ``"cycle"`` (default), the number of the
+            cycle, from 1; with ``"iterations"``, the iteration, from 0.
         name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If an argument is out of its range, infinite or NaN; from ``get_config``, if the
-            scale function is not registered.
+        ValueError: If an argument is out of its range, infinite or NaN. ``get_config`` raises it if
+            the scale function is not registered.
 
     Warns:
-        UserWarning: If ``scale_fn`` is not registered: it trains, but it cannot be saved.
+        UserWarning: If ``scale_fn`` is not registered. The schedule can be trained with, but it
+            cannot be saved.
 
     Reference:
         ``tensorflow_addons.optimizers.CyclicalLearningRate``, version 0.23.
@@ -244,18 +252,18 @@ class AddonsCyclical(Schedule):
         }
 
     def _half_cycle(self) -> tuple[int, int]:
-        """The step size as a fraction: numerator and denominator.
+        """The step size as a fraction: its numerator and its denominator.
 
-        Twice their product, which `_rate` computes, is below 2^63.
+        Twice the product of the two, which `_rate` computes, is below 2^63 and cannot overflow.
         """
         limit = math.isqrt(2**61 // math.ceil(self.step_size))
         return Fraction(self.step_size).limit_denominator(max(1, limit)).as_integer_ratio()
 
     def _rate(self, step: Any, xp: Any) -> Any:
-        # The phase is counted in n-ths of an iteration, of which a half-cycle has a whole number.
+        # The position is counted in n-ths of an iteration. A half-cycle is `half` such n-ths long.
         half, n = self._half_cycle()
-        # In `2 * half` iterations there are n whole cycles. They are taken off first, so that the
-        # product with n does not overflow.
+        # `2 * half` iterations are n whole cycles. Full rounds of n cycles are removed before the
+        # multiplication by n, so that the product does not overflow.
         rounds, position = step // (2 * half), step % (2 * half) * n
         phase = numerics.triangle(position, half, half, numerics.TOPS["linear"], xp)
         amplitude = numerics.wave(phase, "linear", xp)
@@ -267,7 +275,8 @@ class AddonsCyclical(Schedule):
         low, high = self.initial_learning_rate, self.maximal_learning_rate
         if low <= high:
             return low + numerics.height(low, high) * amplitude
-        # From the lower bound up, since `1 + (1e-9 - 1)` is wrong in the eighth digit.
+        # With bounds in reverse order too, the rate is computed upwards from the lower bound: the
+        # other way round, a rate near the lower bound loses its digits, as in `1 + (1e-9 - 1)`.
         return high + numerics.height(high, low) * (1 - amplitude)
 
     def _natural_length(self) -> int:
@@ -283,20 +292,21 @@ class AddonsCyclical(Schedule):
         """The arguments that make this schedule again, as Keras saves them.
 
         Raises:
-            ValueError: If ``scale_fn`` is not registered with Keras: it could not be loaded.
+            ValueError: If ``scale_fn`` is not registered with Keras, so that it could not be
+                loaded.
         """
         return super().get_config() | {"scale_fn": serialize_scale_fn(self.scale_fn)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AddonsCyclical:
-        """Makes the schedule of a config; the scale function must be registered by then."""
+        """Makes the schedule from a config. The scale function must be registered before."""
         if config.get("scale_fn") is not None:
             config = config | {"scale_fn": _load_scale_fn(config["scale_fn"])}
         return super().from_config(config)
 
 
 def _bounds_and_step_size(arguments: _Config) -> dict[str, Any]:
-    """The arguments that all schedules of Addons have, as plain Python numbers."""
+    """Checks the arguments that all schedules of Addons have, and makes them plain numbers."""
     rule = "a finite number of at least 1/2"
     step_size = arguments["step_size"]
     number = _arguments.real("step_size", step_size, rule)
@@ -310,7 +320,15 @@ def _bounds_and_step_size(arguments: _Config) -> dict[str, Any]:
 
 
 class _SavedByAddons:
-    """What Keras finds under the name of a schedule of Addons. There are no instances."""
+    """Stands for a schedule of Addons in a file, and makes the schedule of this package.
+
+    Keras finds a subclass of this class under the name of the schedule. The class has no instances.
+
+    Attributes:
+        name: The name of the class in Addons.
+        required: The keys that its config must have.
+        defaults: The other keys of its config, and their default values.
+    """
 
     name: ClassVar[str]
     required: ClassVar[tuple[str, ...]] = _REQUIRED
@@ -335,7 +353,7 @@ class _SavedByAddons:
                 )
         saved = cls.defaults | {key: _plain(value) for key, value in config.items()}
         arguments = _bounds_and_step_size(saved)
-        # Addons takes every mode but "cycle" for "iterations".
+        # Addons treats every mode except "cycle" as "iterations".
         mode = "cycle" if saved["scale_mode"] == "cycle" else "iterations"
         low, high, step_size = arguments.values()
         native = cls._native(saved, mode)
@@ -346,7 +364,7 @@ class _SavedByAddons:
 
     @classmethod
     def _native(cls, saved: _Config, mode: str) -> Callable[..., Schedule] | None:
-        """The schedule of this package with the same scale, if there is one."""
+        """The class of this package with the same scale; None if the package has none."""
         return None
 
     @classmethod
@@ -404,7 +422,7 @@ class _Cyclical(_SavedByAddons):
 
 
 def _plain(value: Any) -> Any:
-    """The number in a tensor, whether Keras has serialized it or not; other values unchanged."""
+    """The number in a tensor, or in a tensor that Keras has serialized; other values unchanged."""
     match value:
         case {"class_name": "__tensor__" | "__numpy__", "config": {"value": number}}:
             return number
@@ -413,7 +431,7 @@ def _plain(value: Any) -> Any:
 
 
 def _load_scale_fn(saved: Any) -> _ScaleFn:
-    """The scale function, from any form in which a version of Keras saved it."""
+    """Finds the scale function for any form in which a version of Keras saves functions."""
     what_to_do = (
         "load the model with `compile=False` and compile it again, with `clr_schedules.Cyclical` "
         f"and a registered function. Received: scale_fn={saved!r}"
@@ -433,12 +451,13 @@ def _load_scale_fn(saved: Any) -> _ScaleFn:
         case _ if callable(saved):
             found = [saved]
         case _:
-            raise TypeError(_arguments.received("scale_fn", "a function, as Keras saves it", saved))
+            raise TypeError(_arguments.received("scale_fn", "a function saved by Keras", saved))
     if len(found) != 1:
         package, _, name = name.rpartition(">")
         raise ValueError(
-            "Argument `scale_fn` must be a function that is registered with Keras, once, before it "
-            f"is loaded; {len(found)} are registered under its name. Decorate one with "
+            "Argument `scale_fn` must be a function that is registered with Keras exactly once "
+            f"before the model is loaded; {len(found)} functions are registered under its name. "
+            "Decorate one function with "
             f"`@keras.saving.register_keras_serializable(package={package or 'my_project'!r}, "
             f"name={name!r})`, or {what_to_do}"
         )

@@ -438,7 +438,7 @@ def test_a_function_may_come_from_a_scope_and_must_be_one():
     for package in ("one", "two"):
         register = keras.saving.register_keras_serializable(package=package, name="twice_there")
         register(lambda x: x)
-    with pytest.raises(ValueError, match="before it is loaded; 2 are registered under its name"):
+    with pytest.raises(ValueError, match="before the model is loaded; 2 functions are registered"):
         load(PREFIX, config)
     with keras.saving.custom_object_scope({"twice_there": strategies.harmonic}):
         assert load(PREFIX, config).scale_fn is strategies.harmonic

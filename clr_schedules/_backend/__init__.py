@@ -1,11 +1,11 @@
-"""The framework that Keras runs on. Everything that differs between frameworks is in this package.
+"""The framework that Keras runs on. This folder holds all code that differs between frameworks.
 
-`base` documents what a framework must offer, and each module beside it offers that for one
-framework. The rest of the package uses `backend`, the one that is running, and has no condition on
-which one it is.
+The class `base.Backend` documents the operations that a framework must offer, and each of the other
+modules implements them for one framework. The rest of the package uses `backend`, which is the
+implementation for the running framework, and never asks which framework it is.
 
-The legacy Keras (``tf_keras``) runs where TensorFlow itself would choose it: with the environment
-variable ``TF_USE_LEGACY_KERAS`` set to ``1``, ``true`` or ``True``.
+The legacy Keras (``tf_keras``) is used if TensorFlow itself would use it: if the environment
+variable ``TF_USE_LEGACY_KERAS`` is ``1``, ``true`` or ``True``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CLASSES = {"tensorflow": "TensorFlow", "tf_keras": "TFKeras", "jax": "JAX", "to
 
 
 def _running_framework() -> str:
-    """The name of the module in this package that fits the running Keras."""
+    """The name of the module in this folder that belongs to the running Keras."""
     if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True"):
         return "tf_keras"
     try:
@@ -49,7 +49,7 @@ keras: Any = backend.keras
 if TYPE_CHECKING:
 
     class LearningRateSchedule:
-        """What a schedule must offer to Keras; Keras itself carries no types."""
+        """The base class of schedules, for type checkers, because Keras has no type annotations."""
 
         def __call__(self, step: Any) -> Any: ...
         def get_config(self) -> dict[str, Any]: ...

@@ -1,4 +1,4 @@
-"""What a framework must offer to this package."""
+"""The interface of a framework: everything that this package needs from it."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ Integers = NDArray[np.int64]
 
 
 class Backend(abc.ABC):
-    """One framework, and the Keras that runs on it.
+    """A framework, and the Keras that runs on it.
 
-    The code here is for Keras 3; a framework overrides what it does differently.
+    The code in this class is for Keras 3. The subclass for a framework overrides the methods that
+    need other code.
 
     Attributes:
         keras: The module of the running Keras: ``keras`` or ``tf_keras``.
-        xp: The namespace of array operations that the formulas of the schedules are written in,
-            for tensors of this framework. NumPy is such a namespace too. The operations are
-            elementwise, keep 64-bit types, and are called as NumPy's:
+        xp: The namespace of operations on tensors of this framework. The formulas of the schedules
+            are written with these operations, and with NumPy as the namespace they serve arrays.
+            The operations are elementwise, keep 64-bit types, and are called as in NumPy:
 
             - ``float64(x)``: the tensor in float64,
-            - ``minimum(x, y)``, ``maximum(x, y)`` with a tensor and a tensor or a Python number,
-            - ``where(condition, x, y)`` with two float64 tensors or Python numbers,
+            - ``minimum(x, y)``, ``maximum(x, y)``: x is a tensor, y a tensor or a Python number,
+            - ``where(condition, x, y)``: x and y are float64 tensors or Python numbers,
             - ``sin(x)``,
             - ``take(array, indices)``: the entries of a NumPy array at a tensor of indices,
-            - ``searchsorted(array, x, side="right")``: how many entries of a sorted NumPy array of
-              int64 are not above x.
+            - ``searchsorted(array, x, side="right")``: the number of entries of a sorted NumPy
+              array of int64 that are at most x.
 
-            The operators ``+ - * / // % ** < <= > >=`` of tensors do the rest.
-        optimizer_classes: The classes that optimizers may have.
+            The formulas also use the operators ``+ - * / // % ** < <= > >=`` of tensors.
+        optimizer_classes: The base classes of all optimizers.
         variable_class: The class of Keras's variables.
-        settable_hyperparameters: Whether optimizers read their hyperparameters from attributes at
+        settable_hyperparameters: True if optimizers read their hyperparameters from attributes at
             every step.
-        float_hyperparameters: Whether these attributes must be Python floats, not tensors.
-        fixed_hyperparameters: The names of attributes that must be Python floats here.
-        loads_optimizers_of_keras_2: Whether Keras finds the optimizers in files of Keras 2.
+        float_hyperparameters: True if these attributes must be Python floats, not tensors.
+        fixed_hyperparameters: The names of attributes that must be Python floats although other
+            attributes may be tensors. They cannot follow a schedule.
+        loads_optimizers_of_keras_2: True if Keras itself loads the optimizers in files of Keras 2.
     """
 
     xp: Any
@@ -60,7 +62,8 @@ class Backend(abc.ABC):
 
         self.keras: Any = keras
         self.optimizer_classes: tuple[Any, ...] = (keras.optimizers.Optimizer,)
-        # Not `keras.Variable`: in Keras 3.6 that is a subclass of what layers make.
+        # The class `keras.Variable` does not serve here: in Keras 3.6 it is a subclass of the class
+        # that layers use.
         self.variable_class: Any = keras.src.backend.Variable
 
     # ---- Numbers and tensors
@@ -68,42 +71,46 @@ class Backend(abc.ABC):
     def wide_types(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which int64 and float64 tensors can be made and used.
 
-        A Python number beside such a tensor takes its type and loses no digits.
+        In an operation with such a tensor, a Python number gets the type of the tensor, and loses
+        no digits.
         """
         return contextlib.nullcontext()
 
     def floatx(self) -> str:
-        """The type of the rates: Keras's ``floatx()``, where the framework has it."""
+        """The type of the rates: Keras's ``floatx()``, or the nearest type that is available."""
         return str(self.keras.config.floatx())
 
     def cast(self, x: Any, dtype: str) -> Any:
-        """A number, an array, a tensor or a variable as a tensor of this type."""
+        """Converts a number, an array, a tensor or a variable to a tensor of this type."""
         return self.keras.ops.cast(self.tensor(x), dtype)
 
     def tensor(self, x: Any) -> Any:
-        """A number, an array, a tensor or a variable as a tensor."""
+        """Converts a number, an array, a tensor or a variable to a tensor."""
         return self.keras.ops.convert_to_tensor(x)
 
     def to_numpy(self, x: Any) -> NDArray[Any]:
-        """The value of a number, a tensor or a variable, on the host."""
+        """Converts a number, a tensor or a variable to a NumPy array, on the host."""
         return np.asarray(self.keras.ops.convert_to_numpy(x))
 
     def name_scope(self, name: str) -> contextlib.AbstractContextManager[Any]:
-        """A name for operations in graphs and profiles; unusual characters are replaced."""
+        """A context that names the operations in graphs and profiles.
+
+        Characters that a framework may refuse are replaced.
+        """
         valid = re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_") or "schedule"
         return self._name_scope(valid)
 
     def _name_scope(self, name: str) -> contextlib.AbstractContextManager[Any]:
         return self.keras.name_scope(name)  # type: ignore[no-any-return]
 
-    # ---- Schedules that are not of this package
+    # ---- Schedules from other packages
 
     def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
-        """The rate of any Keras schedule in float64, called with a step of Keras's own type."""
+        """Calls any Keras schedule with a step of Keras's own type; returns the rate in float64."""
         return self.cast(schedule(self.cast(step, self._counter)), "float64")
 
     def vectorize(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Floats]:
-        """Any Keras schedule, though it may take scalars only, as a function of NumPy arrays."""
+        """Makes a function of NumPy arrays from any Keras schedule, which may take only scalars."""
         mapped = self._map(schedule)
 
         def function(steps: Integers) -> Floats:
@@ -111,8 +118,9 @@ class Backend(abc.ABC):
             if mapped is not None:
                 try:
                     return np.asarray(mapped(steps), np.float64)
-                # A schedule that looks at its step in Python cannot be traced. What it raises then
-                # differs between frameworks; called with one number at a time, it works.
+                # A schedule that uses the value of its step in Python cannot be traced. The type
+                # of the error differs between frameworks. Such a schedule is called with one
+                # number at a time instead.
                 except Exception:
                     mapped = None
             rates = [self.to_numpy(schedule(self.cast(step, self._counter))) for step in steps]
@@ -121,33 +129,38 @@ class Backend(abc.ABC):
         return function
 
     def _map(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any] | None:
-        """The vectorized schedule, traced once; None if the framework cannot trace."""
+        """Makes such a function by tracing the schedule; None if the framework has no tracing."""
         return None
 
     # ---- Optimizers
 
     def inner_optimizer(self, optimizer: Any) -> Any:
-        """The optimizer that takes the steps, inside of any `LossScaleOptimizer`."""
+        """The optimizer that takes the steps, without the ``LossScaleOptimizer`` around it."""
         while (inner := getattr(optimizer, "inner_optimizer", None)) is not None:
             optimizer = inner
         return optimizer
 
     def iteration(self, optimizer: Any) -> int:
-        """The number of steps that an optimizer hands to its schedule."""
-        # The public `iterations` is divided by the number of gradients that are accumulated.
+        """The number of steps that the optimizer passes to its schedule."""
+        # The public `iterations` is divided by the number of gradients that are accumulated, so the
+        # private counter is needed.
         return int(self.to_numpy(optimizer._iterations))
 
     def rate_source(self, optimizer: Any) -> Any:
-        """What gives the optimizer its rate: a function of the step, or the present rate."""
+        """The source of the optimizer's rate: a function of the step, or the present rate."""
         source = optimizer._learning_rate
         if isinstance(source, self.keras.optimizers.schedules.LearningRateSchedule):
             return source
         return float(self.to_numpy(source() if callable(source) else source))
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
-        """Has an optimizer follow a schedule; returns what restores its constant rate."""
+        """Replaces the constant rate of an optimizer by a schedule.
+
+        Returns:
+            A function that puts the constant rate back.
+        """
         rate, variables = optimizer._learning_rate, optimizer._variables
-        # Empty if the rate is a function, which is not one of the optimizer's variables.
+        # The list is empty if the rate is a function, since a function is not among the variables.
         places = [place for place, variable in enumerate(variables) if variable is rate]
         optimizer.learning_rate = schedule
 
@@ -156,44 +169,46 @@ class Backend(abc.ABC):
             locked, tracker.locked = tracker.locked, False
             optimizer._learning_rate = rate
             tracker.locked = locked
-            for place in places:  # files of optimizers are read by the order of the variables
+            # Keras has added the rate at the end of the variables. It goes back to its old place,
+            # because files of optimizers are read by the order of the variables.
+            for place in places:
                 variables.insert(place, variables.pop())
 
         return restore
 
     def remake_train_function(self, model: Any) -> None:
-        """Has the model compile its train step again."""
+        """Makes the model compile its train step again."""
         model.make_train_function(force=True)
 
     # ---- Files
 
     def register_short_name(self, name: str, thing: Any) -> None:  # noqa: B027 - for tf_keras alone
-        """Lets Keras find a class by its name alone, where its files have no more than that."""
+        """Lets Keras find a class by its name alone, if files name classes without a package."""
 
-    # ---- What a training changes, for the range test to put back
+    # ---- The state that a training changes and the range test puts back
 
     def is_built(self, thing: Any) -> bool:
         """Whether a model or an optimizer has made its variables."""
         return bool(thing.built)
 
     def is_variable(self, thing: Any) -> bool:
-        """Whether this is a variable, Keras's or the framework's."""
+        """Whether this is a variable of Keras or of the framework."""
         return isinstance(thing, self.variable_class)
 
     def unwrap(self, variable: Any) -> Any | None:
-        """The framework's variable within one of Keras's; None if it has no value yet."""
+        """The framework's variable within a Keras variable; None if there is no value yet."""
         return getattr(variable, "_value", variable)
 
     @abc.abstractmethod
     def native_variables(self, model: Any) -> Iterable[Any]:
-        """The framework's own variables that a model holds, whether or not Keras knows of them."""
+        """The framework's own variables in a model, also variables that Keras does not know."""
 
     @abc.abstractmethod
     def read(self, variable: Any) -> Any:
-        """A copy, on the host, of the value of what `unwrap` returned."""
+        """A copy, on the host, of the value of a variable that `unwrap` returned."""
 
     def write(self, variable: Any, value: Any) -> None:
-        """Gives what `unwrap` returned the value that `read` returned."""
+        """Gives a variable that `unwrap` returned a value that `read` returned."""
         variable.assign(value)
 
     def modules(self, model: Any) -> Iterable[Any]:
@@ -204,9 +219,12 @@ class Backend(abc.ABC):
         """Brings the model back to training mode after an evaluation."""
 
     def remember_globals(self) -> Callable[[], None]:
-        """Remembers Keras's counters of names and its global seed; returns what puts them back.
+        """Remembers Keras's counters of names and its global seed.
 
         The generator of the global seed stays the same object, since layers may hold it.
+
+        Returns:
+            A function that puts both back.
         """
         from keras.src.backend.common import global_state
 
@@ -237,7 +255,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def is_chief(self, model: Any) -> bool:
-        """Whether this process is the one of them that writes files."""
+        """Whether this process writes the files, if several processes train the model."""
 
     @abc.abstractmethod
     def train_loop(
@@ -247,46 +265,53 @@ class Backend(abc.ABC):
         set_rate: Callable[[Any], Any],
         building: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> TrainLoop:
-        """What stands in the place of ``model.train_function`` during a range test.
+        """Makes the loop that replaces ``model.train_function`` during a range test.
 
         Args:
-            model: The model. The loop takes the steps of its own ``train_step``.
-            sweep: Tells how many steps to take and at which rates, and is given their logs.
-            set_rate: What `take_over_rate` returned.
-            building: Makes a context, for the loop to build the model in if it does so itself.
+            model: The model. The loop calls the model's own ``train_step``.
+            sweep: Tells the loop how many steps to take and at which rates, and gets their logs.
+            set_rate: The function that `take_over_rate` returned.
+            building: Makes the context in which the loop must build the model, if the loop itself
+                builds it.
         """
 
     def take_over_rate(self, optimizer: Any) -> Callable[[Any], Any]:
-        """Returns a function which sets the optimizer's rate for the step that runs, or is traced.
+        """Returns a function that sets the optimizer's rate for the present step, or its trace.
 
-        This method and `set_steps_per_call` write into the dictionary of the object, past Keras's
-        own bookkeeping. The range test puts that dictionary back.
+        This method and `set_steps_per_call` write directly into the dictionary of the object,
+        without Keras's own bookkeeping. The range test puts the old entries back.
         """
         vars(optimizer)["_learning_rate"] = rate = SettableRate()
         return rate.set
 
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
-        """Has `fit` count this many steps a call, in epochs of this length (None: unknown)."""
+        """Tells `fit` how many steps a call of the train function takes.
+
+        Args:
+            model: The model.
+            steps: The number of steps in a call.
+            length: The number of steps in an epoch; None if it is unknown.
+        """
         vars(model)["steps_per_execution"] = steps
 
     def steps_per_execution(self, model: Any) -> int:
-        """The number of steps in one call of the train function that the model was compiled for."""
+        """The number of steps in a call of the train function, as the model was compiled."""
         return int(model.steps_per_execution)
 
     # ---- Logs
 
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
-        """A writer for TensorBoard, to a new file in this folder."""
+        """Makes a writer of TensorBoard's scalars, to a new file in this folder."""
         return ScalarWriter(log_dir)
 
 
 class Sweep(Protocol):
-    """What the train loop sees of a range test.
+    """The part of a range test that the train loop uses.
 
     Attributes:
         table: The rate of each step, in the type in which the optimizer takes its rate.
-        steps_per_call: The most steps in one call of the train loop.
-        paced: Whether a call should be cut short where the steps are slow.
+        steps_per_call: The largest number of steps in one call of the train loop.
+        paced: Whether a call should take fewer steps if the steps are slow.
         taken: The number of steps that are recorded.
     """
 
@@ -297,14 +322,14 @@ class Sweep(Protocol):
 
     @property
     def remaining(self) -> int:
-        """The number of steps still to take; 0 once the test has ended."""
+        """The number of steps that are still to be taken; 0 after the end of the test."""
 
     @property
     def last(self) -> dict[str, float]:
-        """The logs of the last step that is recorded."""
+        """The logs of the last recorded step."""
 
     def upcoming(self) -> Iterator[Any]:
-        """The rates of the steps of one call of the train loop."""
+        """Yields the rates of the steps that the next call of the train loop takes."""
 
     def add(self, logs: Any) -> None:
         """Records the logs of some steps: for each name, an array with an entry for each step."""
@@ -317,17 +342,17 @@ class TrainLoop(abc.ABC):
     def __call__(self, *arguments: Any) -> Any:
         """Takes up to ``sweep.steps_per_call`` steps, each at its own rate and with fresh metrics.
 
-        The arguments and the returned value are those of Keras's own ``train_function`` on this
-        framework; the logs are those of the last step. Raises a ``StopIteration`` where there are
-        no data any more.
+        The arguments and the returned value are the same as for Keras's own ``train_function`` on
+        this framework. The returned logs are those of the last step. If the data have ended, a
+        ``StopIteration`` may be raised, as by Keras's own function.
         """
 
     def flush(self) -> None:  # noqa: B027 - for PyTorch alone
-        """Hands the sweep the logs of steps that were taken and are not recorded yet."""
+        """Gives the sweep the logs of the steps that were taken but are not recorded yet."""
 
 
 class SettableRate:
-    """A rate that is set anew for each step; called with a step or without, it gives that rate."""
+    """A rate that is set anew for each step. Calling the object, with any step, gives the rate."""
 
     def __init__(self) -> None:
         self._rate: Any = 0.0
@@ -342,10 +367,11 @@ class SettableRate:
 
 
 def as_cube(array: Integers) -> Integers:
-    """A sorted array, filled up with numbers that no step reaches, with three axes.
+    """Reshapes a sorted array to three axes, and fills it up with numbers that no step reaches.
 
-    XLA sums an axis of more than 32 entries in several kernels, one after the other. Three axes of
-    up to 32 entries are summed in the kernel that compares them with a step.
+    XLA sums an axis of more than 32 entries in several kernels, one after another. If there are
+    three axes of up to 32 entries, a single kernel compares the entries with a step and sums the
+    results.
     """
     side = math.ceil(len(array) ** (1 / 3))
     filled = np.full(side**3, np.iinfo(np.int64).max)
@@ -367,7 +393,7 @@ class ScalarWriter:
         self._writer = Writer(log_dir)
 
     def write(self, name: str, steps: Integers, values: Floats) -> None:
-        """Writes one scalar for each step to the disk."""
+        """Writes the values of the scalar ``name`` at these steps to the disk."""
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -378,7 +404,7 @@ class ScalarWriter:
 
 
 def scalars(logs: Any, owner: Any) -> dict[str, Any]:
-    """The scalar logs of a train step, the loss among them."""
+    """Picks the scalar logs of a train step. Raises a ``ValueError`` if they lack the loss."""
     found = {
         name: value
         for name, value in (logs.items() if isinstance(logs, dict) else ())

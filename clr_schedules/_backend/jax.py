@@ -1,4 +1,7 @@
-"""JAX: a range test calls the compiled train step again and again; logs stay on the device."""
+"""Keras on JAX. A range test calls the compiled train step in a Python loop.
+
+The logs of a call stay on the device until the end of the call.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ if TYPE_CHECKING:
 
 if jax.__version_info__ < (0, 7, 2):
     raise ImportError(
-        "clr_schedules needs JAX 0.7.2 or later: with older ones, the constants of a compiled "
-        f"float64 computation come out as float32. Received: JAX {jax.__version__}"
+        "clr_schedules needs JAX 0.7.2 or later. Older versions round the constants of a compiled "
+        f"float64 computation to float32. Received: JAX {jax.__version__}"
     )
 
 _enable_x64 = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
 
 
 class Operations:
-    """JAX's operations in 64 bits, called as NumPy's."""
+    """JAX's operations in 64 bits, called as in NumPy."""
 
     maximum = staticmethod(jnp.maximum)
     minimum = staticmethod(jnp.minimum)
@@ -42,7 +45,7 @@ class Operations:
 
     @staticmethod
     def where(condition: jax.Array, x: Any, y: Any) -> jax.Array:
-        """As NumPy's, in float64."""
+        """NumPy's ``where``, in float64."""
         return jnp.where(condition, jnp.asarray(x, jnp.float64), jnp.asarray(y, jnp.float64))
 
     @staticmethod
@@ -52,7 +55,7 @@ class Operations:
 
     @staticmethod
     def searchsorted(array: NDArray[Any], x: jax.Array, side: Literal["right"]) -> jax.Array:
-        """How many entries of the array are not above x; every entry is compared."""
+        """The number of entries that are at most x. Every entry is compared with x."""
         each = x[..., np.newaxis, np.newaxis, np.newaxis]
         return jnp.sum(each >= jnp.asarray(base.as_cube(array)), axis=(-3, -2, -1))
 
@@ -61,7 +64,7 @@ class JAX(base.Backend):
     """Keras 3 on JAX."""
 
     xp = Operations
-    # Keras's Ftrl hands this one to `jnp.clip`, which takes no object in the place of an array.
+    # Keras's Ftrl passes this attribute to `jnp.clip`, which accepts only numbers and arrays.
     fixed_hyperparameters = frozenset({"l1_regularization_strength"})
 
     def __init__(self) -> None:
@@ -69,7 +72,8 @@ class JAX(base.Backend):
         self._user_has_x64 = bool(jax.config.jax_enable_x64)
 
     def wide_types(self) -> contextlib.AbstractContextManager[Any]:
-        # For the schedule's own scalars alone: what surrounds them keeps its 32-bit types.
+        # The context is used only for the schedule's own scalars. The rest of the step keeps its
+        # 32-bit types.
         return _enable_x64(True)  # type: ignore[no-any-return]
 
     def floatx(self) -> str:
@@ -91,15 +95,16 @@ class JAX(base.Backend):
         return iter(())  # JAX has no variables
 
     def unwrap(self, variable: Any) -> Any | None:
-        """What `read` and `write` take: the Keras variable itself, if it has a value."""
+        """The Keras variable itself, because JAX has no variables; None if it has no value yet."""
         return None if variable._value is None else variable
 
     def read(self, variable: Any) -> Any:
-        """A copy, not a view: the step takes over the memory that it is given."""
+        """A copy of the value. A view would not do, because a train step reuses the memory."""
         return np.array(variable.value)
 
     def remake_train_function(self, model: Any) -> None:
-        # JAX finds what it has compiled by the function, and a method is equal to itself.
+        # JAX would find the old compiled function again, because it looks the train step up by
+        # equality, and a bound method equals itself. A new function is always compiled.
         attributes, step = vars(model), model.train_step
         former = attributes.get("train_step")
         attributes["train_step"] = lambda state, data: step(state, data)
@@ -129,10 +134,10 @@ class TrainLoop(base.TrainLoop):
         self._model = model
         self._sweep = sweep
         self._set_rate = set_rate
-        # The values of the metrics' variables before the first batch, for each step to begin with.
+        # The values of the metrics' variables before the first batch. Each step begins with them.
         self._fresh_metrics: Any = None
         compiled = model.jit_compile and not model.run_eagerly
-        # The memory of the state is reused, as Keras does it.
+        # With `donate_argnums`, a step reuses the memory of the old state, as in Keras.
         self._step = jax.jit(self._one_step, donate_argnums=0) if compiled else self._one_step
 
     def __call__(self, state: Any, data: Any) -> tuple[dict[str, float], Any]:
@@ -155,6 +160,7 @@ class TrainLoop(base.TrainLoop):
         return self._sweep.last, state
 
     def _one_step(self, state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
+        """Takes a step at this rate and with fresh metrics; returns its logs and the new state."""
         self._set_rate(rate)
         trainable, non_trainable, optimizer, _ = state
         fresh = [jnp.asarray(value) for value in self._fresh_metrics]

@@ -1,6 +1,6 @@
-"""The random state of a process: Python's, NumPy's, and each framework's that is imported.
+"""The random state of a process: the states of Python, NumPy and all imported frameworks.
 
-Not only of the framework that Keras runs on: data may come from another one.
+The framework that Keras runs on is not enough, because the data may come from another framework.
 """
 
 from __future__ import annotations
@@ -46,10 +46,14 @@ def same(a: Any, b: Any) -> bool:
 
 
 def use_other_tensorflow_seeds() -> Callable[[], None]:
-    """Gives TensorFlow other seeds, if it is imported; returns what puts its own back.
+    """Gives TensorFlow other seeds, if TensorFlow is imported.
 
-    An eager random operation of TensorFlow keeps its position in a cache that goes by seeds and
-    cannot be read. With seeds of its own, a training leaves the positions of the user's alone.
+    TensorFlow keeps the positions of its eager random operations in a cache. The keys of the cache
+    are the seeds, and the cache cannot be read. With other seeds, a training does not move the
+    positions of the user's seeds.
+
+    Returns:
+        A function that puts the user's seeds back.
     """
     if "tensorflow" not in sys.modules:
         return lambda: None
@@ -58,7 +62,7 @@ def use_other_tensorflow_seeds() -> Callable[[], None]:
 
     attributes = vars(context.context())
     before = {name: attributes[name] for name in ("_seed", "_rng") if name in attributes}
-    # Drawn from the user's own seed if there is one, so that the training can be repeated.
+    # The new seeds depend on the user's seed if there is one, so that the training can be repeated.
     seed = before["_seed"]
     seeded = None if seed is None else f"range test of {seed}, {before['_rng'].getstate()}"
     drawer = random.Random(seeded)

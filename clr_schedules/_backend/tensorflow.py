@@ -1,4 +1,4 @@
-"""TensorFlow: a range test is a loop in the graph, which takes many steps a call."""
+"""Keras on TensorFlow. A range test runs a loop in a graph, which takes many steps per call."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from clr_schedules._backend.base import Floats, Integers, Sweep
 
-# Between two looks at the keyboard and the progress bar.
+# The intended duration of a call of the graph. Between two calls, Python can handle a Ctrl-C.
 _SECONDS_PER_CALL = 0.25
 
 
 class Operations:
-    """TensorFlow's operations in 64 bits, called as NumPy's."""
+    """TensorFlow's operations in 64 bits, called as in NumPy."""
 
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
@@ -38,10 +38,11 @@ class Operations:
 
     @staticmethod
     def where(condition: tf.Tensor, x: Any, y: Any) -> tf.Tensor:
-        """As NumPy's, in float64: TensorFlow alone takes a Python number for a float32."""
+        """NumPy's ``where``, in float64. TensorFlow's own makes float32 of a Python number."""
         x, y = (tf.convert_to_tensor(each, tf.float64) for each in (x, y))
         if condition.shape.rank == x.shape.rank == y.shape.rank == 0:
-            # The first `Select` takes half of the time of the second, which broadcasts.
+            # For scalars, the old operation `Select` takes half the time of `tf.where`, which
+            # broadcasts.
             return tf.raw_ops.Select(condition=condition, x=x, y=y)
         return tf.where(condition, x, y)
 
@@ -52,7 +53,7 @@ class Operations:
 
     @staticmethod
     def searchsorted(array: NDArray[Any], x: tf.Tensor, side: Literal["right"]) -> tf.Tensor:
-        """How many entries of the array are not above x; every entry is compared."""
+        """The number of entries that are at most x. Every entry is compared with x."""
         each = x if x.shape.rank == 0 else x[..., tf.newaxis, tf.newaxis, tf.newaxis]
         not_above = tf.cast(each >= tf.constant(base.as_cube(array)), tf.int64)
         return tf.reduce_sum(not_above, axis=(-3, -2, -1))
@@ -63,7 +64,7 @@ class TensorFlow(base.Backend):
 
     xp = Operations
     _counter = "int64"
-    # Whether control flow on tensors is converted; Keras 3 leaves it as it is.
+    # Whether Python's control flow in a train step becomes TensorFlow's; in Keras 3 it does not.
     _autograph = False
 
     def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
@@ -113,7 +114,7 @@ class TensorFlow(base.Backend):
 
 
 def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
-    """The tasks that take each step together, the chief first; none for one process."""
+    """The tasks that train together, the chief first; empty if the strategy has no workers."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return []
     cluster = strategy.cluster_resolver.cluster_spec().as_dict()
@@ -123,7 +124,7 @@ def _workers(strategy: tf.distribute.Strategy) -> list[tuple[str, int]]:
 
 
 class ScalarWriter(base.ScalarWriter):
-    """Writes scalars without TensorBoard."""
+    """Writes scalars with TensorFlow's own operations, without the package TensorBoard."""
 
     def __init__(self, log_dir: str) -> None:
         self._writer = tf.raw_ops.SummaryWriter(shared_name=str(uuid.uuid4()))
@@ -143,19 +144,19 @@ class ScalarWriter(base.ScalarWriter):
         tf.raw_ops.CloseSummaryWriter(writer=self._writer)
 
 
-# In a graph: a call from Python for every step would take longer.
+# This loop runs in a graph, because a call from Python for every step would take longer.
 @partial(tf.function, autograph=False, reduce_retracing=True)
 def _write(writer: Any, name: Any, steps: Any, values: Any) -> None:
     def one(i: Any) -> Any:
         tf.raw_ops.WriteScalarSummary(writer=writer, step=steps[i], tag=name, value=values[i])
         return i + 1
 
-    # One after another: the file is read in its order.
+    # With `parallel_iterations=1`, the steps are written in order, as TensorBoard reads them.
     tf.while_loop(lambda i: i < tf.size(steps), one, [0], parallel_iterations=1)
 
 
 class TrainLoop(base.TrainLoop):
-    """Takes the steps in a loop in a graph, or one by one in Python if the model runs eagerly."""
+    """Takes the steps in the loop of a graph, or singly in Python if the model runs eagerly."""
 
     def __init__(
         self,
@@ -173,7 +174,8 @@ class TrainLoop(base.TrainLoop):
         self._building = building
         self._keras = keras
         self._autograph = autograph
-        # Made by the first call, which has the data's types.
+        # The function that takes the steps of a call. The first call makes it, since only the
+        # first call knows the types of the data.
         self._take: Callable[[Any], None] | None = None
 
     def __call__(self, iterator: Any) -> dict[str, float]:
@@ -191,24 +193,29 @@ class TrainLoop(base.TrainLoop):
         return self._sweep.last
 
     def _build(self, element_spec: Any) -> None:
-        """Builds the model: a step resets only the metrics that are there when it is traced."""
+        """Builds the model before the first step is traced.
+
+        The trace of a step contains the resets of those metrics alone that exist at that time.
+        """
         data = without_missing(element_spec)
         with self._building():
             try:
                 self._model._symbolic_build(data_batch=tf.nest.map_structure(self._symbol, data))
-            # tf_keras has no such method. In Keras 3, models with a `train_step` of their own, and
-            # layers that take no symbols, raise errors of any kind here; in a trace, they work.
-            # An error that is the user's comes again from the trace.
+            # The method does not exist in tf_keras. In Keras 3, it fails with errors of any type
+            # if the model has a `train_step` of its own, or layers that do not accept symbolic
+            # tensors. Such models can be built by tracing a step instead. If the error is the
+            # user's own, tracing raises it again.
             except Exception:
                 rate = tf.TensorSpec((), self._sweep.table.dtype)
                 traced = tf.function(self._step, autograph=self._autograph)
                 traced.get_concrete_function(data, rate)
 
     def _symbol(self, spec: Any) -> Any:
+        """A symbolic tensor with the shape and the type of a spec."""
         return self._keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
 
     def _step(self, data: Any, rate: Any) -> dict[str, Any]:
-        """A train step on all replicas; the logs are the means of theirs."""
+        """Takes a train step on all replicas. The logs are the means over the replicas."""
         strategy = self._model.distribute_strategy
         logs = strategy.run(self._step_on_replica, args=(data, rate))
         if strategy.num_replicas_in_sync == 1:
@@ -217,13 +224,16 @@ class TrainLoop(base.TrainLoop):
         return {name: strategy.reduce(mean, log, axis=None) for name, log in logs.items()}
 
     def _step_on_replica(self, data: Any, rate: Any) -> dict[str, Any]:
+        """Takes a train step on one replica, at this rate and with fresh metrics."""
         self._set_rate(rate)
         for metric in self._model.metrics:
             metric.reset_state()
         return base.scalars(self._model.train_step(data), self._model)
 
     def _compiled_step(self) -> Any:
-        # `tf.function` has an argument for it, but `strategy.run` goes by this decorator.
+        """The step as a `tf.function`, compiled by XLA if the model is."""
+        # The argument `autograph=False` of `tf.function` would not be enough, since `strategy.run`
+        # looks for this decorator.
         do_not_convert = tf.autograph.experimental.do_not_convert
         return tf.function(
             self._step if self._autograph else do_not_convert(self._step),
@@ -232,7 +242,7 @@ class TrainLoop(base.TrainLoop):
         )
 
     def _take_eagerly(self, iterator: Any) -> None:
-        """Takes the steps of a call in Python, one by one."""
+        """Takes the steps of a call singly, in Python."""
         for rate in self._sweep.upcoming():
             try:
                 data = next(iterator)
@@ -245,7 +255,11 @@ class TrainLoop(base.TrainLoop):
 
 
 class _GraphSteps:
-    """Takes the steps of a call in a graph, paced in portions of a quarter of a second."""
+    """Takes the steps of a call in a graph.
+
+    If the sweep is paced, each run of the graph takes as many steps as fit into a quarter of a
+    second.
+    """
 
     def __init__(self, one_step: Any, element_spec: Any, sweep: Sweep) -> None:
         self._several = _graph_loop(one_step, element_spec, sweep.table)
@@ -269,8 +283,8 @@ class _GraphSteps:
                 break
 
     def _pace(self, count: int, seconds: float) -> None:
-        """Sets how many steps to take next, from the time that these took."""
-        # The first call is left out, since it spends its time on the compilation.
+        """Sets the number of steps in the next run, from the duration of the last run."""
+        # The duration of the first run says nothing, since the graph is compiled in that run.
         if self._sweep.paced and self._compiled:
             steps = int(count * _SECONDS_PER_CALL / max(seconds, 1e-6))
             self._steps = max(1, min(self._sweep.steps_per_call, steps))
@@ -278,11 +292,11 @@ class _GraphSteps:
 
 
 def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
-    """A graph that takes ``count`` steps, from the one whose rate is ``table[first]``.
+    """Makes a graph that takes ``count`` steps; the rate of the first step is ``table[first]``.
 
-    It ends early where the data end, and after a loss that is not finite.
+    The graph ends early if the data end, and after a loss that is not finite.
     """
-    # Traced before the loop, which must know what a step returns.
+    # The step is traced before the loop, since the loop must know the names and types of the logs.
     spec = one_step.get_concrete_function(
         without_missing(element_spec), tf.TensorSpec((), table.dtype)
     ).structured_outputs
@@ -321,6 +335,6 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
 
 
 def without_missing(data: Any) -> Any:
-    """The data with None for the empty ``Optional`` of Keras's adapters."""
+    """Replaces each empty ``Optional``, which Keras's adapters put into the data, by None."""
     kinds = (tf.experimental.Optional, tf.OptionalSpec)
     return tf.nest.map_structure(lambda leaf: None if isinstance(leaf, kinds) else leaf, data)

@@ -1,4 +1,7 @@
-"""tf_keras, the legacy Keras: TensorFlow's train loop, with other places of rate and steps."""
+"""The legacy Keras (``tf_keras``) on TensorFlow.
+
+The train loop is the same as for Keras 3, but the rate and the steps per call are stored elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 class TFKeras(tensorflow.TensorFlow):
     """The legacy Keras, on TensorFlow."""
 
-    settable_hyperparameters = False  # optimizers copy them into a dictionary or variables
+    settable_hyperparameters = False  # optimizers copy their hyperparameters when they are made
     loads_optimizers_of_keras_2 = True
     _autograph = True
 
@@ -48,10 +51,11 @@ class TFKeras(tensorflow.TensorFlow):
         return tf.name_scope(name)  # type: ignore[no-any-return]
 
     def register_short_name(self, name: str, thing: Any) -> None:
-        self.keras.saving.get_custom_objects()[name] = thing  # as `.h5` files have it
+        self.keras.saving.get_custom_objects()[name] = thing  # `.h5` files contain this name alone
 
     def is_built(self, thing: Any) -> bool:
-        # A model has the first, optimizers the second or, of `optimizers.legacy`, the third.
+        # Models have the attribute `built`, optimizers `_built`, and optimizers of
+        # `optimizers.legacy` have `_hypers_created`.
         return any(getattr(thing, name, False) for name in ("built", "_built", "_hypers_created"))
 
     def remember_globals(self) -> Callable[[], None]:
@@ -64,7 +68,7 @@ class TFKeras(tensorflow.TensorFlow):
         attributes = vars(optimizer)
         constant = attributes.get("_learning_rate")
         if isinstance(constant, tf.Variable):
-            # Compiled functions of the optimizer read the variable itself.
+            # The variable is kept, because compiled functions of the optimizer read it.
             return constant.assign  # type: ignore[no-any-return]
         rate = _settable_schedule(self.keras)
         if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
@@ -109,8 +113,8 @@ class TFKeras(tensorflow.TensorFlow):
         return 1 if variable is None else int(variable.numpy())
 
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
-        # tf_keras goes through epochs of unknown length only with one step a call. It counts the
-        # calls then, and does not mind how many steps each takes.
+        # In epochs of unknown length, tf_keras accepts only one step per call. It then counts the
+        # calls, and the train loop may still take several steps in a call.
         if length is None:
             steps = 1
         with model.distribute_strategy.scope():
@@ -120,10 +124,10 @@ class TFKeras(tensorflow.TensorFlow):
 
 
 def _settable_schedule(keras: Any) -> Any:
-    """A rate that is set anew for each step; tf_keras must see that it is a schedule."""
+    """Makes a `SettableRate` that is also a schedule, because tf_keras calls only schedules."""
 
     class Rate(base.SettableRate, keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
         def get_config(self) -> dict[str, Any]:
-            raise NotImplementedError("this rate lives no longer than a range test")
+            raise NotImplementedError("This rate exists only during a range test.")
 
     return Rate()

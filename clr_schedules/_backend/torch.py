@@ -1,4 +1,4 @@
-"""PyTorch: a range test takes one train step after another, and fetches their logs together."""
+"""Keras on PyTorch. A range test takes the train steps singly, and fetches many logs at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Operations:
-    """PyTorch's operations in 64 bits, called as NumPy's."""
+    """PyTorch's operations in 64 bits, called as in NumPy."""
 
     sin = staticmethod(torch.sin)
 
@@ -30,17 +30,17 @@ class Operations:
 
     @staticmethod
     def minimum(x: torch.Tensor, y: Any) -> torch.Tensor:
-        """As NumPy's: PyTorch alone takes no Python number."""
+        """NumPy's ``minimum``. PyTorch's own function does not accept a Python number."""
         return torch.minimum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, max=y)
 
     @staticmethod
     def maximum(x: torch.Tensor, y: Any) -> torch.Tensor:
-        """As NumPy's: PyTorch alone takes no Python number."""
+        """NumPy's ``maximum``. PyTorch's own function does not accept a Python number."""
         return torch.maximum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, min=y)
 
     @staticmethod
     def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
-        """As NumPy's, in float64: PyTorch alone takes two Python numbers for float32."""
+        """NumPy's ``where``, in float64. PyTorch's own makes float32 of two Python numbers."""
         device = condition.device
         x, y = (torch.as_tensor(each, dtype=torch.float64, device=device) for each in (x, y))
         return torch.where(condition, x, y)
@@ -52,7 +52,7 @@ class Operations:
 
     @staticmethod
     def searchsorted(array: NDArray[Any], x: torch.Tensor, side: Literal["right"]) -> torch.Tensor:
-        """How many entries of the array are not above x."""
+        """The number of entries of the array that are at most x."""
         return torch.searchsorted(torch.as_tensor(array, device=x.device), x, side=side)
 
 
@@ -60,7 +60,8 @@ class Torch(base.Backend):
     """Keras 3 on PyTorch."""
 
     xp = Operations
-    # Keras hands them to operations on many variables at once, which take Python's numbers.
+    # Keras passes the hyperparameters to operations on many variables at once, which accept only
+    # Python numbers.
     float_hyperparameters = True
 
     def is_shared(self, model: Any) -> bool:
@@ -70,7 +71,7 @@ class Torch(base.Backend):
         return not _distributed() or bool(torch.distributed.get_rank() == 0)
 
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
-        pass  # `fit` takes one step a call
+        pass  # on PyTorch, `fit` takes one step per call
 
     def native_variables(self, model: Any) -> Iterator[torch.Tensor]:
         return itertools.chain(model.parameters(), model.buffers())
@@ -99,7 +100,7 @@ class Torch(base.Backend):
 
 
 class TrainLoop(base.TrainLoop):
-    """Takes one train step a call, as `fit` does, and fetches the logs of many together."""
+    """Takes one train step per call, as `fit` does, and fetches the logs of many steps at once."""
 
     def __init__(
         self, model: Any, sweep: Sweep, set_rate: Callable[[Any], Any], dtype: torch.dtype
@@ -109,7 +110,7 @@ class TrainLoop(base.TrainLoop):
         self._set_rate = set_rate
         self._dtype = dtype
         self._step = torch.compile(self._one_step) if model.jit_compile else self._one_step
-        # The logs, as tensors, of steps that the sweep was not told of yet.
+        # The logs, as tensors, of the steps that the sweep has not recorded yet.
         self._waiting: list[dict[str, Any]] = []
 
     def __call__(self, data: Any) -> dict[str, float]:
@@ -128,7 +129,8 @@ class TrainLoop(base.TrainLoop):
     def flush(self) -> None:
         if not self._waiting:
             return
-        # One tensor for each name: the device is waited for once, and not once for each log.
+        # The logs of a name become one tensor, so that the host waits for the device once for each
+        # name and not once for each log.
         logs = {
             name: torch.stack([torch.as_tensor(log[name]).detach() for log in self._waiting])
             .cpu()
@@ -139,9 +141,11 @@ class TrainLoop(base.TrainLoop):
         self._sweep.add(logs)
 
     def _one_step(self, data: Any, rate: torch.Tensor) -> dict[str, Any]:
+        """Takes a step at this rate, and returns its logs."""
         self._set_rate(rate)
         return base.scalars(self._model.train_step(data), self._model)
 
 
 def _distributed() -> bool:
+    """Whether this process belongs to a group of PyTorch processes."""
     return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
