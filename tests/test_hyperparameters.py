@@ -443,7 +443,7 @@ LISTED = "of `Adam` that can follow a schedule are: weight_decay, beta_1, beta_2
         ({"ema_momentum": MOMENTUM}, ValueError, f"`ema_momentum` must be a hyper.*{LISTED}"),
         ({"amsgrad": MOMENTUM}, ValueError, f"`amsgrad` must be a hyper.*{LISTED}"),
         ({"gradient_accumulation_steps": RATE}, ValueError, f"`gradient_acc.*{LISTED}"),
-        ({"learning_rate": RATE}, ValueError, f"`learning_rate` must go into.*{LISTED}"),
+        ({"learning_rate": RATE}, ValueError, f"`learning_rate` must be given to.*{LISTED}"),
         ({"beta_1": 0.9}, TypeError, "`beta_1` must be a schedule of Keras. Received: beta_1=0.9"),
         ({"beta_1": lambda step: 0.9}, TypeError, "`beta_1` must be a schedule of Keras"),
         ({"beta_1": True}, TypeError, "`beta_1` must be a schedule of Keras"),

@@ -412,7 +412,7 @@ def test_a_function_without_a_name_trains_and_is_not_saved():
             r"register.*\(package='my', name='Gone'\)",
         ),
         (PREFIX, {"scale_fn": "<lambda>"}, r"A Python lambda cannot be loaded: .*='<lambda>'"),
-        (PREFIX, {"scale_fn": 3}, r"`scale_fn` must be a function, .*scale_fn=3"),
+        (PREFIX, {"scale_fn": 3}, r"`scale_fn` must be a function saved by Keras.*scale_fn=3"),
     ],
 )
 def test_what_is_wrong_in_a_config_is_named(name, change, message):
