@@ -94,7 +94,7 @@ def step_size(data: Any, batch_size: int | None = None, epochs: float = 4) -> in
         2000
     """
     steps = steps_per_epoch(data, batch_size)
-    rule = f"above 0, and at most 2**53 iterations long at {steps} iterations per epoch"
+    rule = f"above 0, and give a half-cycle of at most 2**53 iterations at {steps} per epoch"
     half_cycle = _arguments.real("epochs", epochs, rule) * steps
     if not 0 < half_cycle <= _arguments.MAX_STEPS:
         raise ValueError(_arguments.received("epochs", rule, epochs))

@@ -43,7 +43,7 @@ def test_any_kind_of_number_of_epochs_is_taken_as_it_is():
 
 @pytest.mark.parametrize("epochs", [1e308, 1e-400, 2**53])
 def test_a_half_cycle_beyond_all_steps_is_refused(epochs):
-    with pytest.raises(ValueError, match=r"`epochs` must be above 0, and at most 2"):
+    with pytest.raises(ValueError, match=r"`epochs` must be above 0, and .* 50000 per epoch"):
         clr.step_size(500_000, 10, epochs)
 
 

@@ -101,7 +101,7 @@ def test_no_data(model):
 
 def test_validation_data_that_cannot_be_gone_through_again(model):
     for data in ((), (X, Y, None, None), model_zoo.generate()):
-        with pytest.raises(ValueError, match="`validation_data` must be data that end"):
+        with pytest.raises(ValueError, match="`validation_data` must be data that have an end"):
             clr.lr_range_test(model, X, Y, validation_data=data, **GOOD)
 
 

@@ -86,7 +86,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         raise ValueError(
             "`schedule_hyperparameters` needs an optimizer of Keras 3. The optimizers of the "
             "legacy Keras keep copies of their hyperparameters, and a schedule cannot change the "
-            "copies. Unset the environment variable TF_USE_LEGACY_KERAS to use Keras 3. "
+            "copies. Use Keras 3 instead of tf_keras. "
             f"Received: optimizer={optimizer!r}"
         )
     if not isinstance(optimizer, backend.optimizer_classes):
