@@ -87,7 +87,7 @@ def factor(name: str, value: Any) -> float:
 def count(name: str, value: Any, *, least: int = 1) -> int:
     """A whole number of at least ``least``; ``2000.0`` and integer tensors count as such."""
     rule = f"a whole number of at least {least}"
-    number = whole_number(name, value, rule)
+    number = whole_number(name, value, rule, least)
     if number < 0:
         raise ValueError(
             f"{received(name, rule, value)}. A negative number may be the `cardinality()` of a "
@@ -98,14 +98,16 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
     return number
 
 
-def whole_number(name: str, value: Any, rule: str = "a whole number") -> int:
-    """A whole number of any sign, up to 2^53."""
+def whole_number(
+    name: str, value: Any, rule: str = "a whole number", least: int = -MAX_STEPS
+) -> int:
+    """A whole number of any sign, up to 2^53; a fraction is an error that offers the nearest."""
     number = _scalar(value)
     _check_kind(name, number, rule, value)
     # An integer or a fraction is exact; everything else is as good as its double.
     exact = Fraction(number if isinstance(number, numbers.Rational) else real(name, number, rule))
     if exact.denominator != 1:
-        nearest = round(exact) or 1
+        nearest = max(round(exact), least)
         raise ValueError(f"{received(name, rule, value)}. The nearest is {nearest}")
     if abs(exact) > MAX_STEPS:
         raise ValueError(received(name, f"{rule} and at most 2**53", value))

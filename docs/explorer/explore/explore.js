@@ -365,14 +365,23 @@ window.clr = (() => {
   }
 
   const [TINY, HUGE] = [2 ** -126, (2 - 2 ** -23) * 2 ** 127]; // of float32
+  const RANGE = "from 1.2e-38 to 3.4e+38, the range of float32";
 
   function float32(name, value, shown, above) {
     const rule = `a finite number ${above ? "above" : "of at least"} 0`;
     if (value < 0 || (value === 0 && above)) fail(name, rule, shown);
     if (value && !(TINY <= value && value <= HUGE)) {
-      fail(name, `${rule}, and from 1.2e-38 to 3.4e+38, the range of float32`, shown);
+      fail(name, `${above ? "" : "0, or "}a finite number ${RANGE}`, shown);
     }
     return value;
+  }
+
+  // A rate that follows from the arguments.
+  function derived(name, formula, value) {
+    if (!(TINY <= value && value <= HUGE)) {
+      const received = `Received: ${formula} = ${float(value)}`;
+      throw new Error(`The ${name} rate, \`${formula}\`, must be ${RANGE}. ${received}`);
+    }
   }
 
   // As Python rounds: from half way between two whole numbers to the even one.
@@ -446,14 +455,14 @@ window.clr = (() => {
     const initial = max_lr / div_factor;
     let name = "div_factor";
     try {
-      float32("max_lr / div_factor", initial, float(initial), true);
+      derived("initial", "max_lr / div_factor", initial);
       name = "final_div_factor";
       const final = initial / final_div_factor;
       if (final > max_lr * (1 + 2 ** -24)) {
         const bound = `at least 1 / div_factor (here ${general(1 / div_factor)})`;
         fail(name, `${bound}: no rate is above \`max_lr\``, float(final_div_factor));
       }
-      float32("max_lr / div_factor / final_div_factor", final, float(final), true);
+      derived("final", "max_lr / div_factor / final_div_factor", final);
     } catch (error) {
       return { [name]: error.message };
     }
