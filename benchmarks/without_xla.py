@@ -22,7 +22,7 @@ from benchmarks import policies, report, timing
 
 EVALUATIONS = 300
 BASE, EMPTY, CONSTANT = "Keras `CosineDecay`", "the step itself", "constant"
-CONTROL, CONSTANT_AGAIN = "Keras `CosineDecay` again", "constant again"
+CONTROL = "Keras `CosineDecay` again"
 SECONDS, QUICK_SECONDS = 0.02, 0.01
 BLOCKS, QUICK_BLOCKS = 15, 3
 VARIABLES, SIZE = 300, 10
@@ -119,7 +119,7 @@ def _run(repeat: Callable[[int], float], calls: int) -> Callable[[], float]:
 def _adamw(blocks: int, seconds: float) -> dict[str, Any]:
     """The milliseconds of a step with a constant rate, and the ratios of the others to it."""
     ours = schedules()
-    rates = {CONSTANT: BASE_LR, CONSTANT_AGAIN: BASE_LR, BASE: cosine_decay()} | {
+    rates = {CONSTANT: BASE_LR, BASE: cosine_decay()} | {
         name: ours[name][0] for name in ("Triangular", "OneCycle", "CosineRestarts by 1.5")
     }
     momentum = rates["Triangular"].momentum()
@@ -194,8 +194,7 @@ ratio of what is left when its time is subtracted from both.
 
 A step of Keras's AdamW with {VARIABLES} variables of {SIZE} numbers, by one with a constant rate.
 Keras asks for the rate once for every variable; an optimizer of `schedule_hyperparameters`, of
-which `beta_1` follows a schedule too, asks once a step. How far "{CONSTANT_AGAIN}" is from 1 is how
-far apart two optimizers are that were made alike.
+which `beta_1` follows a schedule too, asks once a step.
 
 {report.table(["rate", "AdamW", "with `beta_1` scheduled"], steps)}
 """
