@@ -98,15 +98,15 @@ REQUIREMENTS_mutation := --editable .[test,mutation] $(TORCH) keras
 ALONE_legacy := tf_keras
 
 matrix: $(MATRIX:%=$(VENVS)/matrix-%/stamp)
-	$(PYTHON) tests/matrix.py $(MATRIX) --pytest='$(MATRIX_TESTS)'
+	$(PYTHON) tools/matrix.py $(MATRIX) --pytest='$(MATRIX_TESTS)'
 
 # On PyTorch, which survives that each mutant is tested in a fork of one warm process.
 mutation: $(VENVS)/matrix-mutation/stamp
-	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENVS)/matrix-mutation/bin/python tests/mutation.py $(MUTANTS)
+	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENVS)/matrix-mutation/bin/python tools/mutation.py $(MUTANTS)
 
 # What a user installs, from a folder where the package is not: that nothing is missing, what is
 # saved and loaded, and the README. The code is what `make test` tests.
-WHEEL_TESTS := tests/test_package.py tests/test_readme.py tests/test_golden.py \
+WHEEL_TESTS := tests/test_package.py tests/docs/test_readme.py tests/integration/test_golden.py \
 	tests/integration/test_training.py tests/integration/test_saving.py README.md
 wheel: $(METADATA)
 	rm -rf dist build
@@ -122,7 +122,7 @@ wheel: $(METADATA)
 
 # `make release-check TAG=v1.2.3`, before a release, also wants tree and changelog to be ready for it.
 release-check: $(RELEASE)/stamp
-	$(RELEASE)/bin/python tests/release_check.py $(WHEEL_TESTS)
+	$(RELEASE)/bin/python tools/release_check.py $(WHEEL_TESTS)
 
 # An example of the gallery is run again when it changes; `rm -r docs/gallery` has all of them run.
 SPHINX := $(DOCS)/bin/python -m sphinx -q -W --keep-going -d build/docs/doctrees

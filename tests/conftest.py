@@ -35,31 +35,12 @@ def figures():
 @pytest.fixture
 def set_floatx():
     """Sets Keras's `floatx()` for a test."""
-    from keras_under_test import keras
+    from helpers.keras_under_test import keras
 
     before = keras.backend.floatx()
     yield keras.backend.set_floatx
     keras.backend.set_floatx(before)
 
 
-# Helpers, imported by name: collecting them would import them a second time.
-collect_ignore = [
-    "cifar10_report.py",
-    "distributed_training.py",
-    "exact.py",
-    "keras_under_test.py",
-    "matrix.py",
-    "model_zoo.py",
-    "mutation.py",
-    "other_process.py",
-    "policies.py",
-    "properties.py",
-    "release_check.py",
-    "resumable_training.py",
-    "small_training.py",
-    "strategies.py",
-    "weight_model.py",
-    "whole_state.py",
-    "golden/addons/make.py",
-    "golden/make.py",
-]
+# Imported by name: to collect them would import them a second time.
+collect_ignore = ["helpers"]

@@ -7,22 +7,19 @@ import math
 import pickle
 import zipfile
 from fractions import Fraction
-from pathlib import Path
 
-import exact
 import mpmath
 import numpy as np
-import other_process
 import pytest
-import strategies
+from helpers import ROOT, exact, other_process, strategies
+from helpers.keras_under_test import ENGINES, LEGACY, MAX_STEP, compute, keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_under_test import ENGINES, LEGACY, MAX_STEP, compute, keras
 
 import clr_schedules as clr
 from clr_schedules import migrate
 
-FOLDER = Path(__file__).parent / "golden" / "addons" / "0.23.0"
+FOLDER = ROOT / "tests" / "golden" / "addons" / "0.23.0"
 MODELS = json.loads((FOLDER / "models.json").read_text())
 SCHEDULES = json.loads((FOLDER / "schedules.json").read_text())
 OPTIMIZERS = json.loads((FOLDER / "optimizers.json").read_text())
@@ -477,7 +474,7 @@ LOADED = {
 PRELUDE = f"""
 {FUNCTIONS}
 import numpy as np
-from strategies import harmonic
+from helpers.strategies import harmonic
 
 def variables(optimizer):
     found = optimizer.variables

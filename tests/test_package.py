@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import other_process
 import pytest
-from keras_under_test import BACKEND
+from helpers import other_process
+from helpers.keras_under_test import BACKEND
 
 import clr_schedules as clr
 

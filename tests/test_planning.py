@@ -3,12 +3,12 @@
 import math
 from fractions import Fraction
 
-import model_zoo
 import numpy as np
 import pytest
+from helpers import model_zoo
+from helpers.keras_under_test import BACKEND, LEGACY, needs_tensorflow
 from hypothesis import given
 from hypothesis import strategies as st
-from keras_under_test import BACKEND, LEGACY, needs_tensorflow
 
 import clr_schedules as clr
 

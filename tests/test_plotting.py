@@ -6,12 +6,11 @@ import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
-import other_process
 import pytest
-import small_training
+from helpers import other_process, small_training
+from helpers.keras_under_test import keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_under_test import keras
 from matplotlib.colors import to_rgb
 
 import clr_schedules as clr

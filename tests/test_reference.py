@@ -1,9 +1,8 @@
 """The textbook's formulas, held against exact arithmetic as far as float64 goes at usual steps."""
 
-import exact
 import numpy as np
 import pytest
-import strategies
+from helpers import exact, strategies
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,8 +8,8 @@ import re
 
 import numpy as np
 import pytest
-import strategies
-from keras_under_test import BACKEND, LEGACY, keras
+from helpers import strategies
+from helpers.keras_under_test import BACKEND, LEGACY, keras
 
 import clr_schedules as clr
 

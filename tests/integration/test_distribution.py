@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from keras_under_test import BACKEND, LEGACY, needs_tensorflow
-from other_process import free_ports, results, run, start, stop
-from weight_model import descend
+from helpers.keras_under_test import BACKEND, LEGACY, needs_tensorflow
+from helpers.other_process import free_ports, results, run, start, stop
+from helpers.weight_model import descend
 
 import clr_schedules as clr
 
@@ -20,9 +20,9 @@ IMPORTS = """
 import numpy as np
 import clr_schedules as clr
 from clr_schedules import Triangular2
-from keras_under_test import keras
-from weight_model import weight, weight_model
-from distributed_training import *
+from helpers.keras_under_test import keras
+from helpers.weight_model import weight, weight_model
+from helpers.distributed_training import *
 optimizer = lambda: keras.optimizers.SGD(eval(policy))
 """
 SAID = "that several processes train together"
@@ -30,8 +30,8 @@ SAID = "that several processes train together"
 
 def test_what_a_single_process_does():
     """The measure of all the others, by a training in this one."""
-    from keras_under_test import keras
-    from weight_model import fit, weight, weight_model
+    from helpers.keras_under_test import keras
+    from helpers.weight_model import fit, weight, weight_model
 
     model = weight_model(keras.optimizers.SGD(POLICY))
     fit(model, STEPS)
@@ -63,7 +63,7 @@ print(json.dumps(found))
 
 WORKER = (
     """
-from distributed_training import join_cluster
+from helpers.distributed_training import join_cluster
 join_cluster("worker", index, worker=ports)
 import tensorflow as tf
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -136,7 +136,7 @@ def test_parameter_servers_with_fit(tmp_path):
     cluster = {"coordinator": coordinator, "workers": workers, "server": server}
     served = [
         start(
-            f"from distributed_training import *\n{join}serve(kind, index)",
+            f"from helpers.distributed_training import *\n{join}serve(kind, index)",
             kind=kind,
             index=index,
             **cluster,
@@ -144,7 +144,7 @@ def test_parameter_servers_with_fit(tmp_path):
         for kind, index in [("worker", 0), ("worker", 1), ("ps", 0)]
     ]
     code = (
-        f"from distributed_training import *\n{join}"
+        f"from helpers.distributed_training import *\n{join}"
         """
 import os
 import tensorflow as tf

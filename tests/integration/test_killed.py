@@ -8,16 +8,15 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-import resumable_training
-from keras_under_test import BACKEND, LEGACY, keras
-from resumable_training import DOUBLE
-from small_training import STEPS, arrays, make, state, train
+from helpers import ROOT, resumable_training
+from helpers.keras_under_test import BACKEND, LEGACY, keras
+from helpers.resumable_training import DOUBLE
+from helpers.small_training import STEPS, arrays, make, state, train
 
-TESTS = Path(__file__).parents[1]
-SCRIPT = TESTS / "resumable_training.py"
+TESTS = ROOT / "tests"
+SCRIPT = TESTS / "helpers" / "resumable_training.py"
 KILLS = 2
 # How many trainings of each kind there are. The first of each is `slow`, the others are `long`.
 WAYS = {"backup": 8, "checkpoint": 4, "tensorflow": 4, "callback": 2, "hyperparameters": 2}

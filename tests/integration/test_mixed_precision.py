@@ -2,10 +2,10 @@
 
 import math
 
-import exact
 import numpy as np
 import pytest
-from keras_under_test import BACKEND, LEGACY, keras
+from helpers import exact
+from helpers.keras_under_test import BACKEND, LEGACY, keras
 
 import clr_schedules as clr
 

@@ -1,19 +1,17 @@
 """A training that is saved and then continued in another process has lost no bit."""
 
-import keras_under_test
 import numpy as np
-import other_process
 import pytest
-import strategies
-from keras_under_test import LEGACY, keras, needs_tensorflow
-from policies import EXAMPLES
-from small_training import BATCH, STEPS, batches, make, state, train
+from helpers import keras_under_test, other_process, strategies
+from helpers.keras_under_test import LEGACY, keras, needs_tensorflow
+from helpers.policies import EXAMPLES
+from helpers.small_training import BATCH, STEPS, batches, make, state, train
 
 import clr_schedules as clr
 
 IMPORTS = f"""
 import {keras.__name__} as keras
-from small_training import make, state, train
+from helpers.small_training import make, state, train
 """
 
 
@@ -49,7 +47,7 @@ import clr_schedules
 there = {}
 for needs_scale_fn, i, path in sorted(paths):
     if needs_scale_fn:
-        import strategies
+        from helpers import strategies
     model = keras.models.load_model(path)
     there[i] = [repr(model.optimizer._learning_rate), state(train(model))]
 print(json.dumps(there))
@@ -146,7 +144,7 @@ else:
     raise SystemExit("the package is there after all")
 
 import tensorflow as tf
-from small_training import STEPS, batches
+from helpers.small_training import STEPS, batches
 trainer = tf.saved_model.load(path)
 print(json.dumps(
     [[float(value) for value in trainer.step(*batch)] for batch in batches()[STEPS // 2 :]]

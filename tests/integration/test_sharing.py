@@ -7,9 +7,9 @@ import threading
 
 import numpy as np
 import pytest
-from keras_under_test import BACKEND, keras
-from policies import EXAMPLES
-from small_training import make, state, train
+from helpers.keras_under_test import BACKEND, keras
+from helpers.policies import EXAMPLES
+from helpers.small_training import make, state, train
 
 STEPS = np.arange(500)
 

@@ -3,12 +3,11 @@
 How Keras calls a schedule does not depend on the schedule, so two are enough here.
 """
 
-import keras_under_test
 import numpy as np
 import pytest
-import strategies
-from keras_under_test import LEGACY, keras
-from weight_model import descend, fit, weight, weight_model
+from helpers import keras_under_test, strategies
+from helpers.keras_under_test import LEGACY, keras
+from helpers.weight_model import descend, fit, weight, weight_model
 
 import clr_schedules as clr
 

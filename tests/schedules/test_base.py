@@ -11,14 +11,13 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-import exact
 import numpy as np
 import pytest
-import strategies
+from helpers import exact, strategies
+from helpers.keras_under_test import as_tensor, keras
+from helpers.policies import ARGUMENTS, POLICIES, any_schedule, cyclical_policies, policies
 from hypothesis import given
 from hypothesis import strategies as st
-from keras_under_test import as_tensor, keras
-from policies import ARGUMENTS, POLICIES, any_schedule, cyclical_policies, policies
 
 import clr_schedules as clr
 from clr_schedules._backend import backend

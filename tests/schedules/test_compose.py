@@ -6,17 +6,17 @@ import re
 
 import numpy as np
 import pytest
-import strategies
-from hypothesis import given
-from hypothesis import strategies as st
-from keras_under_test import (
+from helpers import strategies
+from helpers.keras_under_test import (
     ENGINES,
     LEGACY,
     compute,
     keras,
     needs_tensorflow,
 )
-from properties import assert_promises
+from helpers.properties import assert_promises
+from hypothesis import given
+from hypothesis import strategies as st
 
 import clr_schedules as clr
 from clr_schedules import reference

@@ -2,14 +2,13 @@
 
 import math
 
-import exact
 import numpy as np
 import pytest
-import strategies
+from helpers import exact, strategies
+from helpers.keras_under_test import BACKEND, ENGINES, MAX_STEP, as_tensor, compute, keras
+from helpers.properties import assert_promises
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras_under_test import BACKEND, ENGINES, MAX_STEP, as_tensor, compute, keras
-from properties import assert_promises
 
 import clr_schedules as clr
 from clr_schedules import reference

@@ -5,14 +5,13 @@ import math
 from fractions import Fraction
 from importlib.util import find_spec
 
-import exact
 import numpy as np
 import pytest
-import strategies
+from helpers import exact, strategies
+from helpers.keras_under_test import ENGINES, MAX_STEP, compute
+from helpers.properties import ULPS, assert_promises
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from keras_under_test import ENGINES, MAX_STEP, compute
-from properties import ULPS, assert_promises
 
 import clr_schedules as clr
 from clr_schedules import reference

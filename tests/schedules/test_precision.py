@@ -6,12 +6,11 @@ steps where arithmetic breaks first: next to the corners of cycles and to powers
 
 import functools
 
-import exact
 import numpy as np
 import pytest
-import strategies
-from keras_under_test import BACKEND, ENGINES, LEGACY, MAX_STEP, as_tensor, compute
-from properties import FLOAT64_ULPS, ULPS
+from helpers import exact, strategies
+from helpers.keras_under_test import BACKEND, ENGINES, LEGACY, MAX_STEP, as_tensor, compute
+from helpers.properties import FLOAT64_ULPS, ULPS
 
 import clr_schedules as clr
 from clr_schedules._backend import backend

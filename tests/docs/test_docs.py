@@ -1,0 +1,105 @@
+"""What the pages of `docs/` say that Sphinx's doctest builder does not run.
+
+The figures that they cite, and that each reason of a range test that they explain is one.
+"""
+
+import re
+
+import numpy as np
+import pytest
+from helpers import ROOT, cifar10_report
+
+import clr_schedules as clr
+
+DOCS = ROOT / "docs"
+RATES = np.geomspace(1e-6, 1, 200)
+NOISE = 1e-3 * np.random.default_rng(0).normal(size=200)
+
+
+def ramp(low, high):
+    """From 0 to 1 while the rate goes from `low` to `high`."""
+    return np.clip(np.log(RATES / low) / np.log(high / low), 0, 1)
+
+
+def curve(losses, *, rates=RATES, smoothed=None, **metrics):
+    losses = np.asarray(losses, np.float64)
+    smoothed = losses if smoothed is None else smoothed
+    return clr.RangeTestResult(rates[: len(losses)], losses, smoothed, metrics, "completed: …")
+
+
+FALLING = 2 - ramp(1e-3, 1) + NOISE
+BLOWN_UP = FALLING + 40 * ramp(0.8, 1) ** 2
+CURVES = {
+    "the loss was still falling at the highest rate, …": curve(FALLING),
+    "the accuracy was still rising at the highest rate, …": curve(FALLING, acc=2 - FALLING),
+    "the smoothed loss was still falling at the highest rate, …": curve(FALLING),
+    "the loss did not rise again up to the highest rate, …": curve(
+        2 - ramp(1e-3, 0.1) + 0.02 * ramp(0.1, 1) + NOISE
+    ),
+    "the loss was already falling at the lowest rate, …": curve(2 - ramp(1e-6, 1e-5) + NOISE),
+    "the accuracy was already rising at the lowest rate, …": curve(
+        FALLING, accuracy=ramp(1e-6, 1e-5) + NOISE
+    ),
+    "the rate would be below the lowest rate, …": curve(
+        BLOWN_UP, rates=np.geomspace(1, 1.2, 200), smoothed=FALLING
+    ),
+    "the loss did not fall by more than its noise": curve(2 + NOISE),
+    "the loss rose without having fallen by more than its noise": curve(2 + ramp(0.1, 1) + NOISE),
+    "learning began only at …, which is not below max_lr=…": curve(
+        [*(2 - ramp(0.01, 0.011) + NOISE)[:160], 10, 1e3, 1e5, np.inf]
+    ),
+    "the smoothed loss did not fall": curve(FALLING, smoothed=1 + RATES),
+    "the smoothed loss did not fall for three steps": curve(FALLING, smoothed=1 + RATES),
+    "the test took only … steps; at least 20 are needed": curve(FALLING[:10]),
+    "the test took only … steps with a finite loss; at least 20 are needed": curve(
+        [*FALLING[:10], np.nan]
+    ),
+    "the loss was not finite from the first step on": curve([np.nan]),
+}
+
+
+def reasons():
+    """The first cells of the table of reasons."""
+    page = (DOCS / "bounds.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `([^|]*)` \| [^|]* \|$", page, re.MULTILINE)
+
+
+def test_the_table_of_reasons_has_those_that_are_tested():
+    assert reasons() == list(CURVES)
+
+
+@pytest.mark.parametrize("reason", CURVES)
+def test_a_range_test_gives_the_reason(reason):
+    pattern = re.escape(reason).replace("…", r"[\d.e+-]+")
+    given = CURVES[reason].suggest().reasons.values()
+    assert any(re.fullmatch(pattern, found) for found in given), given
+
+
+def test_what_is_said_of_one_cycle_is_the_report_s():
+    large, small = cifar10_report.scales()
+    said = " ".join((DOCS / "one_cycle.md").read_text("utf-8").split())
+    constant, stopped = "`constant`", "`constant`, first {} epochs"
+    late = large.difference("`one_cycle`", constant).unsigned()
+    early = large.difference("`one_cycle`", stopped.format(50)).unsigned()
+    for quote in (
+        f"ends at {large.end('`one_cycle`').accuracy} %.",
+        f"ends at {large.end(constant).accuracy} % after 75,000 steps",
+        f"was at {large.end(stopped.format(50)).accuracy} % after 25,000",
+        f"{late.points} points (95 % interval {late.low} to {late.high})",
+        f"{early.points} points ({early.low} to {early.high}) lower",
+        f"was at {large.end(constant).best} %",
+    ):
+        assert quote in said, quote
+    late = small.difference("`one_cycle`", constant).unsigned()
+    early = small.difference("`one_cycle`", stopped.format(10)).unsigned()
+    assert f"{late.points} points ({late.low} to {late.high}) above" in said
+    interval = f"({early.points} points, {early.low} to {early.high})"
+    assert f"not distinguishable from it after 5,000 {interval}" in said
+    assert [late.words, early.words] == ["better", "not distinguishable"]
+    for scale, reached in ((large, "0 of 5"), (small, "3 of 3")):
+        assert f"| `one_cycle` | {reached} |" in scale.text
+        ends = re.findall(
+            r"^\| `[^|]*\|[^|]*\|[^|]*\| \d \| (\d\d\.\d\d) %", scale.text, re.MULTILINE
+        )
+        assert len(ends) == 8
+        assert max(ends) == scale.end("`one_cycle`").accuracy

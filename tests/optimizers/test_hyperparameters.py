@@ -1,0 +1,753 @@
+"""Momentum and its like that follow schedules, against loops that set the attribute by hand."""
+
+import functools
+import json
+import operator
+import pickle
+
+import numpy as np
+import pytest
+from helpers import other_process
+from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.small_training import BATCH, STEPS, batches
+
+import clr_schedules as clr
+from clr_schedules._backend import backend
+from clr_schedules.optimizers.hyperparameters import _ScheduledValue
+
+optimizers = keras.optimizers
+RATE = clr.OneCycle(0.05, 2 * STEPS)
+MOMENTUM = RATE.momentum()
+NEXT_TO_1 = clr.Triangular(0.99, 0.9999, 5)
+FROM_0 = clr.Triangular(0.0, 0.1, 5)
+
+if LEGACY:
+
+    def test_the_legacy_keras_is_refused():
+        optimizer = optimizers.SGD(0.1, momentum=0.9)
+        with pytest.raises(ValueError, match=r"an optimizer of Keras 3.*Received: optimizer="):
+            clr.schedule_hyperparameters(optimizer, momentum=MOMENTUM)
+
+    pytest.skip("the hyperparameters of Keras 3", allow_module_level=True)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Mine(optimizers.SGD):
+    """An optimizer that is not of Keras."""
+
+
+class Unregistered(optimizers.schedules.LearningRateSchedule):
+    """A rate that is loaded by who tells of it."""
+
+    def __call__(self, step):
+        return 0.05
+
+    def get_config(self):
+        return {}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Started(optimizers.SGD):
+    """An optimizer that reads one hyperparameter when it is built, and has another hidden."""
+
+    def __init__(self, learning_rate, start=0.5, damp=0.1, push=0.2, pull=0.3, **arguments):
+        super().__init__(learning_rate, **arguments)
+        self.start, self._damp, self.push, self.pull = start, damp, push, pull
+
+    @property
+    def damp(self):
+        return self._damp
+
+    @property
+    def total(self):
+        return self.push + getattr(self, "pull")  # noqa: B009 - it is found by its name alone
+
+    def build(self, variables):
+        super().build(variables)
+        self.started = [float(self.start) for _ in variables]
+
+    def get_config(self):
+        hyperparameters = {"start": self.start, "damp": self.damp}
+        return super().get_config() | hyperparameters | {"push": self.push, "pull": self.pull}
+
+
+# The optimizer, its arguments, and what is scheduled. The mechanism has four kinds: a constant of 0
+# or not, a slot or not, a value that is a tensor or a float, an optimizer that is wrapped or not.
+DAILY = [
+    ("SGD", {}, {"momentum": clr.Triangular(0.0, 0.9, 6)}),
+    ("SGD", {"momentum": 0.9}, {"momentum": MOMENTUM}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}, {"momentum": MOMENTUM}),
+    ("Adam", {"amsgrad": True}, {"beta_1": MOMENTUM, "beta_2": NEXT_TO_1}),
+    ("AdamW", {}, {"weight_decay": FROM_0}),
+    ("RMSprop", {}, {"rho": clr.Triangular(0.8, 0.999, 7), "momentum": MOMENTUM}),
+    ("LossScaleOptimizer", {}, {"momentum": MOMENTUM}),
+    ("Mine", {}, {"momentum": MOMENTUM}),
+]
+SLOW = [
+    ("SGD", {}, {"momentum": MOMENTUM}),
+    ("SGD", {"momentum": 0.5}, {"weight_decay": FROM_0}),
+    ("Adam", {}, {"beta_1": MOMENTUM}),
+    ("Adam", {}, {"beta_2": NEXT_TO_1}),
+    ("Adam", {}, {"epsilon": clr.Triangular(1e-7, 1e-3, 5), "weight_decay": FROM_0}),
+    ("Nadam", {}, {"beta_1": MOMENTUM}),
+    ("RMSprop", {"centered": True, "momentum": 0.5}, {"momentum": MOMENTUM}),
+    ("Lion", {}, {"beta_1": MOMENTUM}),
+    ("Adafactor", {}, {"clip_threshold": clr.Triangular(0.5, 1.0, 5)}),
+    ("Adamax", {}, {"beta_1": MOMENTUM, "beta_2": NEXT_TO_1}),
+    ("Adadelta", {}, {"rho": clr.Triangular(0.8, 0.999, 7)}),
+    ("Lamb", {}, {"beta_1": MOMENTUM}),
+    ("Adagrad", {}, {"weight_decay": FROM_0}),
+    ("Ftrl", {}, {"l2_regularization_strength": FROM_0, "beta": FROM_0}),
+    ("Muon", {}, {"momentum": MOMENTUM, "adam_beta_1": MOMENTUM}),
+]
+
+
+def case(jit_compile, name, arguments, schedules):
+    """A case by its name. One of each kind is for every day, compiled where that is possible."""
+    every_day = (name, arguments, schedules) in DAILY
+    daily = every_day and (jit_compile or BACKEND == "torch" or (name == "SGD" and not arguments))
+    return pytest.param(
+        *(name, arguments, schedules, jit_compile),
+        id="-".join([name, *arguments, *schedules, "jit" if jit_compile else "no_jit"]),
+        marks=[] if daily else [pytest.mark.slow],
+    )
+
+
+cases = pytest.mark.parametrize(
+    ("name", "arguments", "schedules", "jit_compile"),
+    [case(jit_compile, *each) for jit_compile in (False, True) for each in DAILY + SLOW],
+)
+
+
+def make(name, arguments, rate=RATE):
+    if name == "Mine":
+        return Mine(rate, **arguments)
+    if name == "LossScaleOptimizer":
+        return optimizers.LossScaleOptimizer(optimizers.SGD(rate, **arguments))
+    if not hasattr(optimizers, name):
+        pytest.skip(f"Keras {keras.__version__} has no {name}")
+    return getattr(optimizers, name)(rate, **arguments)
+
+
+def compiled(optimizer, **arguments):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4,)),
+            keras.layers.Dense(16, activation="tanh"),
+            keras.layers.Dense(4, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", **arguments)
+    return model
+
+
+X, Y = map(np.concatenate, zip(*batches(), strict=True))
+X, Y = X[:, :4], Y
+
+
+def fit(model, epochs=1, **arguments):
+    model.fit(X, Y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, **arguments)
+
+
+def weights(model):
+    return np.concatenate([w.ravel() for w in model.get_weights()])
+
+
+def by_hand(name, arguments, schedules, steps):
+    """A training, run eagerly, for which the attributes are set before every step."""
+    if "momentum" in schedules and not arguments.get("momentum"):
+        arguments = arguments | {"momentum": 0.5}  # so that it has slots
+    optimizer = make(name, arguments)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    model = compiled(optimizer, run_eagerly=True)
+    for step in range(steps):
+        for attribute, schedule in schedules.items():
+            # The smallest normal number is 0 to all but the question whether it is.
+            setattr(inner, attribute, max(float(schedule.values(step)), 2.0**-126))
+        batch = slice(step % STEPS * BATCH, (step % STEPS + 1) * BATCH)
+        model.train_on_batch(X[batch], Y[batch])
+    inner.finalize_variable_values(model.trainable_variables)  # as `fit` does
+    return weights(model)
+
+
+def difference(some, others):
+    """Of weights, by the largest."""
+    return np.abs(some - others).max() / np.abs(others).max()
+
+
+@functools.cache
+def compiled_from_eager(name, arguments, jit_compile):
+    """How far a training that is compiled comes out from one that is not, all constant."""
+    model = compiled(make(name, dict(arguments)), jit_compile=jit_compile)
+    fit(model, epochs=2)
+    return difference(weights(model), by_hand(name, dict(arguments), {}, 2 * STEPS))
+
+
+@cases
+def test_a_step_is_what_it_is_with_the_attribute_set_by_hand(
+    name, arguments, schedules, jit_compile
+):
+    if BACKEND == "torch" and jit_compile:
+        pytest.skip("torch.compile needs a C++ compiler")
+    optimizer = make(name, arguments)
+    kind = type(optimizer)
+    scheduled = clr.schedule_hyperparameters(optimizer, **schedules)
+    assert isinstance(scheduled, kind)
+    model = compiled(scheduled, jit_compile=jit_compile)
+    fit(model, epochs=2)
+    expected = by_hand(name, arguments, schedules, 2 * STEPS)
+    allowed = 2.4e-6
+    if name in ("RMSprop", "Muon", "Ftrl"):  # they magnify roundings
+        constants = {attribute: s.values(STEPS // 2).item() for attribute, s in schedules.items()}
+        allowed += 3 * compiled_from_eager(
+            name, tuple((arguments | constants).items()), jit_compile
+        )
+    assert difference(weights(model), expected) <= allowed
+    # The given one is as it was, and the other's attributes are the constants again.
+    assert not getattr(optimizer, "inner_optimizer", optimizer).built
+    inner, given = (getattr(o, "inner_optimizer", o) for o in (scheduled, optimizer))
+    for attribute in schedules:
+        assert getattr(inner, attribute) == getattr(given, attribute)
+
+
+def test_any_schedule_of_keras_will_do():
+    decay = optimizers.schedules.PolynomialDecay(0.9, STEPS, end_learning_rate=0.5)
+
+    class Host:
+        def values(self, step):
+            return np.asarray(decay(step))
+
+    model = compiled(clr.schedule_hyperparameters(make("SGD", {}), momentum=decay))
+    fit(model)
+    expected = by_hand("SGD", {}, {"momentum": Host()}, STEPS)
+    assert difference(weights(model), expected) <= 2.4e-6
+
+
+@pytest.mark.parametrize("options", [{"gradient_accumulation_steps": 2}, {"use_ema": True}])
+def test_with_what_else_an_optimizer_can_do(options):
+    schedules = {"momentum": clr.Warmup(0.9, STEPS)}
+    model = compiled(clr.schedule_hyperparameters(make("SGD", options), **schedules))
+    fit(model, epochs=2)
+    expected = by_hand("SGD", options, schedules, 2 * STEPS)
+    assert difference(weights(model), expected) <= 2.4e-6
+
+
+def test_more_can_be_added_and_exclusions_are_kept():
+    optimizer = make("AdamW", {})
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    once = clr.schedule_hyperparameters(optimizer, beta_1=MOMENTUM)
+    twice = clr.schedule_hyperparameters(once, weight_decay=FROM_0)
+    assert twice.get_config()["hyperparameter_schedules"].keys() == {"beta_1", "weight_decay"}
+    assert once.get_config()["hyperparameter_schedules"].keys() == {"beta_1"}
+    model = compiled(twice, run_eagerly=True)
+    fit(model)
+    decayed = [v.path for v in model.trainable_variables if twice._use_weight_decay(v)]
+    assert len(decayed) == 2
+    assert all("kernel" in path for path in decayed)
+
+
+def test_they_go_on_in_another_process_bit_for_bit(tmp_path):
+    expected = {}
+    for name in ("SGD", "Adam", "LossScaleOptimizer", "Mine"):
+        attribute = "beta_1" if name == "Adam" else "momentum"
+        scheduled = clr.schedule_hyperparameters(make(name, {}), **{attribute: MOMENTUM})
+        model = compiled(scheduled)
+        fit(model)
+        path = tmp_path / f"{name}.keras"
+        model.save(path)
+        fit(model)
+        expected[str(path)] = [float(w).hex() for w in weights(model)]
+    code = """
+import clr_schedules
+import test_hyperparameters as test
+
+def go_on(path):
+    model = test.keras.models.load_model(path)
+    test.fit(model)
+    return [float(w).hex() for w in test.weights(model)]
+
+print(json.dumps({path: go_on(path) for path in paths}))
+"""
+    assert other_process.run(code, paths=list(expected)) == expected
+
+
+def test_a_config_makes_the_same_optimizer():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {"nesterov": True}), momentum=MOMENTUM)
+    config = json.loads(json.dumps(optimizers.serialize(scheduled)))
+    again = optimizers.deserialize(config)
+    assert type(again) is type(scheduled)
+    assert again.get_config() == scheduled.get_config()
+    assert type(scheduled).from_config(scheduled.get_config()).nesterov is True
+
+
+@pytest.mark.parametrize("name", ["SGD", "LossScaleOptimizer"])
+def test_rates_that_cannot_be_saved_can_be_trained_with(name):
+    with pytest.warns(UserWarning, match="`scale_fn` is not registered"):
+        rate = clr.Cyclical(0.01, 0.1, 4, scale_fn=lambda cycle: 1.0)
+    with pytest.warns(UserWarning, match="`scale_fn` is not registered"):
+        constant = clr.Cyclical(0.9, 0.9, 4, scale_fn=lambda cycle: 1.0)
+    optimizer = clr.schedule_hyperparameters(make(name, {}, rate), momentum=constant)
+    optimizer = clr.schedule_hyperparameters(optimizer, weight_decay=FROM_0)
+    model = compiled(optimizer)
+    fit(model)
+    with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
+        optimizer.get_config()
+
+
+def test_a_rate_that_must_be_told_of_to_be_loaded_is_saved(tmp_path):
+    model = compiled(
+        clr.schedule_hyperparameters(make("SGD", {}, Unregistered()), momentum=MOMENTUM)
+    )
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    custom = {"Unregistered": Unregistered}
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    for each in (model, loaded):
+        fit(each)
+    assert np.array_equal(weights(loaded), weights(model))
+
+
+def test_a_config_of_something_else_is_refused():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+    with pytest.raises(ValueError, match=r"must have the keys 'scheduled_class' and 'hyperparam"):
+        type(scheduled).from_config(optimizers.SGD().get_config())
+    with pytest.raises(ValueError, match=r"not recognized.*rate_of_learning"):
+        type(scheduled).from_config(scheduled.get_config() | {"rate_of_learning": 0.5})
+
+
+def test_a_config_has_the_arguments_of_the_optimizer():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}, 0.5), momentum=MOMENTUM)
+    config = scheduled.get_config()
+    assert config["learning_rate"] == 0.5
+    again = type(scheduled).from_config(config | {"learning_rate": 0.25})
+    assert float(np.asarray(again.learning_rate)) == 0.25
+    assert again.get_config() == config | {"learning_rate": 0.25}
+
+
+def test_it_pickles_as_others_do():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+    again = pickle.loads(pickle.dumps(scheduled))
+    assert type(again) is type(scheduled)
+    assert again.get_config() == scheduled.get_config()
+
+
+def test_what_follows_a_schedule_is_not_set():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {"momentum": 0.3}), momentum=MOMENTUM)
+    with pytest.raises(
+        TypeError, match=r"`momentum` .*follows a schedule.*Received: momentum=0\.7"
+    ):
+        scheduled.momentum = 0.7
+    assert scheduled.momentum == 0.3
+    scheduled.nesterov = True
+
+
+def test_the_class_alone_has_no_schedules():
+    kind = type(clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM))
+    plain, made = compiled(optimizers.SGD(0.1, momentum=0.5)), compiled(kind(0.1, momentum=0.5))
+    for model in (plain, made):
+        fit(model)
+    assert np.array_equal(weights(made), weights(plain))
+
+
+def test_only_what_is_read_in_every_step_can_be_scheduled():
+    listed = r"`Started` that can follow a schedule are: weight_decay, momentum, push, pull\. Rec"
+    for name in ("start", "damp", "nesterov", "anything"):
+        with pytest.raises(ValueError, match=rf"`{name}` must be a hyperparameter.*{listed}"):
+            clr.schedule_hyperparameters(Started(0.1), **{name: MOMENTUM})
+    scheduled = clr.schedule_hyperparameters(Started(0.1), push=MOMENTUM, pull=MOMENTUM)
+    assert scheduled.total == 0.5
+    fit(compiled(scheduled))
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "Ftrl"])
+def test_an_initial_value_cannot_be_scheduled(name):
+    with pytest.raises(ValueError, match="`initial_accumulator_value` must be a hyperparameter"):
+        clr.schedule_hyperparameters(make(name, {}), initial_accumulator_value=MOMENTUM)
+
+
+def test_a_metric_keeps_its_name():
+    scheduled = clr.schedule_hyperparameters(make("RMSprop", {}), rho=MOMENTUM)
+    metric = keras.metrics.SparseCategoricalAccuracy(name="rho")
+    model, logger = compiled(scheduled, metrics=[metric]), clr.LearningRateLogger()
+    fit(model, callbacks=[logger])
+    assert model.history.history["rho"] == [float(metric.result())]
+    assert logger.history["rho"][0] == np.float32(0.95)
+
+
+def test_the_range_test_leaves_it_as_it_was():
+    model = compiled(clr.schedule_hyperparameters(make("SGD", {}, 0.1), momentum=MOMENTUM))
+    result = clr.lr_range_test(model, X, Y, batch_size=BATCH, num_steps=20, verbose=0)
+    assert len(result.losses) > 2
+    fit(model)
+    other = compiled(clr.schedule_hyperparameters(make("SGD", {}, 0.1), momentum=MOMENTUM))
+    fit(other)
+    assert np.array_equal(weights(model), weights(other))
+
+
+def test_what_is_scheduled_is_logged(tmp_path):
+    scheduled = clr.schedule_hyperparameters(
+        make("SGD", {}), momentum=MOMENTUM, weight_decay=FROM_0
+    )
+    logger = clr.LearningRateLogger()
+    model = compiled(scheduled)
+    fit(model, epochs=2, callbacks=[logger, keras.callbacks.CSVLogger(tmp_path / "log.csv")])
+    assert list(logger.history) == ["iteration", "learning_rate", "momentum", "weight_decay"]
+    for name, schedule in {"momentum": MOMENTUM, "weight_decay": FROM_0}.items():
+        expected = schedule.values(range(2 * STEPS)).astype(np.float32)
+        assert logger.history[name] == expected.astype(float).tolist()
+        assert [log[name] for log in logger.epochs] == expected[[STEPS - 1, -1]].tolist()
+        assert model.history.history[name] == expected[[STEPS - 1, -1]].tolist()
+    assert "momentum" in (tmp_path / "log.csv").read_text().splitlines()[0]
+    # A training with another optimizer, which has no such schedules.
+    fit(compiled(make("SGD", {})), callbacks=[logger])
+    assert {len(values) for values in logger.history.values()} == {3 * STEPS}
+    assert np.isnan(logger.history["momentum"][-STEPS:]).all()
+
+
+@needs_tensorflow
+def test_replicas_share_the_values():
+    code = """
+import numpy as np, tensorflow as tf
+device = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+import test_hyperparameters as test
+clr = test.clr
+found = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    with tf.distribute.MirroredStrategy(devices).scope():
+        optimizer = clr.schedule_hyperparameters(
+            test.make("SGD", {}), momentum=test.MOMENTUM, weight_decay=test.FROM_0
+        )
+        model = test.compiled(optimizer)
+    test.fit(model, epochs=2)
+    found.append([test.weights(model).tolist(), optimizer.momentum])
+print(json.dumps(found))
+"""
+    (one, constant), (two, other) = other_process.run(code)
+    assert constant == other == 0.0
+    if keras.__version__ >= "3.7":  # before, it adds the gradients of replicas up
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+
+
+LISTED = "of `Adam` that can follow a schedule are: weight_decay, beta_1, beta_2, epsilon"
+
+
+@pytest.mark.parametrize(
+    ("schedules", "error", "message"),
+    [
+        ({}, ValueError, f"needs at least one schedule.*{LISTED}"),
+        ({"momentum": MOMENTUM}, ValueError, f"`momentum` must be a hyper.*{LISTED}.*momentum="),
+        ({"clipnorm": MOMENTUM}, ValueError, f"`clipnorm` must be a hyper.*{LISTED}"),
+        ({"ema_momentum": MOMENTUM}, ValueError, f"`ema_momentum` must be a hyper.*{LISTED}"),
+        ({"amsgrad": MOMENTUM}, ValueError, f"`amsgrad` must be a hyper.*{LISTED}"),
+        ({"gradient_accumulation_steps": RATE}, ValueError, f"`gradient_acc.*{LISTED}"),
+        ({"learning_rate": RATE}, ValueError, f"`learning_rate` must be given to.*{LISTED}"),
+        ({"beta_1": 0.9}, TypeError, "`beta_1` must be a schedule of Keras. Received: beta_1=0.9"),
+        ({"beta_1": lambda step: 0.9}, TypeError, "`beta_1` must be a schedule of Keras"),
+        ({"beta_1": True}, TypeError, "`beta_1` must be a schedule of Keras"),
+    ],
+)
+def test_bad_arguments_are_named(schedules, error, message):
+    with pytest.raises(error, match=message):
+        clr.schedule_hyperparameters(optimizers.Adam(RATE), **schedules)
+
+
+def test_no_optimizer_and_a_built_one_are_refused():
+    with pytest.raises(TypeError, match=r"`optimizer` must be an optimizer of Keras.*='adam'"):
+        clr.schedule_hyperparameters("adam", beta_1=MOMENTUM)
+    optimizer = optimizers.Adam(RATE)
+    optimizer.build([keras.Variable(np.zeros(3, np.float32))])
+    for each in (optimizer, optimizers.LossScaleOptimizer(optimizer)):
+        with pytest.raises(
+            ValueError, match=r"`optimizer` must not be built yet, since its var.*Rec"
+        ):
+            clr.schedule_hyperparameters(each, beta_1=MOMENTUM)
+
+
+def test_the_inner_optimizer_of_the_given_one_stays():
+    optimizer = make("LossScaleOptimizer", {})
+    inner = optimizer.inner_optimizer
+    assert clr.schedule_hyperparameters(optimizer, momentum=MOMENTUM).inner_optimizer is not inner
+    assert optimizer.inner_optimizer is inner
+
+
+def test_a_first_step_builds_the_optimizer():
+    optimizer = clr.schedule_hyperparameters(make("SGD", {}, 0.5), momentum=MOMENTUM)
+    variable = keras.Variable(np.ones(2, np.float32))
+    optimizer.apply([keras.ops.ones(2)], [variable])
+    assert keras.ops.convert_to_numpy(variable).tolist() == [0.5, 0.5]
+
+
+# ---- The values that a step finds in the attributes
+
+needs_tensors = pytest.mark.skipif(BACKEND == "torch", reason="its hyperparameters are floats")
+
+
+def scheduled_value(number):
+    with backend.wide_types():
+        return _ScheduledValue(backend.cast(np.array(number), "float64"))
+
+
+@needs_tensors
+def test_a_scheduled_value_counts_as_set():
+    for value in map(scheduled_value, (0.0, 0.5)):
+        assert value
+        assert value is not None
+        assert value != 0
+        assert not operator.eq(value, 0.0)
+        assert value > 0
+        assert operator.lt(0, value)
+        assert len({value, value}) == 1
+
+
+@needs_tensors
+@pytest.mark.parametrize("name", ["eq", "ne", "gt", "ge", "lt", "le"])
+def test_a_comparison_that_has_no_answer_in_a_compiled_step_is_refused(name):
+    compare = getattr(operator, name)
+    for numbers in [(scheduled_value(0.5), 0.9), (0.9, scheduled_value(0.5))]:
+        with pytest.raises(TypeError, match=r"not supported between|no value .*hyperparameter =="):
+            compare(*numbers)
+
+
+OPERATIONS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
+
+
+@needs_tensors
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.__name__)
+def test_a_scheduled_value_calculates_in_float64(operation):
+    """Each result is what Python makes of the numbers, rounded once."""
+    x, y = 0.999, 0.3
+    a, b = map(scheduled_value, (x, y))
+    for got in (operation(a, y), operation(x, b), operation(a, b)):
+        assert isinstance(got, _ScheduledValue)
+        assert backend.to_numpy(got._rounded()) == np.float32(operation(x, y))
+    assert backend.to_numpy((-a)._rounded()) == np.float32(-x)
+    # With other tensors it calculates in their type.
+    variable = keras.Variable(np.float32(y), trainable=False)
+    for other in (variable, keras.ops.convert_to_tensor(variable)):
+        results = {(x, y): operation(a, other), (y, x): operation(other, a)}
+        for numbers, got in results.items():
+            np.testing.assert_allclose(np.asarray(got), operation(*numbers), rtol=1e-6)
+            assert keras.backend.standardize_dtype(got.dtype) == "float32"
+
+
+@needs_tensors
+def test_what_is_left_of_a_beta_next_to_1_keeps_its_digits():
+    assert backend.to_numpy((1 - scheduled_value(0.999))._rounded()) == np.float32(1 - 0.999)
+
+
+@needs_tensorflow
+def test_a_scheduled_value_has_the_type_that_tensorflow_asks_for():
+    import tensorflow as tf
+
+    value = scheduled_value(0.3)
+    assert float(tf.convert_to_tensor(value, "float64")) == 0.3
+    assert tf.convert_to_tensor(value, "float16").dtype == "float16"
+    assert tf.convert_to_tensor(value).dtype == "float32"
+
+
+# ---- Dynamic subclasses, as wrappers for distributed training make them
+
+
+def counting(kind, **namespace):
+    """A class of this name and kind that counts the calls of its `apply`."""
+
+    def apply(self, grads, trainable_variables=None):
+        vars(self)["applied"] = vars(self).get("applied", 0) + 1
+        super(made, self).apply(grads, trainable_variables)
+
+    made = type("Distributed", (kind,), {"apply": apply, **namespace})
+    return made
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "Mine"])
+def test_a_dynamic_subclass_follows_the_schedules(name):
+    attribute = "beta_1" if name == "AdamW" else "momentum"
+    schedules = {attribute: clr.Triangular(0.0, 0.9, 6)}
+    scheduled = clr.schedule_hyperparameters(make(name, {}), **schedules)
+    trained = {}
+    for kind in (
+        type(scheduled),
+        type("Distributed", (type(scheduled),), {}),
+        counting(type(scheduled)),
+    ):
+        wrapped = kind.from_config(scheduled.get_config())
+        assert type(wrapped) is kind
+        assert isinstance(wrapped, type(make(name, {})))
+        assert wrapped.get_config() == scheduled.get_config()
+        model = compiled(wrapped, run_eagerly=True)
+        fit(model)
+        assert vars(wrapped).get("applied", STEPS) == STEPS
+        trained[kind] = weights(model)
+    first, *others = trained.values()
+    assert all(np.array_equal(first, other) for other in others)
+    if name != "AdamW":
+        assert difference(first, by_hand(name, {}, schedules, STEPS)) <= 2.4e-6
+
+
+def test_a_dynamic_subclass_is_compiled_saved_and_loaded(tmp_path):
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+
+    def init(self, factor=1.0, **arguments):
+        super(kind, self).__init__(**arguments)
+        vars(self)["factor"] = factor
+
+    def get_config(self):
+        return super(kind, self).get_config() | {"factor": self.factor}
+
+    kind = counting(type(scheduled), __init__=init, get_config=get_config)
+    wrapped = kind.from_config(scheduled.get_config() | {"factor": 2.0})
+    model = compiled(wrapped)
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    custom = {"Distributed": kind}
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
+    assert type(loaded.optimizer) is kind
+    assert loaded.optimizer.factor == 2.0
+    assert loaded.optimizer.get_config() == wrapped.get_config()
+    for each in (model, loaded):
+        fit(each)
+    assert np.array_equal(weights(loaded), weights(model))
+    plain = compiled(scheduled)
+    fit(plain, epochs=2)
+    assert np.array_equal(weights(plain), weights(model))
+
+
+def test_a_dynamic_subclass_can_get_more_schedules():
+    scheduled = clr.schedule_hyperparameters(make("AdamW", {}), beta_1=MOMENTUM)
+    wrapped = counting(type(scheduled)).from_config(scheduled.get_config())
+    more = clr.schedule_hyperparameters(wrapped, weight_decay=FROM_0)
+    assert type(more) is type(wrapped)
+    fit(compiled(more, run_eagerly=True))
+    assert more.applied == STEPS
+    # The other way round: an optimizer that is a dynamic subclass before it gets a schedule.
+    first = counting(type(make("AdamW", {}))).from_config(make("AdamW", {}).get_config())
+    then = clr.schedule_hyperparameters(first, beta_1=MOMENTUM)
+    fit(compiled(then, run_eagerly=True))
+    assert then.applied == STEPS
+
+
+# ---- The rate, once a step
+
+
+class Counted(optimizers.schedules.LearningRateSchedule):
+    """A rate that counts how often it is asked for."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, step):
+        self.calls += 1
+        return 0.01 * keras.ops.cos(keras.ops.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+def variables(count):
+    return [keras.Variable(np.ones(3, np.float32)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 30])
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"use_ema": True}])
+def test_the_rate_is_asked_for_once_a_step(count, options):
+    """By AdamW, whose weight decay takes it too, for every variable."""
+    rate = Counted()
+    optimizer = clr.schedule_hyperparameters(make("AdamW", options, rate), beta_1=MOMENTUM)
+    weights = variables(count)
+    optimizer.build(weights)
+    for step in range(1, 3):
+        optimizer.apply([keras.ops.ones(3)] * count, weights)
+        assert rate.calls == step
+    # Outside of a step, it is the rate of the next one.
+    assert float(np.asarray(optimizer.learning_rate)) == pytest.approx(0.01 * np.cos(2), rel=1e-6)
+    assert rate.calls == 3
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("loss_scale", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 30])
+def test_the_graph_of_a_step_has_one_rate(count, loss_scale):
+    import tensorflow as tf
+
+    def operations(optimizer, kind):
+        weights = variables(count)
+        outer = optimizers.LossScaleOptimizer(optimizer) if loss_scale else optimizer
+        outer.build(weights)
+
+        @tf.function
+        def step():
+            outer.apply([tf.ones(3)] * count, weights)
+
+        graph = step.get_concrete_function().graph.as_graph_def()
+        functions = [function.node_def for function in graph.library.function]
+        return sum(node.op == kind for nodes in [graph.node, *functions] for node in nodes)
+
+    def scheduled(rate):
+        return clr.schedule_hyperparameters(make("AdamW", {}, rate), beta_1=NEXT_TO_1)
+
+    rate = Counted()
+    assert operations(scheduled(rate), "Cos") == 1
+    assert rate.calls == 1
+    # Keras's own AdamW asks once for each variable, and once more: what this is about.
+    assert operations(make("AdamW", {}, rate := Counted()), "Cos") == rate.calls == count + 1
+    # Of this package's schedules, that of the rate and that of beta_1 have one remainder each.
+    assert operations(scheduled(clr.Triangular(0.01, 0.1, 5)), "FloorMod") == 2
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_stateless_step_has_one_rate(count):
+    rate = Counted()
+    optimizer = clr.schedule_hyperparameters(make("AdamW", {}, rate), beta_1=MOMENTUM)
+    weights = variables(count)
+    optimizer.build(weights)
+    values = [variable.value for variable in optimizer.variables]
+    arguments = (values, [np.ones(3, np.float32)] * count, [v.value for v in weights])
+
+    import jax
+
+    program = str(jax.make_jaxpr(optimizer.stateless_apply)(*arguments))
+    assert rate.calls == 1
+    assert program.count(" cos ") == 1
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+
+
+@needs_tensorflow
+def test_replicas_ask_for_the_rate_once():
+    code = """
+import numpy as np, tensorflow as tf
+device = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+import test_hyperparameters as test
+found = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    strategy = tf.distribute.MirroredStrategy(devices)
+    rate = test.Counted()
+    with strategy.scope():
+        optimizer = test.clr.schedule_hyperparameters(
+            test.make("AdamW", {}, rate), weight_decay=test.FROM_0, beta_1=test.MOMENTUM
+        )
+        variables = test.variables(3)
+        optimizer.build(variables)
+
+    @tf.function
+    def step():
+        def on_replica():
+            gradient = tf.ones(3) / strategy.num_replicas_in_sync
+            optimizer.apply([gradient] * len(variables), variables)
+        strategy.run(on_replica)
+
+    for _ in range(5):
+        step()
+    outside = float(optimizer.learning_rate)
+    found.append([rate.calls - 1, outside, [variable.numpy().tolist() for variable in variables]])
+print(json.dumps(found))
+"""
+    (calls, outside, one), (calls_of_two, outside_of_two, two) = other_process.run(code)
+    assert calls == calls_of_two == 1
+    assert outside == outside_of_two == pytest.approx(0.01 * np.cos(5), rel=1e-6)
+    if keras.__version__ >= "3.7":  # before, it adds the gradients of replicas up
+        assert two == one

@@ -1,0 +1,306 @@
+"""After a range test, however it ends, everything is bit for bit what it was."""
+
+import random
+import signal
+import warnings
+
+import numpy as np
+import pytest
+from helpers import model_zoo, other_process, whole_state
+from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.model_zoo import BATCH, X, Y
+
+import clr_schedules as clr
+
+MORE_OF_THE_SAME = pytest.mark.slow, pytest.mark.long
+a_third_of_the_kinds_every_day = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=kind.__name__, marks=MORE_OF_THE_SAME if i % 3 else [])
+        for i, kind in enumerate(model_zoo.ALL)
+    ],
+)
+
+FUNCTIONS = "train_function", "test_function", "predict_function", "history"
+
+
+class BadBatchError(Exception):
+    """What the data raise."""
+
+
+def sweep(model, x=X, y=Y, **arguments):
+    options = {"batch_size": BATCH, "num_steps": 60, "verbose": 0} | arguments
+    return clr.lr_range_test(model, x, y, **options)
+
+
+def succeed(model):
+    result = sweep(model, max_lr=1e-3, validation_data=(X[:48], Y[:48]))
+    assert result.stop_reason.startswith("completed"), result
+    assert len(result.validation_losses) == 30
+
+
+def diverge(model):
+    result = sweep(model, min_lr=1e-2, max_lr=1e15, stop_factor=1.01)
+    assert result.stop_reason.startswith("diverged"), result
+
+
+def data_fail(model):
+    def fail(index):
+        if index == 50:
+            raise BadBatchError
+
+    # TensorFlow wraps it in an error of its own.
+    with pytest.raises(
+        BadBatchError if BACKEND != "tensorflow" else Exception, match=r"BadBatchError|^$"
+    ):
+        sweep(model, model_zoo.generate(fail), None, batch_size=None)
+
+
+def rated(model):
+    """A model's rate is the same object and has the same value."""
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return id(getattr(inner, "_learning_rate", None)), float(np.asarray(inner.learning_rate))
+
+
+def history(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of float16, of no matter here
+        return model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0).history
+
+
+ENDS = [succeed, diverge, data_fail]
+# Each kind and each end every day, and all of both where there is time.
+CASES = [
+    pytest.param(
+        kind,
+        end,
+        id=f"{end.__name__}-{kind.__name__}",
+        marks=[] if i % len(ENDS) == j else MORE_OF_THE_SAME,
+    )
+    for i, kind in enumerate(model_zoo.ALL)
+    for j, end in enumerate(ENDS)
+]
+
+
+@pytest.mark.parametrize(("kind", "end"), CASES)
+def test_rewinds(kind, end):
+    twin = model_zoo.make(kind)
+    if end is data_fail and BACKEND != "tensorflow":
+        # Keras draws an order of the batches to build a model with, unless a generator builds it.
+        twin.fit(model_zoo.generate(), epochs=0, verbose=0, shuffle=False)
+    expected = history(twin)
+    model = model_zoo.make(kind)
+    optimizer = model.optimizer
+    functions = {name: vars(model).get(name) for name in FUNCTIONS}
+    rate = rated(model)
+    before = whole_state.capture(model)
+    end(model)
+    after = whole_state.capture(model)
+    # What was not built is: it has new variables and attributes, and may have drawn for them.
+    for name in whole_state.variables(before):
+        assert before[name] == after[name], name
+    assert model.optimizer is optimizer
+    assert {name: vars(model).get(name) for name in FUNCTIONS} == functions
+    assert rated(model) == rate
+    assert history(model) == expected
+
+
+@a_third_of_the_kinds_every_day
+def test_nothing_at_all_differs_once_it_was_trained(kind):
+    if kind is model_zoo.averaged and BACKEND == "jax":
+        pytest.skip("after a training with averages, Keras on JAX cannot train again")
+    model = model_zoo.make(kind)
+    history(model)
+    before = whole_state.capture(model)
+    for end in ENDS:
+        end(model)
+        assert whole_state.differences(before, whole_state.capture(model)) == []
+
+
+def test_compiled_functions_are_not_traced_again():
+    traces = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, inputs):
+            traces.append(1)
+            return inputs
+
+    keras.utils.set_random_seed(0)
+    model = model_zoo.compiled(
+        keras.Sequential([keras.layers.Input((4,)), Counted(), *model_zoo.layers()])
+    )
+    model.fit(X, Y, batch_size=BATCH, verbose=0)
+    sweep(model)
+    traces.clear()
+    model.fit(X, Y, batch_size=BATCH, verbose=0)
+    if BACKEND != "torch":  # which calls the layer at every step
+        assert traces == []
+
+
+def test_the_global_generators_go_on_where_they_were():
+    model = model_zoo.make(model_zoo.plain)
+    history(model)
+    draws = []
+    for swept in (False, True):
+        random.seed(3)
+        np.random.seed(3)
+        draws.append((random.random(), np.random.random()))
+        if swept:
+            sweep(model)
+        draws.append((random.random(), np.random.random()))
+    assert draws[:2] == draws[2:]
+
+
+@pytest.mark.skipif(LEGACY or BACKEND == "jax", reason="JAX refuses unseeded numbers in a step")
+def test_keras_own_generator_goes_on_where_it_was():
+    class Noise(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs + keras.random.normal((4,))
+
+    stack = [keras.layers.Input((4,)), Noise(), *model_zoo.layers()]
+    model = model_zoo.compiled(keras.Sequential(stack))
+    history(model)
+    before = whole_state.capture(model)
+    assert "keras seed" in before
+    sweep(model)
+    assert whole_state.differences(before, whole_state.capture(model)) == []
+
+
+@needs_tensorflow
+def test_tensorflows_own_random_numbers_go_on_where_they_were():
+    import tensorflow as tf
+
+    class Noise(keras.layers.Layer):
+        def call(self, inputs):
+            noise = tf.random.normal((4,)) + tf.random.normal((4,), seed=5)
+            return inputs + 0.0 * noise
+
+    stack = [keras.layers.Input((4,)), Noise(), keras.layers.Dense(1, "sigmoid")]
+    model = model_zoo.compiled(keras.Sequential(stack), run_eagerly=True)
+    for seed in (None, 5):
+        sequences = []
+        for interrupted in (False, True):
+            keras.utils.set_random_seed(1)
+            drawn = [float(tf.random.normal((), seed=seed)) for _ in range(3)]
+            generator = tf.random.Generator.from_seed(4)
+            tf.random.set_global_generator(generator)
+            drawn.append(float(tf.random.get_global_generator().normal(())))
+            if interrupted:
+                sweep(model)
+            drawn += [float(tf.random.normal((), seed=seed)) for _ in range(3)]
+            drawn.append(float(tf.random.get_global_generator().normal(())))
+            sequences.append(drawn)
+        assert sequences[0] == sequences[1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@needs_tensorflow
+def test_an_interrupt_that_comes_to_nothing_comes_again():
+    """An exception in a destructor goes nowhere; the destructors of graphs are long."""
+
+    class Swallows:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    steps = []
+
+    class Model(keras.Sequential):
+        def train_step(self, data):
+            steps.append(data)
+            if len(steps) == 30:
+                Swallows()
+            return super().train_step(data)
+
+    model = Model([keras.layers.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+    model_zoo.compiled(model, run_eagerly=True)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, num_steps=400)
+    signal.signal(signal.SIGINT, handler)
+    assert 30 <= len(steps) <= 60
+
+
+INTERRUPTED = """
+import gc, os, signal, threading
+from helpers import model_zoo, whole_state
+from helpers.keras_under_test import BACKEND
+import clr_schedules as clr
+
+def interrupt(index):
+    if index == 50:
+        os.kill(os.getpid(), signal.SIGINT)
+
+kind = getattr(model_zoo, kind)
+def history(model):
+    return model.fit(
+        model_zoo.X, model_zoo.Y, batch_size=model_zoo.BATCH, epochs=2, verbose=0
+    ).history
+
+twin = model_zoo.make(kind)
+if after is None and BACKEND != "tensorflow":  # built by a generator, as below
+    twin.fit(model_zoo.generate(), epochs=0, verbose=0, shuffle=False)
+expected = history(twin)
+model = model_zoo.make(kind)
+if trained:
+    history(model)
+    expected = None
+before = whole_state.capture(model)
+# Whoever runs the suite in the background may have it ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+handler = signal.getsignal(signal.SIGINT)
+interrupted = False
+try:
+    if after is None:
+        data = model_zoo.generate(interrupt)
+        clr.lr_range_test(model, data, num_steps=100_000, max_lr=1e-3, verbose=verbose)
+    else:
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
+        clr.lr_range_test(
+            model, model_zoo.X, model_zoo.Y, batch_size=model_zoo.BATCH, num_steps=10_000_000,
+            min_lr=1e-9, max_lr=1e-8, verbose=verbose,
+        )
+except KeyboardInterrupt:
+    interrupted = True
+gc.collect()  # an iterator that is still at work when Python ends can keep it from ending
+differences = whole_state.differences(before, whole_state.capture(model)) if trained else []
+same = expected is None or history(model) == expected
+print()
+print(json.dumps({
+    "interrupted": interrupted,
+    "differences": differences,
+    "same history": same,
+    "same handler": signal.getsignal(signal.SIGINT) is handler,
+}))
+"""
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("trained", "after"),
+    [
+        pytest.param(False, None, marks=SLOW),
+        pytest.param(False, 0.5, marks=SLOW),
+        pytest.param(False, 2.0, marks=SLOW),
+        pytest.param(True, None, marks=SLOW),
+        (True, 0.5),
+        pytest.param(True, 2.0, marks=SLOW),
+    ],
+)
+def test_rewinds_after_a_real_interrupt(trained, after):
+    found = other_process.run(INTERRUPTED, kind="plain", trained=trained, after=after, verbose=0)
+    assert found == {
+        "interrupted": True,
+        "differences": [],
+        "same history": True,
+        "same handler": True,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind.__name__ for kind in model_zoo.ALL])
+def test_rewinds_after_a_real_interrupt_whatever_the_model(kind):
+    found = other_process.run(INTERRUPTED, kind=kind, trained=True, after=None, verbose=1)
+    assert found["interrupted"]
+    assert found["differences"] == []

@@ -1,0 +1,412 @@
+"""The range test trains as `fit` does: whatever the data, the true loss of every batch."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers import model_zoo, whole_state
+from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.model_zoo import BATCH, BATCHES, Batches, X, Y
+
+import clr_schedules as clr
+
+STEPS = 50
+RATES = np.geomspace(1e-4, 0.5, STEPS)
+
+
+def line(**arguments):
+    """A linear model of one weight and a bias, whose training NumPy can follow."""
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(1, kernel_initializer="zeros")]
+    )
+    model.compile(keras.optimizers.SGD(1.0), **{"loss": "mse", "metrics": ["mae"]} | arguments)
+    return model
+
+
+def by_hand(batches):
+    """The losses and the mean absolute errors, batch by batch, of SGD in NumPy, in float64."""
+    weights, bias, losses, errors = np.zeros((4, 1)), 0.0, [], []
+    for rate, (x, y, *weighting) in zip(RATES, batches, strict=False):
+        weighting = weighting[0][:, None] if weighting else np.ones((len(x), 1))
+        error = x.astype(np.float64) @ weights + bias - y
+        losses.append(np.mean(weighting * error**2))
+        errors.append(np.mean(np.abs(error)))
+        slope = 2 * weighting * error / len(x)
+        weights -= rate * x.T.astype(np.float64) @ slope
+        bias -= rate * slope.sum()
+    return losses, errors
+
+
+def batches(*more):
+    """The batches of model_zoo, again and again."""
+    rows = [slice(i * BATCH, (i + 1) * BATCH) for i in range(BATCHES)]
+    epoch = [(X[part], Y[part], *(array[part] for array in more)) for part in rows]
+    return (epoch * (STEPS // BATCHES + 1))[:STEPS]
+
+
+def dataset(repeat=None):
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(BATCH)
+    if repeat == "unknown length":
+        return data.filter(lambda x, y: True)
+    return data.repeat() if repeat else data
+
+
+def loader():
+    import torch
+
+    tensors = torch.utils.data.TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
+    return torch.utils.data.DataLoader(tensors, batch_size=BATCH)
+
+
+class Unshuffled(Batches):
+    """Batches of which `fit` does not know how many there are, so that it keeps their order."""
+
+    @property
+    def num_batches(self):
+        return None
+
+
+ORDERED = {"generator": model_zoo.generate}
+if BACKEND == "tensorflow":
+    ORDERED |= {
+        "dataset": dataset,
+        "endless dataset": lambda: dataset(repeat=True),
+        "dataset of unknown length": lambda: dataset(repeat="unknown length"),
+    }
+if BACKEND == "torch":
+    ORDERED["data loader"] = loader
+
+
+def sweep(model, x, y=None, **arguments):
+    """A range test, after which the variables that were there are bit for bit what they were."""
+    options = {"min_lr": 1e-4, "max_lr": 0.5, "num_steps": STEPS, "stop_factor": math.inf}
+    before = variables(model)
+    try:
+        return clr.lr_range_test(model, x, y, **options | {"verbose": 0} | arguments)
+    finally:
+        after = variables(model)
+        assert before == {name: after[name] for name in before}
+
+
+def variables(model):
+    if getattr(model, "optimizer", None) is None:
+        return {}
+    state = whole_state.capture(model)
+    return {name: state[name] for name in whole_state.variables(state)}
+
+
+# When data of unknown length have been gone through once, Keras says so, in `fit` as well.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("name", ORDERED)
+@pytest.mark.parametrize(
+    "mode", [{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}]
+)
+def test_losses_are_those_of_each_batch_alone(name, mode):
+    if BACKEND == "torch" and mode.get("jit_compile"):
+        pytest.skip("compiles with a C++ compiler, for minutes")
+    result = sweep(line(**mode), ORDERED[name]())
+    losses, errors = by_hand(batches())
+    assert result.stop_reason == "completed: reached the last learning rate, 0.5"
+    np.testing.assert_array_equal(result.learning_rates, RATES)
+    np.testing.assert_allclose(result.losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(result.metrics["mae"], errors, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 64])
+def test_any_number_of_steps_a_call(steps):
+    result = sweep(line(), model_zoo.generate(), steps_per_execution=steps)
+    np.testing.assert_allclose(result.losses, by_hand(batches())[0], rtol=1e-5)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("compiled", [3, 40])
+def test_models_compiled_with_steps_per_execution(compiled):
+    model = line(steps_per_execution=compiled)
+    result = sweep(model, dataset())
+    np.testing.assert_allclose(result.losses, by_hand(batches())[0], rtol=1e-5)
+    kept = model._steps_per_execution if LEGACY else model.steps_per_execution
+    assert int(kept) == compiled
+
+
+def test_sample_weights():
+    weights = np.linspace(0, 2, len(X)).astype("float32")
+    result = sweep(line(), model_zoo.generate_weighted(weights))
+    np.testing.assert_allclose(result.losses, by_hand(batches(weights))[0], rtol=1e-5)
+
+
+def test_arrays_with_weights():
+    """In one batch, so that the shuffling makes no difference."""
+    weights = np.linspace(0, 2, len(X)).astype("float32")
+    result = sweep(line(), X, Y, sample_weight=weights, batch_size=len(X))
+    expected = by_hand([(X, Y, weights)] * STEPS)[0]
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
+    assert not np.allclose(result.losses, by_hand([(X, Y)] * STEPS)[0], rtol=1e-3)
+
+
+def test_arrays_go_on_into_the_next_epochs():
+    result = sweep(line(), X, Y, batch_size=BATCH)
+    assert len(result.losses) == STEPS  # 2.5 epochs
+    assert len(set(result.losses.tolist())) == STEPS
+    short = sweep(line(), X[:50], Y[:50], batch_size=BATCH)  # the last batch has 2 samples
+    assert len(short.losses) == STEPS
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_epochs_instead_of_steps(epochs):
+    result = sweep(line(), Batches(), num_steps=None, epochs=epochs)
+    assert len(result.losses) == epochs * BATCHES
+
+
+def test_a_number_of_steps_that_suits_the_data():
+    def steps(samples, **arguments):
+        x = np.zeros((samples, 4), np.float32)
+        result = sweep(line(), x, x[:, :1], num_steps=None, max_lr=2e-4, **arguments)
+        return len(result.losses)
+
+    assert steps(64) == 200
+    assert steps(32 * 321) == 321
+    assert steps(2000, batch_size=1) == 1000
+
+
+# Older Keras says so of a list of inputs, in `fit` as well.
+@pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")
+def test_several_inputs_and_outputs():
+    a, b = keras.layers.Input((2,), name="a"), keras.layers.Input((2,), name="b")
+    joined = keras.layers.Concatenate()([a, b])
+    model = keras.Model(
+        [a, b],
+        [
+            keras.layers.Dense(1, "sigmoid", name="first")(joined),
+            keras.layers.Dense(1, name="second")(joined),
+        ],
+    )
+    model.compile("sgd", loss=["binary_crossentropy", "mse"], metrics=[["accuracy"], ["mae"]])
+    for x, y in (
+        ([X[:, :2], X[:, 2:]], [Y, Y]),
+        ({"a": X[:, :2], "b": X[:, 2:]}, [Y, Y]),
+    ):
+        result = sweep(model, x, y, batch_size=BATCH)
+        assert len(result.losses) == STEPS
+        assert {"first_accuracy", "second_mae"} <= result.metrics.keys()
+        assert all(len(values) == STEPS for values in result.metrics.values())
+    parts = result.metrics["first_loss"] + result.metrics["second_loss"]
+    np.testing.assert_allclose(result.losses, parts, rtol=1e-5)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("jit", [False, True])
+def test_losses_of_a_deep_model_with_adam(jit):
+    """Batch normalization, an adaptive optimizer: against a hand-written eager loop."""
+    import tensorflow as tf
+
+    def make():
+        keras.utils.set_random_seed(0)
+        stack = [keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization()]
+        stack += [keras.layers.Dense(1, "sigmoid")]
+        model = keras.Sequential([keras.layers.Input((4,)), *stack])
+        return model_zoo.compiled(model, jit_compile=jit)
+
+    result = sweep(make(), dataset(), max_lr=1e-2)
+    model, losses, accuracies = make(), [], []
+    for rate, (x, y) in zip(np.geomspace(1e-4, 1e-2, STEPS), batches(), strict=True):
+        model.optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            predicted = model(x, training=True)
+            loss = tf.reduce_mean(keras.losses.binary_crossentropy(y, predicted))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        losses.append(float(loss))
+        accuracies.append(np.mean((np.asarray(predicted) > 0.5) == y))
+    np.testing.assert_allclose(result.losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(result.metrics["accuracy"], accuracies, rtol=1e-6)
+
+
+def test_a_custom_train_step_is_honoured():
+    model = model_zoo.make(model_zoo.custom_step)
+    result = sweep(model, X, Y, batch_size=BATCH)
+    np.testing.assert_allclose(result.metrics["root"], result.losses**0.5, rtol=1e-5)
+
+
+def test_a_loss_scale_that_skips_steps_does_not_shift_the_rates():
+    """An optimizer that skips a step does not count it; the test's own count goes on."""
+    model = model_zoo.mixed(initial_scale=1e30)  # overflows float16 at the first steps
+    result = sweep(model, X, Y, batch_size=BATCH)
+    np.testing.assert_array_equal(result.learning_rates, RATES)
+    assert np.isfinite(result.losses).all()
+
+
+def test_a_schedule_as_the_present_rate_is_lent_and_given_back():
+    schedule = clr.Triangular2(1e-4, 1e-2, 30)
+    model = line()
+    model.compile(keras.optimizers.SGD(schedule), loss="mse")
+    result = sweep(model, model_zoo.generate())
+    np.testing.assert_allclose(result.losses, by_hand(batches())[0], rtol=1e-5)
+    assert model.optimizer._learning_rate is schedule
+
+
+def test_validation_on_the_way():
+    x, y = X[:64], Y[:64]
+    model = line()
+    result = sweep(model, model_zoo.generate(), num_steps=300, validation_data=(x, y))
+    assert len(result.validation_losses) == len(result.validation_learning_rates) == 30
+    assert set(result.validation_learning_rates) <= set(result.learning_rates)
+    assert result.validation_learning_rates[-1] == 0.5
+    assert result.validation_metrics.keys() == result.metrics.keys()
+    assert "validated at 30 rates" in repr(result)
+
+
+def test_validation_losses_are_those_after_the_step():
+    result = sweep(line(), X, Y, num_steps=30, batch_size=len(X), validation_data=(X, Y))
+    # The loss on the data after a step is the loss of the next step, on the same data.
+    np.testing.assert_allclose(result.validation_losses[:-1], result.losses[1:], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_data_that_end_early():
+    def few():
+        for index in range(30):
+            yield Batches()[index % BATCHES]
+
+    result = sweep(line(), few())
+    assert result.stop_reason == "stopped: the data ended after 30 of 50 steps"
+    np.testing.assert_array_equal(result.learning_rates, RATES[:30])
+
+
+@needs_tensorflow
+def test_mirrored_variables():
+    """Two replicas, in another process since this one has its devices already."""
+    from helpers import other_process
+
+    code = """
+from helpers.distributed_training import two_replicas
+strategy = two_replicas()
+import clr_schedules as clr, model_zoo
+
+def make():
+    with strategy.scope():
+        return model_zoo.make(model_zoo.no_jit)
+
+def history(model):
+    x, y = model_zoo.X, model_zoo.Y
+    return model.fit(x, y, batch_size=16, epochs=2, verbose=0, shuffle=False).history
+
+expected = history(make())
+model = make()
+result = clr.lr_range_test(model, model_zoo.X, model_zoo.Y, batch_size=16, num_steps=50, verbose=0)
+print(json.dumps([len(result.losses), history(model) == expected]))
+"""
+    assert other_process.run(code) == [50, True]
+
+
+def test_what_cannot_work_is_refused_before_anything_is_touched():
+    class NoLoss(keras.Model):
+        def train_step(self, *arguments):
+            result = super().train_step(*arguments)
+            if isinstance(result, tuple):
+                return {"cost": result[0]["loss"]}, result[1]
+            return {"cost": result["loss"]}
+
+    inputs = keras.layers.Input((4,))
+    model = NoLoss(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match=r"the key 'loss'. Received: \['cost'\]"):
+        sweep(model, X, Y)
+    assert int(np.asarray(model.optimizer.iterations)) == 0
+
+
+def test_models_that_cannot_be_swept():
+    model = line()
+    with pytest.raises(TypeError, match=r"`model` must be a Keras model. Received: model=3"):
+        sweep(3, X, Y)
+    uncompiled = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="compiled with one optimizer"):
+        sweep(uncompiled, X, Y)
+    model.compile(keras.optimizers.SGD(0.1), loss="mse")  # the one before is not held any more
+    sweep(model, X, Y)
+    model.more = {"second": [keras.optimizers.Adam(name="other")]}
+    with pytest.raises(
+        ValueError, match=r"with one optimizer.*which has other optimizers too: Adam \(other\)"
+    ):
+        sweep(model, X, Y)
+    del model.more
+    model.optimizer.inner = keras.optimizers.Adam(name="inner")
+    with pytest.raises(ValueError, match=r"which has other optimizers too: Adam \(inner\)"):
+        sweep(model, X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.skipif(LEGACY, reason="the legacy Keras hands its data to `fit` another way")
+def test_a_model_that_trains_in_its_own_way():
+    class Own(keras.Sequential):
+        def make_train_function(self, force=False):
+            return super().make_train_function(force=True)
+
+    model = Own([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match="No train step was taken"):
+        sweep(model, X, Y)
+
+
+def test_a_loss_that_is_no_scalar():
+    if LEGACY:
+        from tensorflow import stack
+    else:
+        stack = keras.ops.stack
+
+    class Vector(keras.Model):
+        def train_step(self, *arguments):
+            result = super().train_step(*arguments)
+            logs = result[0] if isinstance(result, tuple) else result
+            logs = logs | {"loss": stack([logs["loss"], logs["loss"]])}
+            return (logs, result[1]) if isinstance(result, tuple) else logs
+
+    inputs = keras.layers.Input((4,))
+    model = Vector(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match=r"with a scalar at the key 'loss'. Received: loss="):
+        sweep(model, X, Y)
+
+
+@pytest.mark.skipif(LEGACY, reason="the legacy Keras has no such metric in its core")
+def test_metrics_that_are_no_scalars_are_left_out():
+    vector = keras.metrics.F1Score(average=None, threshold=0.5)
+    inputs = keras.layers.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3, "sigmoid")(inputs))
+    model.compile("sgd", loss="binary_crossentropy", metrics=[vector, "mae"])
+    targets = np.repeat(Y, 3, axis=1)
+    result = sweep(model, X, targets, validation_data=(X, targets))
+    assert result.metrics.keys() == result.validation_metrics.keys() == {"mae"}
+
+
+def test_an_optimizer_that_was_not_built_is_not():
+    """So that it can go on to train what was frozen, or another model."""
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(1)]
+    )
+    optimizer = keras.optimizers.Adam(1e-3)
+    model.layers[0].trainable = False
+    model.compile(optimizer, loss="mse")
+    before = [id(variable) for variable in whole_state.listed(optimizer)]
+    sweep(model, X, Y)
+    assert [id(variable) for variable in whole_state.listed(optimizer)] == before
+    model.layers[0].trainable = True
+    model.compile(optimizer, loss="mse")
+    model.fit(X, Y, verbose=0)
+    assert len(whole_state.listed(optimizer)) == len(before) + 2 * 4
+
+
+@pytest.mark.skipif(not LEGACY, reason="Keras 3 converts no control flow")
+def test_control_flow_that_the_legacy_keras_converts():
+    import tensorflow as tf
+
+    class Switch(keras.layers.Layer):
+        def call(self, inputs):
+            if tf.reduce_sum(inputs) > 0:
+                inputs = inputs * 2
+            return inputs
+
+    model = keras.Sequential([keras.layers.Input((4,)), Switch(), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    assert len(sweep(model, X, Y).losses) == STEPS
