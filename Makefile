@@ -1,9 +1,10 @@
 # Every target builds the environment that it needs, under .venvs/, and nothing else.
 #
 #   make demo    a range test on real data, then cycles between its bounds against constant rates
-#   make test    the test suite
+#   make test    the tests of the package
 #   make slow    the tests that take minutes
 #   make long    more of the same, such as fifteen killed trainings after the five of make slow
+#   make coverage  the tests of the package, and which lines and branches of it they run
 #   make lint    ruff and mypy
 #   make matrix  the test suite on every Keras and engine, and a table of what passed;
 #                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch
@@ -13,7 +14,8 @@
 #   make release-check  build sdist and wheel twice, compare and inspect them, and try the wheel in bare
 #                environments; what passed is in dist/. Six minutes or more
 #   make images  draw the pictures of the README and the docs again
-#   make docs    build the site into build/docs/html, and run what its pages show
+#   make docs    build the site into build/docs/html, run what its pages show, and test pages and
+#                benchmarks
 #   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
 #                make bench WITH=torch measures PyTorch's scheduler too
 #   make bench-quick        most of it in some two minutes, from few runs; prints, writes nothing
@@ -30,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 VENVS := .venvs
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: demo docs test slow long lint matrix mutation wheel release-check images bench bench-quick bench-gpu-kernels cifar10 clean
+.PHONY: demo docs test coverage slow long lint matrix mutation wheel release-check images bench bench-quick bench-gpu-kernels cifar10 clean
 
 # Before the next rule, since an old make takes the first that fits.
 $(VENVS)/matrix-%/stamp: $(METADATA)
@@ -73,8 +75,14 @@ images: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/one_cycle.py
 	$(DEMO)/bin/python docs/examples/range_test.py
 
+# What is no test of the package: `make docs` runs these.
+PAGES := tests/docs tests/benchmarks
 test: $(TEST)/stamp
-	$(TEST)/bin/python -m pytest -n 2 -m "not slow"
+	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES:%=--ignore=%)
+
+coverage: $(TEST)/stamp
+	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES:%=--ignore=%) \
+		--cov --cov-report=term --cov-report=html:build/coverage
 
 slow: $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m "slow and not long" --durations 12
@@ -126,9 +134,10 @@ release-check: $(RELEASE)/stamp
 
 # An example of the gallery is run again when it changes; `rm -r docs/gallery` has all of them run.
 SPHINX := $(DOCS)/bin/python -m sphinx -q -W --keep-going -d build/docs/doctrees
-docs: $(DOCS)/stamp
+docs: $(DOCS)/stamp $(TEST)/stamp
 	$(SPHINX) -b html docs build/docs/html
 	$(SPHINX) -b doctest docs build/docs/doctest
+	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES)
 
 bench bench-quick: $(BENCH)/stamp
 	$(if $(WITH),$(BENCH)/bin/python -m pip install --quiet $(WITH))
