@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.own_optimizer import OwnSGD
 from helpers.small_training import BATCH, STEPS, batches
 
 import clr_schedules as clr
@@ -31,11 +32,6 @@ if LEGACY:
             clr.schedule_hyperparameters(optimizer, momentum=MOMENTUM)
 
     pytest.skip("the hyperparameters of Keras 3", allow_module_level=True)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Mine(optimizers.SGD):
-    """An optimizer that is not of Keras."""
 
 
 class Unregistered(optimizers.schedules.LearningRateSchedule):
@@ -82,7 +78,7 @@ DAILY = [
     ("AdamW", {}, {"weight_decay": FROM_0}),
     ("RMSprop", {"epsilon": 1e-3}, {"rho": OF_KERAS, "momentum": MOMENTUM}),
     ("LossScaleOptimizer", {}, {"momentum": ALSO_0}),
-    ("Mine", {}, {"momentum": ALSO_0}),
+    ("OwnSGD", {}, {"momentum": ALSO_0}),
 ]
 SLOW = [
     ("SGD", {"momentum": 0.9}, {"momentum": MOMENTUM}),
@@ -123,8 +119,8 @@ cases = pytest.mark.parametrize(
 
 
 def make(name, arguments, rate=RATE):
-    if name == "Mine":
-        return Mine(rate, **arguments)
+    if name == "OwnSGD":
+        return OwnSGD(rate, **arguments)
     if name == "LossScaleOptimizer":
         return optimizers.LossScaleOptimizer(optimizers.SGD(rate, **arguments))
     if not hasattr(optimizers, name):
@@ -166,7 +162,7 @@ def values_of(schedule, step):
 def by_hand(name, arguments, schedules):
     """The weights after an epoch, run eagerly, with the attributes set before every step."""
     # Neither a class of one's own nor the loss times a power of 2 changes the numbers.
-    name = {"Mine": "SGD", "LossScaleOptimizer": "SGD"}.get(name, name)
+    name = {"OwnSGD": "SGD", "LossScaleOptimizer": "SGD"}.get(name, name)
     return _by_hand(name, tuple(arguments.items()), tuple(schedules.items()))
 
 
@@ -515,7 +511,7 @@ def counting(kind, **namespace):
     return made
 
 
-@pytest.mark.parametrize("name", ["SGD", "AdamW", "Mine"])
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "OwnSGD"])
 def test_a_dynamic_subclass_follows_the_schedules(name):
     attribute = "beta_1" if name == "AdamW" else "momentum"
     scheduled = clr.schedule_hyperparameters(make(name, {}), **{attribute: ALSO_0})
