@@ -1,9 +1,9 @@
 """A training that may be killed at any moment, and continues from its last complete backup.
 
-Run as ``python resumable_training.py WAY FOLDER``. Each step writes its number to ``FOLDER/log``,
-each process appends the step at which it began to ``FOLDER/begins``, and the final state is written
-to ``FOLDER/state.json``. The backup at the end of an epoch takes longer than the epoch, so that a
-kill often hits it.
+Run as ``python -m helpers.resumable_training WAY FOLDER``. Each step writes its number to
+``FOLDER/log``, each process appends the step at which it began to ``FOLDER/begins``, and the final
+state is written to ``FOLDER/state.json``. The backup at the end of an epoch takes longer than the
+epoch, so that a kill often hits it.
 """
 
 import inspect

@@ -8,7 +8,7 @@ from helpers.weight_model import descend
 
 import clr_schedules as clr
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 POLICY = clr.Triangular2(1e-3, 6e-2, 3, 5)
 STEPS = 40
@@ -28,6 +28,7 @@ optimizer = lambda: keras.optimizers.SGD(eval(policy))
 SAID = "that several processes train together"
 
 
+@slow
 def test_what_a_single_process_does():
     """The measure of all the others, by a training in this one."""
     from helpers.keras_under_test import keras
@@ -38,27 +39,112 @@ def test_what_a_single_process_does():
     assert weight(model) == ALONE[-1]
 
 
-@needs_tensorflow
-def test_two_replicas_in_a_process():
-    code = "print(json.dumps(weights_after_each_step(two_replicas(), keras, optimizer, steps)))"
-    found = run(IMPORTS + code, policy=repr(POLICY), steps=STEPS)
-    assert found == [[weight] * 2 for weight in ALONE]
+# ---- Two replicas in a process: in another one than this, which has its devices already
 
-
-@needs_tensorflow
-@pytest.mark.skipif(LEGACY, reason="the hyperparameters of Keras 3")
-def test_hyperparameters_on_two_replicas():
-    """In an optimizer that a wrapper for distributed training has made a subclass of."""
-    code = """
+TWO_REPLICAS = """
 import tensorflow as tf
-strategies = two_replicas(), tf.distribute.MirroredStrategy(["CPU:0"])
-found = [weights_after_each_step(each, keras, lambda: wrapped(keras, clr, eval(policy)), steps)
-         for each in strategies]
-print(json.dumps(found))
+strategies = {"two": two_replicas(), "one": tf.distribute.MirroredStrategy(["CPU:0"])}
+found = {"loop": weights_after_each_step(strategies["two"], keras, optimizer, steps)}
+
+def make(rate):
+    with strategies["two"].scope():
+        return weight_model(keras.optimizers.SGD(rate))
+
+def fit(model, steps, **arguments):
+    ones = np.ones((2 * steps, 1), np.float32)
+    model.fit(ones, ones, batch_size=2, verbose=0, **arguments)
+
+# Keras 3.6 adds the gradients of the replicas up, where later ones take their mean.
+unit = make(1.0)
+fit(unit, 1)
+callbacks = {
+    "logger": (eval(policy), clr.LearningRateLogger()),
+    "callback": (0.25, clr.CyclicalLR(1e-3, 6e-2, 3, "triangular2")),
+}
+for name, (rate, callback) in callbacks.items():
+    model = make(rate)
+    for epochs in (1, 2):
+        fit(model, 10, epochs=epochs, callbacks=[callback])
+    rate = float(np.asarray(model.optimizer.learning_rate))
+    found[name] = callback.history, weight(model) / weight(unit), rate
 """
-    two, one = run(IMPORTS + code, policy=repr(POLICY), steps=STEPS)
-    assert two == [weight * 2 for weight in one]
-    assert one != [[weight] for weight in ALONE]  # with the momentum
+
+HYPERPARAMETERS = """
+made = []
+def make_optimizer():
+    made.append(wrapped(keras, clr, eval(policy)))
+    return made[-1]
+
+found["hyperparameters"] = {
+    name: weights_after_each_step(strategy, keras, make_optimizer, steps)
+    for name, strategy in strategies.items()
+}
+found["constants"] = [[each.momentum, each.weight_decay] for each in made]
+
+class Counted(keras.optimizers.schedules.LearningRateSchedule):
+    calls = 0
+    def __call__(self, step):
+        self.calls += 1
+        return 0.01 * keras.ops.cos(keras.ops.cast(step, "float32"))
+
+found["asked for"] = {}
+for name, strategy in strategies.items():
+    rate = Counted()
+    make_optimizer = lambda: clr.schedule_hyperparameters(
+        keras.optimizers.AdamW(rate), weight_decay=clr.Triangular(0.0, 0.1, 5),
+        beta_1=clr.Triangular(0.8, 0.9, 5))
+    weights = weights_after_each_step(strategy, keras, make_optimizer, 5)
+    found["asked for"][name] = rate.calls, weights
+"""
+
+
+@pytest.fixture(scope="module")
+def on_two_replicas():
+    """What one process has found on two replicas, for all tests of them."""
+    code = IMPORTS + TWO_REPLICAS + ("" if LEGACY else HYPERPARAMETERS)
+    return run(code + "print(json.dumps(found))", policy=repr(POLICY), steps=STEPS)
+
+
+@needs_tensorflow
+def test_two_replicas_with_a_loop_of_their_own(on_two_replicas):
+    assert on_two_replicas["loop"] == [[weight] * 2 for weight in ALONE]
+
+
+@needs_tensorflow
+def test_both_callbacks_know_the_rate_of_all_replicas(on_two_replicas):
+    history, taken, _ = on_two_replicas["logger"]
+    assert history["iteration"] == list(range(30))
+    assert history["learning_rate"] == RATES[:30].tolist()
+    assert taken == pytest.approx(RATES[:30].sum(), rel=1e-5)
+    history, taken, former = on_two_replicas["callback"]
+    expected = clr.Triangular2(1e-3, 6e-2, 3).values(range(30)).astype(np.float32)
+    assert history == {"lr": expected.tolist(), "iter": list(range(30))}
+    assert taken == pytest.approx(expected.sum(), rel=1e-5)
+    assert former == 0.25
+
+
+hyperparameters = pytest.mark.skipif(LEGACY, reason="the hyperparameters of Keras 3")
+
+
+@needs_tensorflow
+@hyperparameters
+def test_replicas_share_the_values_of_hyperparameters(on_two_replicas):
+    """In an optimizer that a wrapper for distributed training has made a subclass of."""
+    found = on_two_replicas["hyperparameters"]
+    assert found["two"] == [weight * 2 for weight in found["one"]]
+    assert found["one"] != [[weight] for weight in ALONE]  # with the momentum
+    assert on_two_replicas["constants"] == [[0.0, None]] * 2
+
+
+@needs_tensorflow
+@hyperparameters
+def test_replicas_ask_for_the_rate_once(on_two_replicas):
+    found = on_two_replicas["asked for"]
+    assert found["two"] == [1, [weight * 2 for weight in found["one"][1]]]
+    assert found["one"][0] == 1
+
+
+# ---- Several processes
 
 
 WORKER = (
@@ -83,6 +169,7 @@ def two_workers(code, **arguments):
     )
 
 
+@slow
 @needs_tensorflow
 def test_two_workers_with_a_loop_of_their_own():
     code = "print(json.dumps(weights_after_each_step(strategy, keras, optimizer, steps)))"
@@ -104,6 +191,7 @@ print(json.dumps([error, weight(model), logger.history["learning_rate"] if with_
 """
 
 
+@slow
 @pytest.mark.skipif(not LEGACY, reason="the `fit` of Keras 3 does not know several workers")
 def test_two_workers_with_fit(tmp_path):
     code = "make = optimizer" + FIT
@@ -117,6 +205,7 @@ def test_two_workers_with_fit(tmp_path):
     assert written == ["0"]  # by the chief alone
 
 
+@slow
 @needs_tensorflow
 @pytest.mark.skipif(LEGACY, reason="about the `fit` of Keras 3")
 @pytest.mark.parametrize("rate", ["0.25", repr(POLICY)], ids=["without us", "with us"])
@@ -128,6 +217,7 @@ def test_with_two_workers_the_fit_of_keras_3_fails_by_itself(rate, tmp_path):
         assert SAID in said
 
 
+@slow
 @pytest.mark.skipif(not LEGACY, reason="the `fit` of Keras 3 does not know parameter servers")
 def test_parameter_servers_with_fit(tmp_path):
     """Two workers, which do not wait for each other: a step is what the server counts as one."""
@@ -187,6 +277,7 @@ model = weight_model(optimizer())
 """
 
 
+@slow
 @pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
 def test_four_devices_of_jax(tmp_path):
     code = (
@@ -205,6 +296,7 @@ print(json.dumps([found, logger.history["learning_rate"]]))
     assert logged == RATES.tolist()
 
 
+@slow
 @pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
 def test_two_processes_of_jax(tmp_path):
     code = (
@@ -236,6 +328,7 @@ print(json.dumps([found, logger.history["learning_rate"], error_of_range_test(cl
     assert written == ["0"]
 
 
+@slow
 @pytest.mark.skipif(BACKEND != "torch", reason="about PyTorch")
 def test_two_processes_of_torch(tmp_path):
     """A loop of one's own around `DistributedDataParallel`; then a `fit` for the logger."""

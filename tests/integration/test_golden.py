@@ -39,14 +39,16 @@ def load(path):
 
 @pytest.mark.skipif(LEGACY, reason="the files are Keras 3's")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_saved_model_loads_and_trains_on(path):
+def test_a_saved_model_goes_on_at_its_step(path):
     model = load(path)
-    assert repr(model.optimizer._learning_rate) == json.loads(path.read_text())["repr"]
+    schedule = model.optimizer._learning_rate
+    assert repr(schedule) == json.loads(path.read_text())["repr"]
     assert int(np.asarray(model.optimizer.iterations)) == 3
-    x = np.ones((5, 2), "float32")
-    model.fit(x, x[:, :1], batch_size=5, verbose=0)
-    expected = model.optimizer._learning_rate.values(4)
-    assert np.asarray(model.optimizer.learning_rate) == np.float32(expected)
+    assert np.asarray(model.optimizer.learning_rate) == np.float32(schedule.values(3))
+    if path == FILES[-1]:  # one of them trains on, as the optimizers below do
+        x = np.ones((5, 2), "float32")
+        model.fit(x, x[:, :1], batch_size=5, verbose=0)
+        assert np.asarray(model.optimizer.learning_rate) == np.float32(schedule.values(4))
 
 
 @pytest.mark.skipif(LEGACY, reason="the files are Keras 3's")

@@ -16,7 +16,6 @@ from helpers.resumable_training import DOUBLE
 from helpers.small_training import STEPS, arrays, make, state, train
 
 TESTS = ROOT / "tests"
-SCRIPT = TESTS / "helpers" / "resumable_training.py"
 KILLS = 2
 # How many trainings of each kind there are. The first of each is `slow`, the others are `long`.
 WAYS = {"backup": 8, "checkpoint": 4, "tensorflow": 4, "callback": 2, "hyperparameters": 2}
@@ -30,7 +29,10 @@ RUNS = [
 def begin(way, folder):
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), way, str(folder)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "helpers.resumable_training", way, str(folder)],
+        cwd=TESTS,  # where the helpers are
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

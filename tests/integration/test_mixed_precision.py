@@ -80,9 +80,8 @@ def test_a_step_that_overflows_float16_is_left_out(set_policy):
 
 
 @pytest.mark.skipif(LEGACY, reason="the hyperparameters of the legacy optimizers are not scheduled")
-@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
-def test_with_momentum_weights_are_those_of_float32(policy, kind, set_policy):
+def test_with_momentum_weights_are_those_of_float32(kind, set_policy):
     cycle = clr.OneCycle(6e-9, 10)
 
     def optimizer():
@@ -93,20 +92,17 @@ def test_with_momentum_weights_are_those_of_float32(policy, kind, set_policy):
     gradients = [1.0, 0.5, -0.25, 1.0, 1.5, -1.0]
     set_policy("float32")
     expected = descents(optimizer(), gradients)
-    set_policy(policy)
-    weights = descents(optimizer(), gradients)
-    np.testing.assert_allclose(weights, expected, rtol=1e-6)
-    assert np.all(np.diff([0.0, *weights]) != 0)
+    for policy in POLICIES:
+        set_policy(policy)
+        weights = descents(optimizer(), gradients)
+        np.testing.assert_allclose(weights, expected, rtol=1e-6)
+        assert np.all(np.diff([0.0, *weights]) != 0)
 
 
 @pytest.mark.parametrize(
     "schedule",
     [
-        clr.Triangular(1e-3, 6e-3, 2000),
-        clr.Triangular(1e-3, 6e-3, 2**29 + 1, 333),
-        clr.Triangular2(1e-3, 6e-3, 2**29 + 1),
         clr.ExpRange(1e-3, 6e-3, 2000, gamma=1 - 2.0**-30),
-        clr.OneCycle(6e-3, 2**31 + 5),
         clr.CosineRestarts(6e-3, 1000, 1.5, 0.9, 1e-3),
         clr.Warmup(clr.Piecewise([6e-3, clr.OneCycle(6e-3, 2**30)], [2**30]), 2000),
     ],

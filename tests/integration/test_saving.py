@@ -2,98 +2,107 @@
 
 import numpy as np
 import pytest
-from helpers import keras_under_test, other_process, strategies
+from helpers import keras_under_test, other_process
 from helpers.keras_under_test import LEGACY, keras, needs_tensorflow
+from helpers.own_optimizer import OwnSGD
 from helpers.policies import EXAMPLES
 from helpers.small_training import BATCH, STEPS, batches, make, state, train
 
 import clr_schedules as clr
 
-IMPORTS = f"""
+# Every policy has its turn, in the epoch before the saving or in the one after it.
+TURN = 2 * STEPS // len(EXAMPLES)
+ALL_POLICIES = clr.Piecewise(EXAMPLES, list(range(TURN, TURN * len(EXAMPLES), TURN)))
+CYCLE = clr.OneCycle(6e-2, 2 * STEPS)
+
+
+def optimizers():
+    """An optimizer for each of the trainings."""
+    adam, sgd = keras.optimizers.Adam, keras.optimizers.SGD
+    made = {"one cycle": adam(CYCLE), "all policies": adam(ALL_POLICIES)}
+    if not LEGACY:
+        follow, momentum = clr.schedule_hyperparameters, CYCLE.momentum()
+        made["beta"] = follow(adam(CYCLE), beta_1=momentum)
+        scaled = keras.optimizers.LossScaleOptimizer(sgd(CYCLE))
+        made["scaled loss"] = follow(scaled, momentum=momentum)
+        made["one's own"] = follow(OwnSGD(CYCLE), momentum=momentum)
+    return made
+
+
+# What continues in the other process. It prints the loaded schedules, the states after another
+# epoch, and the rates of that epoch.
+GO_ON = f"""
 import {keras.__name__} as keras
+import clr_schedules as clr
 from helpers.small_training import make, state, train
+
+def load(names):
+    return {{name: keras.models.load_model(paths[name]) for name in names if name in paths}}
+
+def rate_of(model):
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)._learning_rate
+
+def go_on(model):
+    schedule, logger = repr(rate_of(model)), clr.LearningRateLogger()
+    train(model, callbacks=[logger])
+    return schedule, state(model), logger.history["iteration"], logger.history["learning_rate"]
+
+models = load(["one cycle", "beta", "scaled loss"])
+# The others need what the user has registered, a scale function and an optimizer.
+from helpers import own_optimizer, strategies
+models |= load(["all policies", "one's own"])
+
+all_policies = rate_of(models["all policies"])
+models["from weights"] = model = make(keras, all_policies)
+model.optimizer.build(model.trainable_variables)
+model.load_weights(weights)
+
+import numpy as np
+from helpers.keras_under_test import compute
+rates = compute("eager", all_policies, np.arange(steps))
+print(json.dumps([{{name: go_on(models[name]) for name in models}}, rates.tolist()]))
 """
 
 
-def trained_once(schedule):
-    return train(make(keras, schedule))
-
-
-def trained_twice(schedule):
-    """The state after an uninterrupted training of two epochs."""
-    return state(train(trained_once(schedule)))
-
-
-def assert_went_on(there, schedule):
-    here = trained_twice(schedule)
-    assert here["iterations"] == 2 * STEPS
-    if not LEGACY:  # whose attribute shows the rate that the last step was taken with
-        assert here["rate"] == np.float32(schedule.values(2 * STEPS))
-    assert there == here
-
-
-def test_saved_models_go_on_in_another_process(tmp_path):
+def test_saved_trainings_go_on_in_another_process(tmp_path):
     """One process loads all of them, since starting it takes most of the time."""
-    paths = []
-    for i, schedule in enumerate(EXAMPLES):
-        path = tmp_path / f"{i}.keras"
-        trained_once(schedule).save(path)
-        # The schedule with the user's own scale function comes last: it needs one more import.
-        paths.append((getattr(schedule, "scale_fn", None) is not None, i, str(path)))
-    found = other_process.run(
-        IMPORTS
-        + """
-import clr_schedules
-there = {}
-for needs_scale_fn, i, path in sorted(paths):
-    if needs_scale_fn:
-        from helpers import strategies
-    model = keras.models.load_model(path)
-    there[i] = [repr(model.optimizer._learning_rate), state(train(model))]
-print(json.dumps(there))
-""",
-        paths=paths,
-    )
-    assert len(found) == len(EXAMPLES)
-    for i, schedule in enumerate(EXAMPLES):
-        loaded, there = found[str(i)]
-        assert loaded == repr(schedule)
-        assert_went_on(there, schedule)
+    models, paths = {}, {}
+    for name, optimizer in optimizers().items():
+        models[name] = make(keras, 0.1)
+        models[name].compile(optimizer, loss="binary_crossentropy")
+        paths[name] = str(tmp_path / f"{name}.keras")
+        train(models[name]).save(paths[name])
+    weights = str(tmp_path / "all policies.weights.h5")
+    models["all policies"].save_weights(weights)
 
+    found, rates = other_process.run(GO_ON, paths=paths, weights=weights, steps=2 * STEPS)
+    assert found.keys() == models.keys() | {"from weights"}
+    assert rates == keras_under_test.compute("eager", ALL_POLICIES, range(2 * STEPS)).tolist()
+    loaded = keras.models.load_model(paths["all policies"])
+    assert loaded.optimizer._learning_rate == ALL_POLICIES
 
-def test_saved_weights_and_optimizer_state_go_on_in_another_process(tmp_path):
-    schedule = EXAMPLES[1]
-    path = tmp_path / "model.weights.h5"
-    trained_once(schedule).save_weights(path)
-    there = other_process.run(
-        IMPORTS
-        + """
-import clr_schedules as clr
-model = make(keras, eval(schedule, vars(clr)))
-model.optimizer.build(model.trainable_variables)
-model.load_weights(path)
-print(json.dumps(state(train(model))))
-""",
-        path=str(path),
-        schedule=repr(schedule),
-    )
-    assert_went_on(there, schedule)
-
-
-def test_a_schedule_that_is_loaded_equals_the_saved_one(tmp_path):
-    (schedule,) = (s for s in EXAMPLES if getattr(s, "scale_fn", None) is strategies.harmonic)
-    path = tmp_path / "model.keras"
-    trained_once(schedule).save(path)
-    assert keras.models.load_model(path).optimizer._learning_rate == schedule
+    models = {name: state(train(model)) for name, model in models.items()}
+    for name, (schedule, there, iterations, logged) in found.items():
+        rate = CYCLE if name not in ("all policies", "from weights") else ALL_POLICIES
+        assert schedule == repr(rate)
+        here = models["all policies" if name == "from weights" else name]
+        assert there == here, name
+        assert there["iterations"] == 2 * STEPS
+        if not LEGACY:  # whose attribute shows the rate that the last step was taken with
+            assert there["rate"] == np.float32(rate.values(2 * STEPS))
+        assert iterations == list(range(STEPS, 2 * STEPS))
+        assert logged == rate.values(iterations).astype(np.float32).tolist()
 
 
 def test_saving_a_lambda_is_an_error_after_which_training_goes_on(tmp_path):
     with pytest.warns(UserWarning, match="`scale_fn` is not registered"):
         schedule = clr.Cyclical(1e-3, 6e-2, 4, scale_fn=lambda cycle: 1 / cycle)
-    model = trained_once(schedule)
+    model = train(make(keras, schedule))
+    before = state(model)
     with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
         model.save(tmp_path / "model.keras")
-    assert state(train(model)) == trained_twice(schedule)
+    assert state(model) == before
+    assert state(train(model))["iterations"] == 2 * STEPS
 
 
 @needs_tensorflow

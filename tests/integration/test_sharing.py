@@ -14,14 +14,12 @@ from helpers.small_training import make, state, train
 STEPS = np.arange(500)
 
 
-@pytest.mark.parametrize("schedule", EXAMPLES, ids=lambda s: type(s).__name__)
-def test_a_copy_is_the_same_schedule(schedule):
-    pickled = pickle.loads(pickle.dumps(schedule))
-    for twin in (copy.copy(schedule), copy.deepcopy(schedule), pickled):
-        assert twin == schedule
-        assert repr(twin) == repr(schedule)
-        assert hash(twin) == hash(schedule)
-        np.testing.assert_array_equal(twin.values(STEPS), schedule.values(STEPS))
+def test_a_copy_is_the_same_schedule():
+    for schedule in EXAMPLES:
+        pickled = pickle.loads(pickle.dumps(schedule))
+        for twin in (copy.copy(schedule), copy.deepcopy(schedule), pickled):
+            assert (repr(twin), hash(twin)) == (repr(schedule), hash(schedule))
+            np.testing.assert_array_equal(twin.values(STEPS), schedule.values(STEPS))
 
 
 def values(schedule):
@@ -41,9 +39,9 @@ def test_spawned_processes_get_it():
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras on PyTorch does not train in threads")
 def test_two_threads_train_two_models_with_one_schedule():
     schedule = EXAMPLES[0]
-    expected = state(train(train(make(keras, schedule))))
+    expected = state(train(make(keras, schedule)))
     models = [make(keras, schedule) for _ in range(2)]
-    threads = [threading.Thread(target=lambda m=model: train(train(m))) for model in models]
+    threads = [threading.Thread(target=train, args=(model,)) for model in models]
     for thread in threads:
         thread.start()
     for thread in threads:

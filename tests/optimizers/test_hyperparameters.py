@@ -7,8 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import other_process
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.own_optimizer import OwnSGD
 from helpers.small_training import BATCH, STEPS, batches
 
 import clr_schedules as clr
@@ -20,6 +20,9 @@ RATE = clr.OneCycle(0.05, 2 * STEPS)
 MOMENTUM = RATE.momentum()
 NEXT_TO_1 = clr.Triangular(0.99, 0.9999, 5)
 FROM_0 = clr.Triangular(0.0, 0.1, 5)
+# It is 0 at some steps, and begins there.
+ALSO_0 = clr.Triangular(0.0, 0.9, 6)
+OF_KERAS = optimizers.schedules.PolynomialDecay(0.999, STEPS, end_learning_rate=0.8)
 
 if LEGACY:
 
@@ -29,11 +32,6 @@ if LEGACY:
             clr.schedule_hyperparameters(optimizer, momentum=MOMENTUM)
 
     pytest.skip("the hyperparameters of Keras 3", allow_module_level=True)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Mine(optimizers.SGD):
-    """An optimizer that is not of Keras."""
 
 
 class Unregistered(optimizers.schedules.LearningRateSchedule):
@@ -74,22 +72,22 @@ class Started(optimizers.SGD):
 # The optimizer, its arguments, and what is scheduled. The mechanism has four kinds: a constant of 0
 # or not, a slot or not, a value that is a tensor or a float, an optimizer that is wrapped or not.
 DAILY = [
-    ("SGD", {}, {"momentum": clr.Triangular(0.0, 0.9, 6)}),
-    ("SGD", {"momentum": 0.9}, {"momentum": MOMENTUM}),
+    ("SGD", {}, {"momentum": ALSO_0}),
     ("SGD", {"momentum": 0.9, "nesterov": True}, {"momentum": MOMENTUM}),
     ("Adam", {"amsgrad": True}, {"beta_1": MOMENTUM, "beta_2": NEXT_TO_1}),
     ("AdamW", {}, {"weight_decay": FROM_0}),
-    ("RMSprop", {}, {"rho": clr.Triangular(0.8, 0.999, 7), "momentum": MOMENTUM}),
-    ("LossScaleOptimizer", {}, {"momentum": MOMENTUM}),
-    ("Mine", {}, {"momentum": MOMENTUM}),
+    ("RMSprop", {"epsilon": 1e-3}, {"rho": OF_KERAS, "momentum": MOMENTUM}),
+    ("LossScaleOptimizer", {}, {"momentum": ALSO_0}),
+    ("OwnSGD", {}, {"momentum": ALSO_0}),
 ]
 SLOW = [
-    ("SGD", {}, {"momentum": MOMENTUM}),
+    ("SGD", {"momentum": 0.9}, {"momentum": MOMENTUM}),
     ("SGD", {"momentum": 0.5}, {"weight_decay": FROM_0}),
     ("Adam", {}, {"beta_1": MOMENTUM}),
     ("Adam", {}, {"beta_2": NEXT_TO_1}),
     ("Adam", {}, {"epsilon": clr.Triangular(1e-7, 1e-3, 5), "weight_decay": FROM_0}),
     ("Nadam", {}, {"beta_1": MOMENTUM}),
+    ("RMSprop", {}, {"rho": clr.Triangular(0.8, 0.999, 7)}),
     ("RMSprop", {"centered": True, "momentum": 0.5}, {"momentum": MOMENTUM}),
     ("Lion", {}, {"beta_1": MOMENTUM}),
     ("Adafactor", {}, {"clip_threshold": clr.Triangular(0.5, 1.0, 5)}),
@@ -105,7 +103,8 @@ SLOW = [
 def case(jit_compile, name, arguments, schedules):
     """A case by its name. One of each kind is for every day, compiled where that is possible."""
     every_day = (name, arguments, schedules) in DAILY
-    daily = every_day and (jit_compile or BACKEND == "torch" or (name == "SGD" and not arguments))
+    compiled = BACKEND != "torch" and (name, arguments) != ("SGD", {})
+    daily = every_day and jit_compile == compiled
     return pytest.param(
         *(name, arguments, schedules, jit_compile),
         id="-".join([name, *arguments, *schedules, "jit" if jit_compile else "no_jit"]),
@@ -120,8 +119,8 @@ cases = pytest.mark.parametrize(
 
 
 def make(name, arguments, rate=RATE):
-    if name == "Mine":
-        return Mine(rate, **arguments)
+    if name == "OwnSGD":
+        return OwnSGD(rate, **arguments)
     if name == "LossScaleOptimizer":
         return optimizers.LossScaleOptimizer(optimizers.SGD(rate, **arguments))
     if not hasattr(optimizers, name):
@@ -154,21 +153,47 @@ def weights(model):
     return np.concatenate([w.ravel() for w in model.get_weights()])
 
 
-def by_hand(name, arguments, schedules, steps):
-    """A training, run eagerly, for which the attributes are set before every step."""
+def values_of(schedule, step):
+    """The value of a schedule, also of one of Keras's, as a float."""
+    ours = hasattr(schedule, "values")
+    return float(schedule.values(step)) if ours else float(np.asarray(schedule(step)))
+
+
+def by_hand(name, arguments, schedules):
+    """The weights after an epoch, run eagerly, with the attributes set before every step."""
+    # Neither a class of one's own nor the loss times a power of 2 changes the numbers.
+    name = {"OwnSGD": "SGD", "LossScaleOptimizer": "SGD"}.get(name, name)
+    return _by_hand(name, tuple(arguments.items()), tuple(schedules.items()))
+
+
+@functools.cache
+def _by_hand(name, arguments, schedules):
+    arguments, schedules = dict(arguments), dict(schedules)
     if "momentum" in schedules and not arguments.get("momentum"):
-        arguments = arguments | {"momentum": 0.5}  # so that it has slots
+        arguments["momentum"] = 0.5  # so that it has slots
     optimizer = make(name, arguments)
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
     model = compiled(optimizer, run_eagerly=True)
-    for step in range(steps):
+    for step in range(STEPS):
         for attribute, schedule in schedules.items():
             # The smallest normal number is 0 to all but the question whether it is.
-            setattr(inner, attribute, max(float(schedule.values(step)), 2.0**-126))
-        batch = slice(step % STEPS * BATCH, (step % STEPS + 1) * BATCH)
+            setattr(optimizer, attribute, max(values_of(schedule, step), 2.0**-126))
+        batch = slice(step * BATCH, (step + 1) * BATCH)
         model.train_on_batch(X[batch], Y[batch])
-    inner.finalize_variable_values(model.trainable_variables)  # as `fit` does
+    optimizer.finalize_variable_values(model.trainable_variables)  # as `fit` does
     return weights(model)
+
+
+def variables(count):
+    return [keras.Variable(np.ones(3, np.float32)) for _ in range(count)]
+
+
+def stepped(optimizer, steps=3):
+    """Two variables after eager steps with an optimizer."""
+    owned = variables(2)
+    optimizer.build(owned)
+    for step in range(steps):
+        optimizer.apply([keras.ops.full((3,), scale) for scale in (1.0, 0.1 * step)], owned)
+    return np.array([keras.ops.convert_to_numpy(variable) for variable in owned])
 
 
 def difference(some, others):
@@ -180,8 +205,8 @@ def difference(some, others):
 def compiled_from_eager(name, arguments, jit_compile):
     """How far a training that is compiled comes out from one that is not, all constant."""
     model = compiled(make(name, dict(arguments)), jit_compile=jit_compile)
-    fit(model, epochs=2)
-    return difference(weights(model), by_hand(name, dict(arguments), {}, 2 * STEPS))
+    fit(model)
+    return difference(weights(model), by_hand(name, dict(arguments), {}))
 
 
 @cases
@@ -195,10 +220,11 @@ def test_a_step_is_what_it_is_with_the_attribute_set_by_hand(
     scheduled = clr.schedule_hyperparameters(optimizer, **schedules)
     assert isinstance(scheduled, kind)
     model = compiled(scheduled, jit_compile=jit_compile)
-    fit(model, epochs=2)
-    expected = by_hand(name, arguments, schedules, 2 * STEPS)
+    fit(model)
+    expected = by_hand(name, arguments, schedules)
     allowed = 2.4e-6
-    if name in ("RMSprop", "Muon", "Ftrl"):  # they magnify roundings
+    if name in ("RMSprop", "Muon", "Ftrl") and "epsilon" not in arguments:
+        # They magnify roundings.
         constants = {attribute: s.values(STEPS // 2).item() for attribute, s in schedules.items()}
         allowed += 3 * compiled_from_eager(
             name, tuple((arguments | constants).items()), jit_compile
@@ -211,26 +237,12 @@ def test_a_step_is_what_it_is_with_the_attribute_set_by_hand(
         assert getattr(inner, attribute) == getattr(given, attribute)
 
 
-def test_any_schedule_of_keras_will_do():
-    decay = optimizers.schedules.PolynomialDecay(0.9, STEPS, end_learning_rate=0.5)
-
-    class Host:
-        def values(self, step):
-            return np.asarray(decay(step))
-
-    model = compiled(clr.schedule_hyperparameters(make("SGD", {}), momentum=decay))
-    fit(model)
-    expected = by_hand("SGD", {}, {"momentum": Host()}, STEPS)
-    assert difference(weights(model), expected) <= 2.4e-6
-
-
-@pytest.mark.parametrize("options", [{"gradient_accumulation_steps": 2}, {"use_ema": True}])
-def test_with_what_else_an_optimizer_can_do(options):
+def test_with_what_else_an_optimizer_can_do():
+    options = {"gradient_accumulation_steps": 2, "use_ema": True}
     schedules = {"momentum": clr.Warmup(0.9, STEPS)}
     model = compiled(clr.schedule_hyperparameters(make("SGD", options), **schedules))
-    fit(model, epochs=2)
-    expected = by_hand("SGD", options, schedules, 2 * STEPS)
-    assert difference(weights(model), expected) <= 2.4e-6
+    fit(model)
+    assert difference(weights(model), by_hand("SGD", options, schedules)) <= 2.4e-6
 
 
 def test_more_can_be_added_and_exclusions_are_kept():
@@ -240,36 +252,11 @@ def test_more_can_be_added_and_exclusions_are_kept():
     twice = clr.schedule_hyperparameters(once, weight_decay=FROM_0)
     assert twice.get_config()["hyperparameter_schedules"].keys() == {"beta_1", "weight_decay"}
     assert once.get_config()["hyperparameter_schedules"].keys() == {"beta_1"}
-    model = compiled(twice, run_eagerly=True)
-    fit(model)
-    decayed = [v.path for v in model.trainable_variables if twice._use_weight_decay(v)]
-    assert len(decayed) == 2
-    assert all("kernel" in path for path in decayed)
-
-
-def test_they_go_on_in_another_process_bit_for_bit(tmp_path):
-    expected = {}
-    for name in ("SGD", "Adam", "LossScaleOptimizer", "Mine"):
-        attribute = "beta_1" if name == "Adam" else "momentum"
-        scheduled = clr.schedule_hyperparameters(make(name, {}), **{attribute: MOMENTUM})
-        model = compiled(scheduled)
-        fit(model)
-        path = tmp_path / f"{name}.keras"
-        model.save(path)
-        fit(model)
-        expected[str(path)] = [float(w).hex() for w in weights(model)]
-    code = """
-import clr_schedules
-import test_hyperparameters as test
-
-def go_on(path):
-    model = test.keras.models.load_model(path)
-    test.fit(model)
-    return [float(w).hex() for w in test.weights(model)]
-
-print(json.dumps({path: go_on(path) for path in paths}))
-"""
-    assert other_process.run(code, paths=list(expected)) == expected
+    kernel, bias = (keras.Variable(np.ones(3, np.float32), name=n) for n in ("kernel", "bias"))
+    for _ in range(3):
+        twice.apply([keras.ops.zeros(3)] * 2, [kernel, bias])
+    assert np.all(keras.ops.convert_to_numpy(kernel) < 1)
+    assert np.all(keras.ops.convert_to_numpy(bias) == 1)
 
 
 def test_a_config_makes_the_same_optimizer():
@@ -289,8 +276,7 @@ def test_rates_that_cannot_be_saved_can_be_trained_with(name):
         constant = clr.Cyclical(0.9, 0.9, 4, scale_fn=lambda cycle: 1.0)
     optimizer = clr.schedule_hyperparameters(make(name, {}, rate), momentum=constant)
     optimizer = clr.schedule_hyperparameters(optimizer, weight_decay=FROM_0)
-    model = compiled(optimizer)
-    fit(model)
+    fit(compiled(optimizer))
     with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
         optimizer.get_config()
 
@@ -299,14 +285,11 @@ def test_a_rate_that_must_be_told_of_to_be_loaded_is_saved(tmp_path):
     model = compiled(
         clr.schedule_hyperparameters(make("SGD", {}, Unregistered()), momentum=MOMENTUM)
     )
-    fit(model)
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     custom = {"Unregistered": Unregistered}
     loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
-    for each in (model, loaded):
-        fit(each)
-    assert np.array_equal(weights(loaded), weights(model))
 
 
 def test_a_config_of_something_else_is_refused():
@@ -345,10 +328,8 @@ def test_what_follows_a_schedule_is_not_set():
 
 def test_the_class_alone_has_no_schedules():
     kind = type(clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM))
-    plain, made = compiled(optimizers.SGD(0.1, momentum=0.5)), compiled(kind(0.1, momentum=0.5))
-    for model in (plain, made):
-        fit(model)
-    assert np.array_equal(weights(made), weights(plain))
+    plain, made = (stepped(each(0.1, momentum=0.5)) for each in (optimizers.SGD, kind))
+    assert np.array_equal(made, plain)
 
 
 def test_only_what_is_read_in_every_step_can_be_scheduled():
@@ -358,22 +339,13 @@ def test_only_what_is_read_in_every_step_can_be_scheduled():
             clr.schedule_hyperparameters(Started(0.1), **{name: MOMENTUM})
     scheduled = clr.schedule_hyperparameters(Started(0.1), push=MOMENTUM, pull=MOMENTUM)
     assert scheduled.total == 0.5
-    fit(compiled(scheduled))
+    stepped(scheduled)
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Ftrl"])
 def test_an_initial_value_cannot_be_scheduled(name):
     with pytest.raises(ValueError, match="`initial_accumulator_value` must be a hyperparameter"):
         clr.schedule_hyperparameters(make(name, {}), initial_accumulator_value=MOMENTUM)
-
-
-def test_a_metric_keeps_its_name():
-    scheduled = clr.schedule_hyperparameters(make("RMSprop", {}), rho=MOMENTUM)
-    metric = keras.metrics.SparseCategoricalAccuracy(name="rho")
-    model, logger = compiled(scheduled, metrics=[metric]), clr.LearningRateLogger()
-    fit(model, callbacks=[logger])
-    assert model.history.history["rho"] == [float(metric.result())]
-    assert logger.history["rho"][0] == np.float32(0.95)
 
 
 def test_the_range_test_leaves_it_as_it_was():
@@ -386,49 +358,26 @@ def test_the_range_test_leaves_it_as_it_was():
     assert np.array_equal(weights(model), weights(other))
 
 
-def test_what_is_scheduled_is_logged(tmp_path):
-    scheduled = clr.schedule_hyperparameters(
-        make("SGD", {}), momentum=MOMENTUM, weight_decay=FROM_0
-    )
+def test_what_is_scheduled_is_logged_and_a_metric_keeps_its_name(tmp_path):
+    schedules = {"rho": NEXT_TO_1, "momentum": MOMENTUM, "weight_decay": FROM_0}
+    scheduled = clr.schedule_hyperparameters(make("RMSprop", {}), **schedules)
+    metric = keras.metrics.SparseCategoricalAccuracy(name="rho")
     logger = clr.LearningRateLogger()
-    model = compiled(scheduled)
+    model = compiled(scheduled, metrics=[metric])
     fit(model, epochs=2, callbacks=[logger, keras.callbacks.CSVLogger(tmp_path / "log.csv")])
-    assert list(logger.history) == ["iteration", "learning_rate", "momentum", "weight_decay"]
-    for name, schedule in {"momentum": MOMENTUM, "weight_decay": FROM_0}.items():
+    assert set(logger.history) == {"iteration", "learning_rate", *schedules}
+    for name, schedule in schedules.items():
         expected = schedule.values(range(2 * STEPS)).astype(np.float32)
         assert logger.history[name] == expected.astype(float).tolist()
-        assert [log[name] for log in logger.epochs] == expected[[STEPS - 1, -1]].tolist()
-        assert model.history.history[name] == expected[[STEPS - 1, -1]].tolist()
+        if name != "rho":
+            assert [log[name] for log in logger.epochs] == expected[[STEPS - 1, -1]].tolist()
+            assert model.history.history[name] == expected[[STEPS - 1, -1]].tolist()
+    assert model.history.history["rho"][-1] == float(metric.result())
     assert "momentum" in (tmp_path / "log.csv").read_text().splitlines()[0]
     # A training with another optimizer, which has no such schedules.
     fit(compiled(make("SGD", {})), callbacks=[logger])
     assert {len(values) for values in logger.history.values()} == {3 * STEPS}
     assert np.isnan(logger.history["momentum"][-STEPS:]).all()
-
-
-@needs_tensorflow
-def test_replicas_share_the_values():
-    code = """
-import numpy as np, tensorflow as tf
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-import test_hyperparameters as test
-clr = test.clr
-found = []
-for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
-    with tf.distribute.MirroredStrategy(devices).scope():
-        optimizer = clr.schedule_hyperparameters(
-            test.make("SGD", {}), momentum=test.MOMENTUM, weight_decay=test.FROM_0
-        )
-        model = test.compiled(optimizer)
-    test.fit(model, epochs=2)
-    found.append([test.weights(model).tolist(), optimizer.momentum])
-print(json.dumps(found))
-"""
-    (one, constant), (two, other) = other_process.run(code)
-    assert constant == other == 0.0
-    if keras.__version__ >= "3.7":  # before, it adds the gradients of replicas up
-        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
 
 
 LISTED = "of `Adam` that can follow a schedule are: weight_decay, beta_1, beta_2, epsilon"
@@ -562,29 +511,19 @@ def counting(kind, **namespace):
     return made
 
 
-@pytest.mark.parametrize("name", ["SGD", "AdamW", "Mine"])
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "OwnSGD"])
 def test_a_dynamic_subclass_follows_the_schedules(name):
     attribute = "beta_1" if name == "AdamW" else "momentum"
-    schedules = {attribute: clr.Triangular(0.0, 0.9, 6)}
-    scheduled = clr.schedule_hyperparameters(make(name, {}), **schedules)
-    trained = {}
-    for kind in (
-        type(scheduled),
-        type("Distributed", (type(scheduled),), {}),
-        counting(type(scheduled)),
-    ):
+    scheduled = clr.schedule_hyperparameters(make(name, {}), **{attribute: ALSO_0})
+    expected = stepped(type(scheduled).from_config(scheduled.get_config()), STEPS)
+    for kind in (type("Distributed", (type(scheduled),), {}), counting(type(scheduled))):
         wrapped = kind.from_config(scheduled.get_config())
         assert type(wrapped) is kind
         assert isinstance(wrapped, type(make(name, {})))
         assert wrapped.get_config() == scheduled.get_config()
-        model = compiled(wrapped, run_eagerly=True)
-        fit(model)
+        assert np.array_equal(stepped(wrapped, STEPS), expected)
         assert vars(wrapped).get("applied", STEPS) == STEPS
-        trained[kind] = weights(model)
-    first, *others = trained.values()
-    assert all(np.array_equal(first, other) for other in others)
-    if name != "AdamW":
-        assert difference(first, by_hand(name, {}, schedules, STEPS)) <= 2.4e-6
+    assert not np.allclose(stepped(make(name, {}), STEPS), expected)
 
 
 def test_a_dynamic_subclass_is_compiled_saved_and_loaded(tmp_path):
@@ -610,9 +549,6 @@ def test_a_dynamic_subclass_is_compiled_saved_and_loaded(tmp_path):
     for each in (model, loaded):
         fit(each)
     assert np.array_equal(weights(loaded), weights(model))
-    plain = compiled(scheduled)
-    fit(plain, epochs=2)
-    assert np.array_equal(weights(plain), weights(model))
 
 
 def test_a_dynamic_subclass_can_get_more_schedules():
@@ -620,13 +556,13 @@ def test_a_dynamic_subclass_can_get_more_schedules():
     wrapped = counting(type(scheduled)).from_config(scheduled.get_config())
     more = clr.schedule_hyperparameters(wrapped, weight_decay=FROM_0)
     assert type(more) is type(wrapped)
-    fit(compiled(more, run_eagerly=True))
-    assert more.applied == STEPS
+    stepped(more)
+    assert more.applied == 3
     # The other way round: an optimizer that is a dynamic subclass before it gets a schedule.
     first = counting(type(make("AdamW", {}))).from_config(make("AdamW", {}).get_config())
     then = clr.schedule_hyperparameters(first, beta_1=MOMENTUM)
-    fit(compiled(then, run_eagerly=True))
-    assert then.applied == STEPS
+    stepped(then)
+    assert then.applied == 3
 
 
 # ---- The rate, once a step
@@ -646,20 +582,15 @@ class Counted(optimizers.schedules.LearningRateSchedule):
         return {}
 
 
-def variables(count):
-    return [keras.Variable(np.ones(3, np.float32)) for _ in range(count)]
-
-
-@pytest.mark.parametrize("count", [1, 3, 30])
 @pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"use_ema": True}])
-def test_the_rate_is_asked_for_once_a_step(count, options):
+def test_the_rate_is_asked_for_once_a_step(options):
     """By AdamW, whose weight decay takes it too, for every variable."""
     rate = Counted()
     optimizer = clr.schedule_hyperparameters(make("AdamW", options, rate), beta_1=MOMENTUM)
-    weights = variables(count)
+    weights = variables(3)
     optimizer.build(weights)
     for step in range(1, 3):
-        optimizer.apply([keras.ops.ones(3)] * count, weights)
+        optimizer.apply([keras.ops.ones(3)] * 3, weights)
         assert rate.calls == step
     # Outside of a step, it is the rate of the next one.
     assert float(np.asarray(optimizer.learning_rate)) == pytest.approx(0.01 * np.cos(2), rel=1e-6)
@@ -668,9 +599,10 @@ def test_the_rate_is_asked_for_once_a_step(count, options):
 
 @needs_tensorflow
 @pytest.mark.parametrize("loss_scale", [False, True])
-@pytest.mark.parametrize("count", [1, 3, 30])
-def test_the_graph_of_a_step_has_one_rate(count, loss_scale):
+def test_the_graph_of_a_step_has_one_rate(loss_scale):
     import tensorflow as tf
+
+    count = 3
 
     def operations(optimizer, kind):
         weights = variables(count)
@@ -698,9 +630,8 @@ def test_the_graph_of_a_step_has_one_rate(count, loss_scale):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
-@pytest.mark.parametrize("count", [1, 30])
-def test_a_stateless_step_has_one_rate(count):
-    rate = Counted()
+def test_a_stateless_step_has_one_rate():
+    count, rate = 3, Counted()
     optimizer = clr.schedule_hyperparameters(make("AdamW", {}, rate), beta_1=MOMENTUM)
     weights = variables(count)
     optimizer.build(weights)
@@ -713,41 +644,3 @@ def test_a_stateless_step_has_one_rate(count):
     assert rate.calls == 1
     assert program.count(" cos ") == 1
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
-
-
-@needs_tensorflow
-def test_replicas_ask_for_the_rate_once():
-    code = """
-import numpy as np, tensorflow as tf
-device = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-import test_hyperparameters as test
-found = []
-for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
-    strategy = tf.distribute.MirroredStrategy(devices)
-    rate = test.Counted()
-    with strategy.scope():
-        optimizer = test.clr.schedule_hyperparameters(
-            test.make("AdamW", {}, rate), weight_decay=test.FROM_0, beta_1=test.MOMENTUM
-        )
-        variables = test.variables(3)
-        optimizer.build(variables)
-
-    @tf.function
-    def step():
-        def on_replica():
-            gradient = tf.ones(3) / strategy.num_replicas_in_sync
-            optimizer.apply([gradient] * len(variables), variables)
-        strategy.run(on_replica)
-
-    for _ in range(5):
-        step()
-    outside = float(optimizer.learning_rate)
-    found.append([rate.calls - 1, outside, [variable.numpy().tolist() for variable in variables]])
-print(json.dumps(found))
-"""
-    (calls, outside, one), (calls_of_two, outside_of_two, two) = other_process.run(code)
-    assert calls == calls_of_two == 1
-    assert outside == outside_of_two == pytest.approx(0.01 * np.cos(5), rel=1e-6)
-    if keras.__version__ >= "3.7":  # before, it adds the gradients of replicas up
-        assert two == one

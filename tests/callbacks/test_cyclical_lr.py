@@ -1,0 +1,248 @@
+"""The blog post's callback, in real trainings."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers.broken_training import fit_until_error, steps_taken
+from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.weight_model import descend, fit, weight, weight_model
+from helpers.whole_state import listed
+
+import clr_schedules as clr
+
+SGD = keras.optimizers.SGD
+# Keras on PyTorch takes one step per execution.
+SEVERAL = 1 if BACKEND == "torch" else 7
+
+
+def post(mode, gamma, iteration, base_lr=0.1, max_lr=0.9, stepsize=3):
+    """The formulas of the post and the paper, in Python."""
+    cycle = math.floor(1 + iteration / (2 * stepsize))
+    x = abs(iteration / stepsize - 2 * cycle + 1)
+    scale = {"triangular": 1, "triangular2": 1 / 2 ** (cycle - 1), "exp_range": gamma**iteration}
+    return base_lr + (max_lr - base_lr) * max(0, 1 - x) * scale[mode]
+
+
+def rate_of(optimizer):
+    return float(np.asarray(optimizer.learning_rate))
+
+
+# --- The cycles ---
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps_per_execution"),
+    [("triangular", 1), ("triangular2", SEVERAL), ("exp_range", SEVERAL)],
+)
+def test_the_modes_cycle_over_several_trainings(mode, steps_per_execution):
+    model = weight_model(SGD(0.25), steps_per_execution=steps_per_execution)
+    callback, logger = clr.CyclicalLR(0.1, 0.9, 3, mode, 0.95), clr.LearningRateLogger()
+    fit(model, 14, epochs=2, callbacks=[logger, callback])
+    fit(model, 7, callbacks=[logger, callback])
+    history = callback.history
+    assert list(history) == ["lr", "iter"]
+    assert history["iter"] == list(range(35))
+    np.testing.assert_allclose(history["lr"], [post(mode, 0.95, i) for i in range(35)], rtol=1e-7)
+    assert weight(model) == descend(history["lr"])
+    assert [log["iteration"] for log in callback.epochs] == [14, 28, 35]
+    assert model.history.history["learning_rate"] == history["lr"][-1:]
+    # A logger sees the rates of the callback, not those of the optimizer that was handed in.
+    assert logger.history["learning_rate"] == history["lr"]
+
+
+def test_the_cycles_are_the_callbacks_own():
+    model = weight_model(SGD(0.25))
+    callback = clr.CyclicalLR(0.1, 0.9, 3, "triangular2")
+    expected = [np.float32(post("triangular2", 1, i)) for i in range(30)]
+    fit(model, 4)
+    fit(model, 10, callbacks=[callback])
+    fit(model, 5)
+    fit(model, 10, callbacks=[callback])
+    total = [0.25] * 4 + expected[:10] + [0.25] * 5 + expected[10:20]
+    assert weight(model) == descend(total)
+    model.compile(SGD(0.5), loss=model.loss)
+    before = weight(model)
+    fit(model, 10, callbacks=[callback])
+    np.testing.assert_allclose(callback.history["lr"], expected, rtol=1e-7)
+    assert weight(model) == pytest.approx(before - sum(expected[20:]), rel=1e-6)
+    assert rate_of(model.optimizer) == 0.5
+
+
+@needs_tensorflow
+def test_several_trainings_with_the_callback_are_compiled_once():
+    traces = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, x):
+            traces.append(1)
+            return x
+
+    model = keras.Sequential([keras.layers.Input((1,)), Counted(), keras.layers.Dense(1)])
+    model.compile(SGD(0.01), loss="mse")
+    callback = clr.CyclicalLR(0.001, 0.009, 3)
+    fit(model, 10, callbacks=[callback])
+    traces.clear()
+    for _ in range(3):
+        fit(model, 10, callbacks=[callback])
+    assert not traces
+    fit(model, 10)
+    traces.clear()
+    fit(model, 10)
+    assert not traces
+
+
+# --- The optimizer afterwards ---
+
+
+def quarter():
+    return 0.25
+
+
+OPTIMIZERS = {"sgd": lambda: SGD(0.25), "adam": lambda: keras.optimizers.Adam(0.25)}
+if LEGACY:
+    OPTIMIZERS["older sgd"] = lambda: keras.optimizers.legacy.SGD(0.25, momentum=0.9)
+else:
+    OPTIMIZERS["callable"] = lambda: SGD(quarter)
+if BACKEND != "torch":
+    OPTIMIZERS["scaled"] = lambda: keras.mixed_precision.LossScaleOptimizer(SGD(0.25))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_former_rate_is_put_back(optimizer):
+    """After a first training, which builds the optimizer, and after another."""
+    model = weight_model(OPTIMIZERS[optimizer]())
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    config = inner.get_config()
+    for is_built in (False, True):
+        attributes, variables = set(vars(inner)), [id(v) for v in listed(model.optimizer)]
+        fit(model, 5, epochs=2, callbacks=[clr.CyclicalLR(0.5, 0.75, 3)])
+        after = [id(v) for v in listed(model.optimizer)]
+        assert [v for v in after if v in variables] == variables
+        if is_built:
+            assert after == variables
+            assert set(vars(inner)) == attributes
+        if optimizer != "callable":
+            assert inner.get_config() == config
+            assert rate_of(inner) == 0.25
+    if optimizer == "sgd":  # the rate can be used and set as before
+        old = weight(model)
+        fit(model, 4)
+        assert weight(model) == pytest.approx(old - 1, abs=1e-6)
+        inner.learning_rate = 0.5
+        fit(model, 2)
+        assert weight(model) == pytest.approx(old - 2, abs=1e-6)
+
+
+def test_a_model_saved_while_it_cycles_goes_on_and_one_saved_afterwards_has_the_former_rate(
+    tmp_path,
+):
+    class Save(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.save(tmp_path / f"{epoch}.keras")
+
+    def weights(model):
+        return [np.asarray(v) for v in [*model.variables, *listed(model.optimizer)]]
+
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.compile(SGD(0.25, momentum=0.5), loss="mse")
+    fit(model, 4)  # so that the cycles do not begin at the optimizer's step 0
+    fit(model, 5, epochs=2, callbacks=[clr.CyclicalLR(0.001, 0.006, 3), Save()])
+    model.save(tmp_path / "after.keras")
+
+    cycling = keras.models.load_model(tmp_path / "0.keras")
+    logger = clr.LearningRateLogger()
+    fit(cycling, 5, shuffle=False, callbacks=[logger])
+    assert logger.history["iteration"] == list(range(9, 14))
+    expected = clr.Triangular(0.001, 0.006, 3).values(range(5, 10)).astype(np.float32)
+    assert logger.history["learning_rate"] == expected.tolist()
+    after = keras.models.load_model(tmp_path / "after.keras")
+    assert rate_of(after.optimizer) == 0.25
+    assert len(listed(after.optimizer)) >= 2
+    for ours, theirs in zip(weights(model), weights(after), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(model.get_weights(), cycling.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+# --- Trainings that are broken off ---
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_training_that_was_broken_off_is_cleared_up_by_the_next(same):
+    model = weight_model(SGD(0.25))
+    callback = clr.CyclicalLR(0.1, 0.9, 3)
+    fit_until_error(model, 30, [callback])
+    done = steps_taken(model)
+    assert len(callback.history["lr"]) == done
+    following = callback if same else clr.CyclicalLR(0.1, 0.9, 3)
+    fit(model, 10, callbacks=[following])
+    count = done + 10 if same else 10
+    np.testing.assert_allclose(
+        following.history["lr"], [post("triangular", 1, i) for i in range(count)], rtol=1e-7
+    )
+    assert rate_of(model.optimizer) == 0.25
+    before = weight(model)
+    fit(model, 4)
+    assert weight(model) == pytest.approx(before - 1, rel=1e-6)
+
+
+def test_the_callback_stops_cycling_when_told_to():
+    model = weight_model(SGD(0.25))
+    callback = clr.CyclicalLR(0.1, 0.9, 3)
+    fit_until_error(model, 5, [callback])
+    callback.on_train_end()
+    assert rate_of(model.optimizer) == 0.25
+    assert len(callback.history["lr"]) == steps_taken(model) >= 5
+
+
+# --- Bad input ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"base_lr": -1.0}, ValueError, "base_lr.*finite number of at least 0.*-1"),
+        ({"base_lr": math.nan}, ValueError, "base_lr.*nan"),
+        ({"base_lr": 0.3}, ValueError, "base_lr.*must not be above `max_lr`"),
+        ({"max_lr": math.inf}, ValueError, "max_lr.*inf"),
+        ({"max_lr": True}, TypeError, "max_lr.*True"),
+        ({"stepsize": 0}, ValueError, "Argument `stepsize`.*Received: stepsize=0"),
+        ({"stepsize": 2.5}, ValueError, "Argument `stepsize`.*Received: stepsize=2.5"),
+        ({"stepsize": "8"}, TypeError, "Argument `stepsize`.*Received: stepsize='8'"),
+        ({"mode": "cosine"}, ValueError, "mode.*'triangular', 'triangular2', 'exp_range'"),
+        ({"mode": None}, TypeError, "mode.*None"),
+        ({"gamma": 0.0}, ValueError, "gamma.*above 0 and at most 1"),
+        ({"gamma": 1.5, "mode": "exp_range"}, ValueError, "gamma.*1.5"),
+    ],
+)
+def test_bad_arguments_of_the_callback_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        clr.CyclicalLR(**{"base_lr": 0.1, "max_lr": 0.2, "stepsize": 8} | arguments)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        clr.Triangular(1e-3, 6e-3, 7),
+        keras.optimizers.schedules.ExponentialDecay(0.1, 7, 0.5, staircase=True),
+    ],
+    ids=lambda rate: type(rate).__name__,
+)
+def test_the_callback_refuses_an_optimizer_with_a_schedule(rate):
+    model = weight_model(SGD(rate))
+    with pytest.raises(ValueError, match=r"constant learning rate.*Received: learning_rate="):
+        fit(model, 3, callbacks=[clr.CyclicalLR(0.1, 0.2, 5)])
+    fit(model, 3)
+    assert model.optimizer._learning_rate is rate
+
+
+def test_two_of_the_callback_are_refused():
+    model = weight_model(SGD(0.25))
+    callbacks = [clr.CyclicalLR(0.1, 0.9, 3), clr.CyclicalLR(0.2, 0.8, 3)]
+    with pytest.raises(ValueError, match=r"Only one `CyclicalLR`.*0\.1.*and.*0\.2"):
+        fit(model, 4, callbacks=callbacks)
+    assert (weight(model), rate_of(model.optimizer)) == (0, 0.25)
+    for callback in callbacks:  # one after the other, they are fine
+        fit(model, 4, callbacks=[callback])
+        assert len(callback.history["lr"]) == 4
