@@ -116,19 +116,6 @@ def test_a_scale_function_without_a_return_is_named():
             compute_it(3)
 
 
-@given(st.data())
-@settings(max_examples=30)
-def test_a_vector_is_its_scalars(data):
-    schedule = data.draw(strategies.schedules)
-    steps = np.resize(data.draw(strategies.steps_of(schedule)), 8)
-    scalars = [backend.to_numpy(schedule(as_tensor(step))) for step in steps]
-    assert all(rate.shape == () for rate in scalars)
-    assert np.array_equal(compute("eager", schedule, steps), np.array(scalars))
-    assert np.array_equal(
-        compute("eager", schedule, steps.reshape(2, 4)), np.array(scalars).reshape(2, 4)
-    )
-
-
 @given(strategies.schedules, st.integers(0, 2**24))
 @settings(max_examples=30)
 def test_a_step_is_a_number_however_it_is_typed(schedule, step):
@@ -159,17 +146,6 @@ def test_a_bad_step_outside_of_a_tensor_is_refused(step):
         schedule(step)
     with pytest.raises((TypeError, ValueError), match=r"`steps` must be .*Received: steps="):
         schedule.values(step)
-
-
-@given(st.data())
-def test_values_are_float64_on_the_host(data):
-    schedule = data.draw(strategies.schedules)
-    steps = np.resize(data.draw(strategies.steps_of(schedule)), 8)
-    values = schedule.values(steps.reshape(2, 4))
-    assert type(values) is np.ndarray
-    assert (values.dtype, values.shape) == (np.float64, (2, 4))
-    assert schedule.values(int(steps[0])).shape == ()
-    assert schedule.values(int(steps[0])) == values[0, 0]
 
 
 @pytest.mark.parametrize(
