@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import itertools
 import json
 import math
 import pickle
@@ -11,8 +12,16 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from helpers import ROOT, exact, other_process, strategies
-from helpers.keras_under_test import ENGINES, LEGACY, MAX_STEP, compute, keras
+from helpers import ROOT, addons_models, exact, other_process, strategies
+from helpers.keras_under_test import (
+    DIFFERENT_ENGINES,
+    ENGINES,
+    LEGACY,
+    MAX_STEP,
+    compute,
+    keras,
+)
+from helpers.properties import FLOAT64_ULPS, ULPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +33,6 @@ MODELS = json.loads((FOLDER / "models.json").read_text())
 SCHEDULES = json.loads((FOLDER / "schedules.json").read_text())
 OPTIMIZERS = json.loads((FOLDER / "optimizers.json").read_text())
 
-ULPS = 0.502
 PREFIX = "CyclicalLearningRate"
 TRIANGULAR, TRIANGULAR2, EXPONENTIAL = (
     kind + PREFIX for kind in ("Triangular", "Triangular2", "Exponential")
@@ -33,31 +41,6 @@ TRIANGULAR, TRIANGULAR2, EXPONENTIAL = (
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 migrate.register_addons()
-
-# What the models and schedules were saved with. A text, for other processes.
-FUNCTIONS = f"""
-import {keras.__name__} as keras
-
-@keras.saving.register_keras_serializable(package="tests")
-def doubling(x):
-    return 0.5 + x
-
-@keras.saving.register_keras_serializable(package="tests")
-class Root:
-    def __call__(self, x):
-        return x**-0.5
-
-    def __repr__(self):
-        return "Root()"
-
-    def get_config(self):
-        return {{}}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-"""
-exec(FUNCTIONS)
 
 
 def load(name, config):
@@ -235,9 +218,8 @@ def configs(draw):
     return name, config, step_size, steps
 
 
-@engines
 @given(configs())
-def test_correctly_rounded(engine, drawn):
+def test_correctly_rounded(drawn):
     name, config, step_size, steps = drawn
     schedule = load(name, config)
     low, high = config["initial_learning_rate"], config["maximal_learning_rate"]
@@ -245,10 +227,11 @@ def test_correctly_rounded(engine, drawn):
     exactly = [
         exactly_at(step, low, high, step_size, scale, config["scale_mode"]) for step in steps
     ]
-    assert exact.ulps(compute(engine, schedule, steps), exactly).max() <= ULPS
+    for engine in DIFFERENT_ENGINES:
+        assert exact.ulps(compute(engine, schedule, steps), exactly).max() <= ULPS
     # In float64, within the promised 16 units in the last place of the larger bound.
     errors = np.array([float(r - e) for r, e in zip(schedule.values(steps), exactly, strict=True)])
-    assert np.abs(errors).max() <= 16 * np.spacing(max(low, high))
+    assert np.abs(errors).max() <= FLOAT64_ULPS * np.spacing(max(low, high))
 
 
 @given(st.floats(0.5, 1e9), st.lists(st.integers(0, 10**9), min_size=8, max_size=8), st.booleans())
@@ -471,108 +454,46 @@ LOADED = {
     "maximal_learning_rate=0.05999999865889549, step_size=2.5)",
 }
 
-PRELUDE = f"""
-{FUNCTIONS}
-import numpy as np
-from helpers.strategies import harmonic
+# Said by Keras 3 of the model's first layer.
+old_layers = pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`:UserWarning")
 
-def variables(optimizer):
-    found = optimizer.variables
-    return [np.asarray(v).tolist() for v in (found() if callable(found) else found)]
-
-def schedule(model):
-    if hasattr(model.optimizer, "_learning_rate"):
-        return model.optimizer._learning_rate
-    return model.optimizer._get_hyper("learning_rate")
-
-def state(model):
-    return {{
-        "schedule": repr(schedule(model)),
-        "iterations": int(np.asarray(model.optimizer.iterations)),
-        "weights": [weight.tolist() for weight in model.get_weights()],
-        "variables": variables(model.optimizer),
-    }}
-
-def step(model):
-    last = (np.arange(36, dtype="float32").reshape(6, 3, 2) % 7 / 7)[-1]
-    model.train_on_batch(last, last[:, :1])
-    return state(model)
-"""
-
-# Loads the files, and saves them as ones of this package.
-LOAD = """
-import sys, zipfile
-from clr_schedules import migrate
-migrate.register_addons()
-migrate.register_addons()
-
-def load(path, folder, natives):
-    if path.endswith(".zip"):
-        zipfile.ZipFile(path).extractall(folder)
-        path = folder
-    model = keras.models.load_model(path)
-    loaded = state(model)
-    if not legacy:  # as the docstring of `register_addons` says
-        optimizer = model.optimizer.from_config(model.optimizer.get_config())
-        optimizer.build(model.trainable_variables)
-        optimizer.iterations.assign(int(model.optimizer.iterations))
-        model.compile(optimizer, model.loss)
-    for native in natives:
-        model.save(native)
-    return loaded
-
-found = [load(**one) for one in files]
-assert "tensorflow_addons" not in sys.modules
-print(json.dumps(found))
-"""
-
-# Loads what was saved then, with nothing but the package, and takes a step: with the schedule, and
-# with its rate for this step as a constant.
-GO_ON = """
-import clr_schedules
-
-def go_on(native):
-    model = keras.models.load_model(native)
-    before = state(model)
-    optimizer = model.optimizer
-    rate = float(schedule(model).values(before["iterations"]))
-    constant = type(optimizer).from_config(optimizer.get_config() | {"learning_rate": rate})
-    if not legacy:
-        constant.build(model.trainable_variables)
-        constant.iterations.assign(int(optimizer.iterations))
-    after = step(model)
-    for variable, weight in zip(model.weights, before["weights"]):
-        variable.assign(weight)
-    model.compile(constant, "mean_squared_error")
-    return {"before": before, "after": after, "constant": step(model)}
-
-print(json.dumps([[go_on(native) for native in one["natives"]] for one in files]))
-"""
+# Keras 3 loads neither a SavedModel as a model nor a .keras file of Keras 2.
+FORMS = ["h5", "keras", "zip"] if LEGACY else ["h5"]
+# Where Keras itself starts with a new optimizer, whatever is in the file.
+LEGACY_OPTIMIZERS = ("exponential", "cyclical_object")
 
 
-@pytest.mark.parametrize("form", ["h5", "keras", "zip"])
-def test_models_load_and_are_ones_of_this_package_from_then_on(form, tmp_path):
-    """All of a form in two processes, since most of the time goes into starting them."""
-    skip_what_keras_does_not_load(form)
+@old_layers
+@pytest.mark.filterwarnings("ignore:Argument `decay` is no longer supported:UserWarning")
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")
+def test_models_load_and_are_ones_of_this_package_from_then_on(tmp_path):
+    """One process goes on with all of them, since most of the time goes into starting it."""
     assert importlib.util.find_spec("tensorflow_addons") is None
-    names = [name for name in LOADED if form in MODELS[name]["formats"]]
-    # Where Keras itself starts with a new optimizer, whatever is in the file.
-    legacy_optimizers = "exponential", "cyclical_object"
-    files = []
-    for name in names:
-        natives = [str(tmp_path / f"{name}.keras")]
+    migrate.register_addons()  # once more, which changes nothing
+    files, all_loaded, all_natives = [], [], []
+    for form, name in itertools.product(FORMS, LOADED):
+        if form not in MODELS[name]["formats"]:
+            continue
+        natives = [str(tmp_path / f"{name}-{form}.keras")]
         if LEGACY:
-            natives += [str(tmp_path / f"{name}.h5")]
-            if name in legacy_optimizers:  # whose state its Keras loads from such a file alone
+            natives += [str(tmp_path / f"{name}-{form}.h5")]
+            if name in LEGACY_OPTIMIZERS:  # whose state its Keras loads from such a file alone
                 del natives[0]
-        path, folder = str(FOLDER / f"{name}.{form}"), str(tmp_path / name)
-        files.append({"path": path, "folder": folder, "natives": natives})
+        model = keras.models.load_model(extracted(FOLDER / f"{name}.{form}", tmp_path))
+        files.append((form, name))
+        all_loaded.append(addons_models.convert(model, natives))
+        all_natives.append(natives)
 
-    all_loaded = other_process.run(PRELUDE + LOAD, files=files, legacy=LEGACY)
-    all_went_on = other_process.run(PRELUDE + GO_ON, files=files, legacy=LEGACY)
-    for name, file, loaded, went_on in zip(names, files, all_loaded, all_went_on, strict=True):
+    all_went_on = other_process.run(
+        """
+from helpers.addons_models import go_on
+print(json.dumps([[go_on(path) for path in natives] for natives in all_natives]))
+""",
+        all_natives=all_natives,
+    )
+    for (form, name), loaded, went_on in zip(files, all_loaded, all_went_on, strict=True):
         saved = MODELS[name]
-        starts_anew = form == "zip" or (form == "keras" and name in legacy_optimizers)
+        starts_anew = form == "zip" or (form == "keras" and name in LEGACY_OPTIMIZERS)
         iterations = 0 if starts_anew else saved["iterations"]
         assert loaded["schedule"] == LOADED[name]
         assert loaded["weights"] == saved["weights"]
@@ -580,7 +501,6 @@ def test_models_load_and_are_ones_of_this_package_from_then_on(form, tmp_path):
         whole = LEGACY and not starts_anew
         assert all(slot in loaded["variables"] for slot in saved["slots"]) == whole
 
-        assert len(went_on) == len(file["natives"])
         for there in went_on:
             before, after = there["before"], there["after"]
             assert before["schedule"] == LOADED[name]
@@ -593,23 +513,18 @@ def test_models_load_and_are_ones_of_this_package_from_then_on(form, tmp_path):
                 np.testing.assert_allclose(weight, value, rtol=1e-6, atol=1e-8)
 
 
-def skip_what_keras_does_not_load(form):
-    if form != "h5" and not LEGACY:
-        pytest.skip("Keras 3 loads neither a SavedModel as a model nor a .keras file of Keras 2")
-
-
-# Said by Keras 3 of the model's first layer.
-old_layers = pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`:UserWarning")
+def extracted(path, folder):
+    """The file; or the folder that it is an archive of."""
+    if path.suffix != ".zip":
+        return path
+    zipfile.ZipFile(path).extractall(folder / path.stem)
+    return folder / path.stem
 
 
 @old_layers
-@pytest.mark.parametrize("form", MODELS["lambda"]["formats"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_lambda_cannot_be_loaded_and_what_to_do_is_said(form, tmp_path):
-    skip_what_keras_does_not_load(form)
-    path = FOLDER / f"lambda.{form}"
-    if form == "zip":
-        zipfile.ZipFile(path).extractall(tmp_path)
-        path = tmp_path
+    path = extracted(FOLDER / f"lambda.{form}", tmp_path)
     message = "A Python lambda cannot be loaded: load the model with `compile=False`.*Received: "
     with pytest.raises(ValueError, match=message):
         keras.models.load_model(path)
@@ -652,15 +567,15 @@ def test_keras_3_finds_the_optimizers_of_keras_2(name):
 
 @pytest.mark.skipif(LEGACY, reason="about Keras 3")
 def test_an_optimizer_of_ones_own_stays_the_one_that_is_found():
-    code = """
-import keras
-from clr_schedules import migrate
+    registered = keras.saving.get_custom_objects()
+    before = registered["Custom>Adam"]
+    try:
 
-@keras.saving.register_keras_serializable()
-class Adam(keras.optimizers.SGD):
-    pass
+        @keras.saving.register_keras_serializable()
+        class Adam(keras.optimizers.SGD):
+            pass
 
-migrate.register_addons()
-print(json.dumps(keras.saving.get_registered_object("Custom>Adam") is Adam))
-"""
-    assert other_process.run(code)
+        migrate.register_addons()
+        assert keras.saving.get_registered_object("Custom>Adam") is Adam
+    finally:
+        registered["Custom>Adam"] = before

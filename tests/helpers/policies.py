@@ -1,8 +1,9 @@
 """The policies of the package: a new one is a line in `POLICIES`, and is tested with the others.
 
 From the list follow the tests of signatures, arguments, configs, copies, equality, immutability,
-representation, training and files. An argument with a name that no policy had before is a line in
-`ARGUMENTS`, and one in `strategies.ARGUMENTS`.
+representation, pictures, ends of cycles, momentum, values on every engine, training and files. What
+holds the rates against exact arithmetic needs the formula, in `exact`. An argument with a name that
+no policy had before is a line in `ARGUMENTS`, and one in `strategies.ARGUMENTS`.
 """
 
 import inspect
@@ -87,12 +88,12 @@ POLICIES = [
 ]
 EXAMPLES = [policy.example for policy in POLICIES]
 CYCLICAL = [policy for policy in POLICIES if "base_lr" in policy.names]
+WITH_MOMENTUM = [policy for policy in POLICIES if hasattr(policy.make, "momentum")]
 
 policies = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.make.__name__)
 cyclical_policies = pytest.mark.parametrize(
     "policy", CYCLICAL, ids=lambda policy: policy.make.__name__
 )
-any_schedule = strategies.of(*(policy.make for policy in POLICIES))
 
 
 class Argument(NamedTuple):

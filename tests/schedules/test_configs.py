@@ -11,22 +11,13 @@ import threading
 import numpy as np
 import pytest
 from helpers.keras_under_test import LEGACY, MAX_STEP, compute, keras
+from helpers.policies import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clr_schedules as clr
 
-SCHEDULES = [
-    clr.Triangular(1e-3, 6e-3, 2000),
-    clr.Triangular2(0.0, 6e-3, 3, 5),
-    clr.ExpRange(1e-3, 6e-3, 2000, gamma=0.9),
-    clr.Cyclical(1e-3, 6e-3, 2000, wave="cosine"),
-    clr.OneCycle(6e-3, 1000, three_phase=True),
-    clr.CosineRestarts(6e-3, 7, 1.5, 0.9, 1e-3),
-    clr.Warmup(clr.Piecewise([0.1, clr.Triangular(1e-3, 6e-3, 20)], [10]), 30),
-    clr.OneCycle(6e-3, 1000).momentum(),
-    clr.migrate.AddonsCyclical(1e-3, 6e-3, 2.5),
-]
+SCHEDULES = [*EXAMPLES, clr.migrate.AddonsCyclical(1e-3, 6e-3, 2.5)]
 STEPS = np.array([0, 1, 2, 17, 1000, 2**31 - 2, 2**53 - 1])
 
 TRAP = "CLR_SCHEDULES_TRAP"

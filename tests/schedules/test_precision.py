@@ -1,4 +1,4 @@
-"""Every policy on the engine at hand, held against exact arithmetic, in each `floatx`.
+"""Every kind of arithmetic on the engine at hand, held against exact arithmetic, in each `floatx`.
 
 The tests of the policies draw their arguments, and judge float32 by `values`. Here are few, at the
 steps where arithmetic breaks first: next to the corners of cycles and to powers of two.
@@ -17,7 +17,7 @@ from clr_schedules._backend import backend
 
 ONE_CYCLE = clr.OneCycle(6e-3, 10**6)
 FAR = clr.OneCycle(6e-3, 2**31 - 5, 0.123)
-POLICIES = {
+SCHEDULES = {
     "Triangular": clr.Triangular(1e-3, 6e-3, 2000),
     "Triangular, from 0": clr.Triangular(0.0, 6e-3, 700, 333),
     "Triangular, long": clr.Triangular(1e-3, 1.999, 2**30 - 3, 2**29 + 1),
@@ -63,10 +63,10 @@ POLICIES = {
 }
 TURNS = (1, 333, 700, 999, 1000, 1033, 2000, 2333, 4000, 123_000, 246_000, 300_000, 600_000, 10**6)
 COMPILED = ENGINES[-1]  # PyTorch has one engine
-policies = pytest.mark.parametrize("policy", POLICIES)
+schedules = pytest.mark.parametrize("name", SCHEDULES)
 # One of each kind of arithmetic, for what is only rounded once more.
-some_policies = pytest.mark.parametrize(
-    "policy",
+some_schedules = pytest.mark.parametrize(
+    "name",
     ["Triangular", "Triangular2, from 0", "ExpRange, from 0", "OneCycle", "CosineRestarts"],
 )
 
@@ -76,9 +76,9 @@ PEAKS = (round(0.123 * (2**31 - 5)) - 1, 2**52 + 1)
 
 
 @functools.cache
-def steps_and_truth(policy):
+def steps_and_truth(name):
     """Steps next to corners and powers of two, and any others, with the exact rates."""
-    limit = MAX_STEP - (700 if policy == "Shifted" else 0)  # which is ahead of its step
+    limit = MAX_STEP - (700 if name == "Shifted" else 0)  # which is ahead of its step
     powers = [2**k for k in range(54) if k < 12 or k % 3 == 1 or 22 < k < 33]
     corners = [power // turn * turn for power in powers for turn in (4000, 1033, 1000)]
     corners += [*powers, *TURNS, *(3 * turn for turn in TURNS), limit - 1]
@@ -86,28 +86,28 @@ def steps_and_truth(policy):
     steps |= {peak + off for peak in PEAKS for off in range(-100, 100, 7)}
     steps |= set(np.random.default_rng(0).integers(0, 2 * 10**6, 200).tolist())
     steps = np.array(sorted(step for step in steps if 0 <= step < limit), np.int64)
-    truth = [exact.of(POLICIES[policy], step) for step in steps.tolist()]
+    truth = [exact.of(SCHEDULES[name], step) for step in steps.tolist()]
     return steps, exact.in_two_floats(truth)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@policies
-def test_float32_is_rounded_correctly(policy, engine):
-    steps, truth = steps_and_truth(policy)
-    rates = compute(engine, POLICIES[policy], steps)
+@schedules
+def test_float32_is_rounded_correctly(name, engine):
+    steps, truth = steps_and_truth(name)
+    rates = compute(engine, SCHEDULES[name], steps)
     assert rates.dtype == np.float32
     assert exact.ulps(rates, *truth, "float32").max() <= ULPS
 
 
-@policies
-def test_float64_is_right_to_a_few_units(policy, set_floatx):
+@schedules
+def test_float64_is_right_to_a_few_units(name, set_floatx):
     set_floatx("float64")
-    steps, truth = steps_and_truth(policy)
+    steps, truth = steps_and_truth(name)
     with backend.wide_types():  # what a user of JAX has to ask for
         computed = {
-            "compiled": compute(COMPILED, POLICIES[policy], steps),
-            "eager": compute("eager", POLICIES[policy], steps),
-            "NumPy": POLICIES[policy].values(steps),
+            "compiled": compute(COMPILED, SCHEDULES[name], steps),
+            "eager": compute("eager", SCHEDULES[name], steps),
+            "NumPy": SCHEDULES[name].values(steps),
         }
     for engine, rates in computed.items():
         assert rates.dtype == np.float64
@@ -115,28 +115,28 @@ def test_float64_is_right_to_a_few_units(policy, set_floatx):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="the others have float64 at all times")
-@some_policies
-def test_float64_is_float32_where_jax_has_no_64_bits(policy, set_floatx):
+@some_schedules
+def test_float64_is_float32_where_jax_has_no_64_bits(name, set_floatx):
     set_floatx("float64")
-    steps, truth = steps_and_truth(policy)
-    rates = compute(COMPILED, POLICIES[policy], steps)
+    steps, truth = steps_and_truth(name)
+    rates = compute(COMPILED, SCHEDULES[name], steps)
     assert rates.dtype == np.float32
     assert exact.ulps(rates, *truth, "float32").max() <= ULPS
 
 
-@some_policies
+@some_schedules
 @pytest.mark.parametrize("floatx", ["float16", "bfloat16"])
-def test_short_floats_are_rounded_correctly(policy, floatx, set_floatx):
+def test_short_floats_are_rounded_correctly(name, floatx, set_floatx):
     if LEGACY and floatx == "bfloat16":
         pytest.skip("the legacy Keras has no such floatx")
     set_floatx(floatx)
-    steps, truth = steps_and_truth(policy)
+    steps, truth = steps_and_truth(name)
     if BACKEND == "torch":  # of which NumPy does not take a bfloat16
-        tensor = POLICIES[policy](as_tensor(steps))
+        tensor = SCHEDULES[name](as_tensor(steps))
         assert str(tensor.dtype) == f"torch.{floatx}"
         rates = backend.to_numpy(tensor)
     else:
-        rates = compute(COMPILED, POLICIES[policy], steps)
+        rates = compute(COMPILED, SCHEDULES[name], steps)
         assert rates.dtype.name == floatx
     assert exact.ulps(rates, *truth, floatx).max() <= ULPS
 
