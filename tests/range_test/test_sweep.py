@@ -1,14 +1,23 @@
-"""The range test trains as `fit` does: whatever the data, the true loss of every batch."""
+"""The running range test: it trains as `fit` does, knows when to stop, and shows how far it is.
 
+Whatever the data, the losses are the true loss of every batch.
+"""
+
+import contextlib
+import io
 import math
+import re
 
 import numpy as np
 import pytest
-from helpers import model_zoo, whole_state
+from helpers import model_zoo, other_process, whole_state
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
 from helpers.model_zoo import BATCH, BATCHES, Batches, X, Y
+from hypothesis import given
+from hypothesis import strategies as st
 
 import clr_schedules as clr
+from clr_schedules.range_test.sweep import Sweep
 
 STEPS = 50
 RATES = np.geomspace(1e-4, 0.5, STEPS)
@@ -277,12 +286,11 @@ def test_data_that_end_early():
 @needs_tensorflow
 def test_mirrored_variables():
     """Two replicas, in another process since this one has its devices already."""
-    from helpers import other_process
-
     code = """
 from helpers.distributed_training import two_replicas
 strategy = two_replicas()
-import clr_schedules as clr, model_zoo
+import clr_schedules as clr
+from helpers import model_zoo
 
 def make():
     with strategy.scope():
@@ -410,3 +418,105 @@ def test_control_flow_that_the_legacy_keras_converts():
     model = keras.Sequential([keras.layers.Input((4,)), Switch(), keras.layers.Dense(1)])
     model.compile("sgd", loss="mse")
     assert len(sweep(model, X, Y).losses) == STEPS
+
+
+# --- When it stops
+
+
+def swept(losses, steps=1, **arguments):
+    """A sweep over these losses, one after the other."""
+    options = {"stop_factor": 4.0, "smoothing": 0.98} | arguments
+    sweep = Sweep(np.geomspace(1e-7, 10, len(losses)), "float32", steps_per_call=steps, **options)
+    for start in range(0, len(losses), steps):
+        if sweep.remaining:
+            sweep.add({"loss": losses[start : start + steps]})
+    return sweep
+
+
+losses = st.lists(st.floats(1e-3, 1e6) | st.just(math.nan) | st.just(math.inf), min_size=2)
+
+
+@given(losses, st.floats(1.01, 10), st.floats(0, 0.99), st.integers(1, 7))
+def test_it_stops_at_the_first_step_that_says_so(losses, factor, smoothing, steps):
+    """By the definition, in a plain loop; however many steps a call takes."""
+    average, best, stop = 0.0, math.inf, len(losses)
+    for step, loss in enumerate(losses, start=1):
+        average = smoothing * average + (1 - smoothing) * loss
+        smoothed = average / (1 - smoothing**step)
+        best = min(best, smoothed)
+        if not math.isfinite(loss) or smoothed - best > (factor - 1) * best:
+            stop = step
+            break
+    sweep = swept(losses, steps, stop_factor=factor, smoothing=smoothing)
+    assert sweep.taken == stop
+    np.testing.assert_array_equal(sweep.columns()["loss"], losses[:stop])
+    assert sweep.stop_reason is not None
+    assert sweep.remaining == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_the_last(bad):
+    sweep = swept([1.0, 1.0, bad, 1.0], steps=4, stop_factor=math.inf)
+    assert sweep.taken == 3
+    rate = f"{sweep.rates[2]:.3g}"
+    assert sweep.stop_reason == f"diverged: the loss was {bad:g} at a learning rate of {rate}"
+
+
+def test_losses_below_zero_do_not_stop_a_descent():
+    """A likelihood may fall from 3 to -5; four times -5 is no rise."""
+    falling = np.linspace(3, -5, 200)
+    assert swept(falling, smoothing=0.5).stop_reason.startswith("completed")
+    rising = np.concatenate([falling, np.linspace(-5, 100, 50)])
+    assert swept(rising, smoothing=0.5).stop_reason.startswith("diverged: the smoothed loss was 4")
+
+
+# --- What it shows
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_zoo.make(model_zoo.plain)
+
+
+def shown(model, **arguments):
+    out = io.StringIO()
+    options = {"batch_size": BATCH, "num_steps": 40, "max_lr": 1.0}
+    with contextlib.redirect_stdout(out):
+        clr.lr_range_test(model, X, Y, **options | arguments)
+    return out.getvalue()
+
+
+def last_of(text):
+    """What a terminal shows in the end, without colors."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", re.split(r"[\r\b]", text.rstrip())[-1])
+
+
+def test_progress(model):
+    assert shown(model, verbose=0) == ""
+    text = shown(model)
+    assert text.endswith("\n")
+    assert re.search(r"40/40 .* loss: \d.* accuracy: \d.* learning_rate: 1", last_of(text))
+    line = shown(model, verbose=2)
+    assert line.count("\n") == 1
+    assert line.startswith("40/40 - ")
+
+
+@pytest.mark.parametrize("verbose", [True, 2])
+def test_a_test_that_stops_early_says_where(model, verbose):
+    text = shown(model, verbose=verbose, min_lr=1e-2, max_lr=1e30, num_steps=400)
+    taken, planned = map(int, re.match(r"\s*(\d+)/(\d+)", last_of(text)).groups())
+    assert 1 < taken < 400
+    assert planned == (taken if verbose == 2 else 400)
+    assert text.endswith("\n")
+
+
+def test_an_error_leaves_the_terminal_at_the_beginning_of_a_line(model):
+    def fail(index):
+        if index == 100:
+            raise KeyError(index)
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(Exception, match="100"):
+        clr.lr_range_test(model, model_zoo.generate(fail), num_steps=400, max_lr=1e-3)
+    assert out.getvalue().endswith("\n")
+    assert "/400" in out.getvalue()
