@@ -262,7 +262,8 @@ def test_a_schedule_as_the_present_rate_is_lent_and_given_back():
 
 
 def test_validation_at_30_rates_sees_the_model_after_the_step():
-    result = sweep(line(), X, Y, batch_size=len(X), num_steps=60, validation_data=(X, Y))
+    data = ((X, Y) for _ in range(60))
+    result = sweep(line(), data, num_steps=60, validation_data=(X, Y))
     np.testing.assert_array_equal(result.validation_learning_rates, result.learning_rates[1::2])
     # The loss after a step is the loss of the next step, since that is on the same data.
     np.testing.assert_allclose(result.validation_losses[:-1], result.losses[2::2], rtol=1e-5)
