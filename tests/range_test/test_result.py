@@ -1,5 +1,6 @@
 """The curve and the suggestion as objects: what they show, copies, schedules, and their files."""
 
+import contextlib
 import copy
 import errno
 import json
@@ -149,22 +150,24 @@ def test_a_file_of_brackets_is_refused(tmp_path):
         clr.RangeTestResult.load(path)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def files_of_100_bytes():
-    """Limits the size of the files that this process writes, for a test."""
+    """A context without output, which may go to a file: this process cannot write larger ones."""
     resource = pytest.importorskip("resource", reason="needs limits for a process")
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_write_that_the_system_ends_leaves_the_old_file(result, tmp_path, files_of_100_bytes):
+def test_a_write_that_the_system_ends_leaves_the_old_file(result, tmp_path):
     path = tmp_path / "test.json"
     path.write_text("precious")
-    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)), files_of_100_bytes():
         result.save(path)
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
