@@ -15,13 +15,13 @@ import pytest
 from helpers import ROOT, strategies
 from helpers.keras_under_test import LEGACY, keras
 from helpers.weight_model import fit, weight_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clr_schedules as clr
 from clr_schedules import migrate
 
-PAGE = ROOT / "docs" / "migrating.md"
+PAGE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
 ADDONS, CALLBACK, POST = (
     "TensorFlow Addons",
     "The `CyclicLR` callback for Keras",
@@ -29,55 +29,43 @@ ADDONS, CALLBACK, POST = (
 )
 CYCLIC, ONE_CYCLE, FASTAI = "PyTorch's `CyclicLR`", "PyTorch's `OneCycleLR`", "fastai"
 WARM, KERAS = "PyTorch's `CosineAnnealingWarmRestarts`", "Keras's `CosineDecayRestarts`"
-CHECKS = {}
+CHECKED = []
 
 
 def row(section, *cells):
-    """Registers the check of one or more rows of a section's table, by their first cells."""
-
-    def register(check):
-        for cell in cells:
-            assert (section, cell) not in CHECKS
-            CHECKS[section, cell] = check
-        return check
-
-    return register
+    """Says which rows of a section's table a test checks, by their first cells."""
+    CHECKED.extend((section, cell) for cell in cells)
+    return lambda test: test
 
 
 def rows():
     """The first two cells of every row of every table of the page, with its section."""
-    for section in PAGE.read_text().split("\n## ")[1:]:
+    for section in PAGE.split("\n## ")[1:]:
         title = section.partition("\n")[0]
         for line in re.findall(r"^\| .*\|$", section, re.MULTILINE)[1:]:
             theirs, ours = [cell.strip() for cell in line.split("|")][1:3]
             yield title, theirs, ours
 
 
-ROWS = list(rows())
+def test_every_row_has_a_test_and_every_test_a_row():
+    found = [(section, theirs) for section, theirs, _ in rows()]
+    assert len(found) > 50
+    assert sorted(found) == sorted(CHECKED)
 
 
-def test_every_row_has_a_check_and_every_check_a_row():
-    assert len(ROWS) > 50
-    assert {(section, theirs) for section, theirs, _ in ROWS} == set(CHECKS)
-
-
-@pytest.mark.parametrize(("section", "theirs", "ours"), ROWS, ids=lambda cell: cell.strip("`"))
-def test_a_row_is_true(section, theirs, ours):
-    CHECKS[section, theirs]()
-    for name in re.findall(r"^`(\w+)`$|^`(\w+)\(", ours):
-        # What the second column calls is there.
-        word = name[0] or name[1]
-        arguments = {
-            argument
-            for kind in (*POLICIES, clr.OneCycle, clr.Cyclical, clr.CyclicalLR, clr.CosineRestarts)
-            for argument in inspect.signature(kind).parameters
-        }
-        assert hasattr(clr, word) or word in arguments | {"optimizer", "several"}
+def test_what_the_second_column_names_is_there():
+    kinds = *POLICIES, clr.OneCycle, clr.Cyclical, clr.CyclicalLR, clr.CosineRestarts
+    arguments = {name for kind in kinds for name in inspect.signature(kind).parameters}
+    for _, _, ours in rows():
+        for word, kind, argument in re.findall(r"^`(\w+)`$|^`(\w+)\((?:(\w+)=…)?", ours):
+            assert hasattr(clr, word or kind) or word in arguments, ours
+            if argument:
+                assert argument in inspect.signature(getattr(clr, kind)).parameters, ours
 
 
 def test_the_lines_of_code_run():
     """All but the lines that load a file: `test_migrate.py` runs those."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 3
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
     names = {"keras": keras, "clr": clr, "model": model}
@@ -142,27 +130,11 @@ POLICIES = {
     clr.Triangular2: ({}, halves),
     clr.ExpRange: ({"gamma": 0.999}, decays),
 }
+MODES = "triangular", "triangular2", "exp_range"
+each_policy = pytest.mark.parametrize("kind", POLICIES)
 bounds = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted).filter(lambda b: b[1] > 1e-9)
 bounds = bounds.map(lambda b: (b[0] if b[0] > 1e-9 else 0.0, b[1]))
-
-
-def agree(kind, formula):
-    """The policy has the values of the formula, whatever its arguments."""
-    arguments, scale = POLICIES[kind]
-
-    @settings(max_examples=30)
-    @given(bounds, st.integers(1, 3000), st.integers(0, 50_000))
-    def check(limits, step_size, iteration):
-        ours = kind(*limits, step_size, **arguments).values(iteration)
-        theirs = formula(iteration, *limits, step_size, scale=scale)
-        assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
-
-    check()
-
-
-def is_argument(name, *kinds):
-    for kind in kinds:
-        assert name in inspect.signature(kind).parameters
+counts, iterations = st.integers(1, 3000), st.integers(0, 50_000)
 
 
 def is_refused(message, kind, *args, error=ValueError, **kwargs):
@@ -170,12 +142,18 @@ def is_refused(message, kind, *args, error=ValueError, **kwargs):
         kind(*args, **kwargs)
 
 
-def agree_in_all(formula):
-    for kind in POLICIES:
-        agree(kind, formula)
+# --- TensorFlow Addons, and the callback that its classes were made from ---
 
 
-# --- TensorFlow Addons ---
+@row(ADDONS, "`maximal_learning_rate`")
+@row(CALLBACK, "`base_lr`", "`max_lr`", *(f'`mode="{mode}"`' for mode in MODES))
+@each_policy
+@given(bounds, counts, iterations)
+def test_the_cycles_are_those_of_addons_and_the_callback(kind, limits, step_size, iteration):
+    arguments, scale = POLICIES[kind]
+    ours = kind(*limits, step_size, **arguments).values(iteration)
+    theirs = textbook(iteration, *limits, step_size, scale)
+    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
 
 
 def of_addons(kind, /, **config):
@@ -185,21 +163,22 @@ def of_addons(kind, /, **config):
     return keras.optimizers.schedules.deserialize(saved)
 
 
+@row(ADDONS, "`name`", *(f"`{k}CyclicalLearningRate`" for k in ("Triangular", "Triangular2")))
+def test_addons_classes_are_read_as_policies():
+    assert of_addons("Triangular") == clr.Triangular(0.1, 0.9, 7)
+    assert of_addons("Triangular2") == clr.Triangular2(0.1, 0.9, 7)
+    assert of_addons("Triangular", name="mine").name == "mine"
+
+
 @row(ADDONS, "`initial_learning_rate`")
-def _():
-    assert of_addons("Triangular").base_lr == 0.1
+def test_addons_base_may_be_above_the_maximum():
     assert of_addons("Triangular", initial_learning_rate=1.0).values([0, 7]).tolist() == [1.0, 0.9]
     is_refused("must not be above `max_lr`", clr.Triangular, 1.0, 0.9, 7)
 
 
-@row(ADDONS, "`maximal_learning_rate`")
-def _():
-    assert of_addons("Triangular").max_lr == 0.9
-    agree_in_all(textbook)
-
-
 @row(ADDONS, "`step_size`")
-def _():
+@row(CALLBACK, "`step_size`")
+def test_step_sizes_are_whole_but_loaded_ones():
     assert of_addons("Triangular", step_size=7.0).step_size == 7
     fractional = of_addons("Triangular", step_size=2.5)
     expected = [textbook(i, 0.1, 0.9, 2.5) for i in range(30)]
@@ -207,18 +186,9 @@ def _():
     is_refused("step_size=2.5", clr.Triangular, 0.1, 0.9, 2.5)
 
 
-@row(ADDONS, "`TriangularCyclicalLearningRate`")
-def _():
-    assert of_addons("Triangular") == clr.Triangular(0.1, 0.9, 7)
-
-
-@row(ADDONS, "`Triangular2CyclicalLearningRate`")
-def _():
-    assert of_addons("Triangular2") == clr.Triangular2(0.1, 0.9, 7)
-
-
 @row(ADDONS, "`ExponentialCyclicalLearningRate`", "`gamma`")
-def _():
+@row(CALLBACK, "`gamma`")
+def test_addons_gamma_counts_iterations_or_cycles():
     assert of_addons("Exponential", gamma=0.9) == clr.ExpRange(0.1, 0.9, 7, gamma=0.9)
     by_cycle = of_addons("Exponential", gamma=0.9, scale_mode="cycle").values(range(50))
     expected = [textbook(i, 0.1, 0.9, 7, lambda cycle, i: 0.9**cycle) for i in range(50)]
@@ -229,7 +199,7 @@ def _():
 
 
 @row(ADDONS, "`CyclicalLearningRate`", "`scale_fn`")
-def _():
+def test_addons_scales_leave_the_bounds_and_ours_do_not():
     # Power is registered, and above 1 from the second cycle on.
     rates = of_addons("", scale_fn=migrate.Power(1.5, start=1), scale_mode="cycle").values([7, 21])
     assert rates.tolist() == pytest.approx([0.9, 0.1 + 0.8 * 1.5])
@@ -239,53 +209,30 @@ def _():
 
 
 @row(ADDONS, "`scale_mode`")
-def _():
-    is_argument("scale_mode", clr.Cyclical)
+def test_there_are_two_modes_of_scales():
     is_refused("'cycle', 'iterations'", clr.Cyclical, 0.1, 0.9, 7, scale_mode="step")
 
 
-@row(ADDONS, "`name`")
-def _():
-    assert of_addons("Triangular", name="mine").name == "mine"
-
-
-# --- The callbacks ---
-
-
-@row(CALLBACK, "`base_lr`", "`max_lr`", '`mode="triangular"`')
-def _():
-    agree(clr.Triangular, textbook)
-
-
-@row(CALLBACK, "`step_size`")
-def _():
-    is_argument("step_size", *POLICIES)
-    is_refused("step_size=0.5", clr.Triangular, 0.1, 0.9, 0.5)
-
-
-@row(CALLBACK, '`mode="triangular2"`')
-def _():
-    agree(clr.Triangular2, textbook)
-
-
-@row(CALLBACK, '`mode="exp_range"`', "`gamma`")
-def _():
-    agree(clr.ExpRange, textbook)
-    is_refused("gamma=1.1", clr.ExpRange, 0.1, 0.9, 7, gamma=1.1)
-
-
 @row(CALLBACK, "`scale_fn`", "`scale_mode`")
-def _():
+@row(CYCLIC, "`scale_fn`", "`scale_mode`")
+@pytest.mark.parametrize(("mode", "index"), [("cycle", 0), ("iterations", 1)])
+def test_scales_count_as_the_callback_s_and_pytorch_s(mode, index):
+    def scale(*counts):
+        return shifted_harmonic(counts[index])
+
+    ours = clr.Cyclical(0.1, 0.9, 7, scale_fn=shifted_harmonic, scale_mode=mode)
+    expected = [textbook(i, 0.1, 0.9, 7, scale) for i in range(60)]
+    np.testing.assert_allclose(ours.values(range(60)), expected, rtol=1e-12)
+    ours = clr.Cyclical(0.1, 0.9, 7, 4, scale_fn=shifted_harmonic, scale_mode=mode)
+    expected = [pytorch(i, 0.1, 0.9, 7, 4, scale) for i in range(60)]
+    np.testing.assert_allclose(ours.values(range(60)), expected, rtol=1e-9)
+    assert clr.Cyclical(0.1, 0.9, 7, scale_fn=strategies.wild).values(7) == 0.9
+
+
+def test_a_lambda_of_the_callback_is_peak_mult():
     decaying = clr.Cyclical(0.1, 0.9, 7, peak_mult=1 / 1.2).values(range(60))
     expected = [textbook(i, 0.1, 0.9, 7, lambda x, _: 1 / 1.2 ** (x - 1)) for i in range(60)]
     np.testing.assert_allclose(decaying, expected, rtol=1e-12)
-    for mode, index in {"cycle": 0, "iterations": 1}.items():
-        ours = clr.Cyclical(0.1, 0.9, 7, scale_fn=shifted_harmonic, scale_mode=mode)
-        expected = [
-            textbook(i, 0.1, 0.9, 7, lambda *counts, index=index: 1 / (1 + counts[index]))
-            for i in range(60)
-        ]
-        np.testing.assert_allclose(ours.values(range(60)), expected, rtol=1e-12)
 
 
 def trained(rate, callback):
@@ -294,107 +241,58 @@ def trained(rate, callback):
     return model
 
 
-@row(CALLBACK, "`clr_iterations`")
-def _():
-    model = trained(clr.Triangular(0.1, 0.9, 7), keras.callbacks.Callback())
-    assert int(np.asarray(model.optimizer.iterations)) == 10
-
-
-@row(CALLBACK, "`history`")
-def _():
+@row(CALLBACK, "`clr_iterations`", "`history`")
+def test_the_optimizer_counts_and_the_logger_has_the_history():
     logger = clr.LearningRateLogger()
-    trained(clr.Triangular(0.1, 0.9, 7), logger)
+    model = trained(clr.Triangular(0.1, 0.9, 7), logger)
+    assert int(np.asarray(model.optimizer.iterations)) == 10
     assert list(logger.history) == ["iteration", "learning_rate"]
-    assert logger.history["iteration"][0] == 0
+    assert logger.history["iteration"] == list(range(10))
 
 
-@row(POST, "`base_lr`", "`max_lr`", "`mode`")
-def _():
-    for mode, (arguments, scale) in zip(
-        ("triangular", "triangular2", "exp_range"), POLICIES.values(), strict=True
-    ):
-        callback = clr.CyclicalLR(0.1, 0.9, 3, mode=mode, **arguments)
-        trained(0.5, callback)
-        expected = [textbook(i, 0.1, 0.9, 3, scale) for i in range(10)]
-        np.testing.assert_allclose(callback.history["lr"], expected, rtol=1e-6)
+# --- The callback of the post ---
 
 
-@row(POST, "`stepsize`")
-def _():
-    is_argument("stepsize", clr.CyclicalLR)
-    is_refused("stepsize=2.5", clr.CyclicalLR, 0.1, 0.9, 2.5)
-
-
-@row(POST, "`gamma`")
-def _():
-    assert clr.CyclicalLR(0.1, 0.9, 3, "triangular", 0.5).schedule == clr.Triangular(0.1, 0.9, 3)
-    is_refused("gamma=2", clr.CyclicalLR, 0.1, 0.9, 3, "exp_range", 2)
-
-
-@row(POST, "`history`", "several `fit` calls")
-def _():
-    callback = clr.CyclicalLR(0.1, 0.9, 3)
+@row(POST, "`base_lr`", "`max_lr`", "`mode`", "`history`", "several `fit` calls")
+@pytest.mark.parametrize(("mode", "kind"), list(zip(MODES, POLICIES, strict=True)))
+def test_the_post_s_callback_goes_on_in_the_next_fit(mode, kind):
+    arguments, scale = POLICIES[kind]
+    callback = clr.CyclicalLR(0.1, 0.9, 3, mode=mode, **arguments)
     model = trained(0.5, callback)
     assert float(np.asarray(model.optimizer.learning_rate)) == 0.5
     fit(model, 5, callbacks=[callback])
     assert callback.history["iter"] == list(range(15))
-    expected = clr.Triangular(0.1, 0.9, 3).values(range(15))
+    expected = [textbook(i, 0.1, 0.9, 3, scale) for i in range(15)]
     np.testing.assert_allclose(callback.history["lr"], expected, rtol=1e-6)
+
+
+@row(POST, "`stepsize`", "`gamma`")
+def test_the_post_s_arguments_have_its_names_and_our_limits():
+    is_refused("stepsize=2.5", clr.CyclicalLR, 0.1, 0.9, stepsize=2.5)
+    assert clr.CyclicalLR(0.1, 0.9, 3, "triangular", 0.5).schedule == clr.Triangular(0.1, 0.9, 3)
+    is_refused("gamma=2", clr.CyclicalLR, 0.1, 0.9, 3, "exp_range", 2)
 
 
 # --- PyTorch ---
 
 
-@row(CYCLIC, "`base_lr`")
-def _():
+@row(CYCLIC, "`max_lr`", "`step_size_down`", *(f'`mode="{mode}"`' for mode in MODES))
+@each_policy
+@given(bounds, counts, st.none() | counts, iterations)
+def test_the_cycles_are_pytorch_s(kind, limits, up, down, iteration):
+    arguments, scale = POLICIES[kind]
+    ours = kind(*limits, up, down, **arguments).values(iteration)
+    theirs = pytorch(iteration, *limits, up, down, scale)
+    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+@row(CYCLIC, "`base_lr`", "`step_size_up`", "`gamma`")
+@row(ONE_CYCLE, "`max_lr`")
+def test_bounds_are_single_numbers_and_pytorch_s_defaults_must_be_given():
     is_refused("base_lr", clr.Triangular, [0.1, 0.2], 0.9, 7, error=TypeError)
-
-
-@row(CYCLIC, "`max_lr`", '`mode="triangular"`')
-def _():
-    agree(clr.Triangular, pytorch)
-
-
-@row(CYCLIC, "`step_size_up`")
-def _():
-    parameter = inspect.signature(clr.Triangular).parameters["step_size"]
-    assert parameter.default is inspect.Parameter.empty
-
-
-@row(CYCLIC, "`step_size_down`")
-def _():
-    @settings(max_examples=30)
-    @given(bounds, st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 50_000))
-    def check(limits, up, down, iteration):
-        ours = clr.Triangular2(*limits, up, down).values(iteration)
-        theirs = pytorch(iteration, *limits, up, down, halves)
-        assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
-
-    check()
-    assert clr.Triangular(0.1, 0.9, 7).values(10) == pytest.approx(pytorch(10, 0.1, 0.9, 7))
-
-
-@row(CYCLIC, '`mode="triangular2"`')
-def _():
-    agree(clr.Triangular2, pytorch)
-
-
-@row(CYCLIC, '`mode="exp_range"`', "`gamma`")
-def _():
-    agree(clr.ExpRange, pytorch)
+    is_refused("max_lr", clr.OneCycle, [0.1, 0.2], 100, error=TypeError)
+    is_refused("step_size", clr.Triangular, 0.1, 0.9, error=TypeError)
     is_refused("gamma", clr.ExpRange, 0.1, 0.9, 7, error=TypeError)
-
-
-@row(CYCLIC, "`scale_fn`", "`scale_mode`")
-def _():
-    for mode, index in {"cycle": 0, "iterations": 1}.items():
-        ours = clr.Cyclical(0.1, 0.9, 7, 4, scale_fn=shifted_harmonic, scale_mode=mode)
-        expected = [
-            pytorch(i, 0.1, 0.9, 7, 4, lambda *counts, index=index: 1 / (1 + counts[index]))
-            for i in range(60)
-        ]
-        np.testing.assert_allclose(ours.values(range(60)), expected, rtol=1e-9)
-    assert clr.Cyclical(0.1, 0.9, 7, scale_fn=strategies.wild).values(7) == 0.9
 
 
 MOMENTUM = "`cycle_momentum`, `base_momentum`, `max_momentum`"
@@ -413,16 +311,17 @@ def momenta_of_a_training(steps, momentum):
 
 
 @row(CYCLIC, MOMENTUM)
-def _():
-    for kind, (arguments, scale) in POLICIES.items():
-        momentum = kind(0.1, 0.9, 7, **arguments).momentum()  # with the defaults of PyTorch
-        expected = [0.9 - pytorch(i, 0.0, 0.1, 7, scale=scale) for i in range(40)]
-        np.testing.assert_allclose(momenta_of_a_training(40, momentum), expected, rtol=1e-6)
+@each_policy
+def test_momenta_are_pytorch_s(kind):
+    arguments, scale = POLICIES[kind]
+    momentum = kind(0.1, 0.9, 7, **arguments).momentum()  # with the defaults of PyTorch
+    expected = [0.9 - pytorch(i, 0.0, 0.1, 7, scale=scale) for i in range(40)]
+    np.testing.assert_allclose(momenta_of_a_training(40, momentum), expected, rtol=1e-6)
 
 
 @row(ONE_CYCLE, MOMENTUM)
 @row(FASTAI, "`moms=(0.95, 0.85, 0.95)`")
-def _():
+def test_momenta_are_one_cycle_s():
     momentum = clr.OneCycle(0.1, 20, 0.25).momentum(0.95, 0.85)
     expected = [
         0.95 - 0.1 * math.sin(math.pi / 2 * min(i / 4, (19 - i) / 15)) ** 2 for i in range(20)
@@ -431,7 +330,7 @@ def _():
 
 
 @row(WARM, "the optimizer's `lr`", "`T_0`", "`T_mult`", "`eta_min`")
-def _():
+def test_restarts_are_pytorch_s():
     lr, t_0, t_mult, eta_min = 0.1, 7, 3, 0.01
 
     def pytorchs(epoch):
@@ -447,7 +346,7 @@ def _():
 
 
 @row(KERAS, "`initial_learning_rate`", "`first_decay_steps`", "`t_mul`", "`m_mul`", "`alpha`")
-def _():
+def test_restarts_are_keras_s():
     theirs = keras.optimizers.schedules.CosineDecayRestarts
     steps = [step for step in range(0, 1000, 29) if step % 50 > 2]  # float32 wavers at a restart
     for arguments, ours in (
@@ -461,7 +360,7 @@ def _():
 
 @row(CYCLIC, "`last_epoch`")
 @row(ONE_CYCLE, "`last_epoch`")
-def _():
+def test_a_training_goes_on_from_the_optimizer_s_count():
     model = weight_model(keras.optimizers.SGD(clr.OneCycle(0.1, 20)))
     model.optimizer.iterations.assign(15)
     logger = clr.LearningRateLogger()
@@ -469,86 +368,42 @@ def _():
     assert logger.history["iteration"] == [15, 16, 17]
 
 
-def agree_one_cycle(**fixed):
-    @settings(max_examples=30)
-    @given(
-        st.floats(1e-3, 1),
-        st.integers(20, 5000),
-        st.floats(0.1, 0.5),
-        st.floats(2, 1e3),
-        st.floats(2, 1e5),
-        st.sampled_from(["cos", "linear"]),
-        st.booleans(),
-        st.floats(0, 1),
-    )
-    def check(peak, total, pct_start, div, final_div, anneal, three_phase, at):
-        anneal = fixed.get("anneal", anneal)
-        three_phase = fixed.get("three_phase", three_phase)
-        step = round(at * (total - 1))
-        ours = clr.OneCycle(
-            peak,
-            total,
-            pct_start,
-            div,
-            final_div,
-            "cosine" if anneal == "cos" else anneal,
-            three_phase,
-        ).values(step)
-        theirs = one_cycle(step, peak, total, pct_start, div, final_div, anneal, three_phase)
-        assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-14)
-
-    check()
+@row(ONE_CYCLE, "`pct_start`", "`div_factor`", "`final_div_factor`", "`three_phase`")
+@row(ONE_CYCLE, '`anneal_strategy="cos"`', '`anneal_strategy="linear"`')
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize(("anneal", "ours"), [("cos", "cosine"), ("linear", "linear")])
+@given(
+    st.floats(1e-3, 1),
+    st.integers(20, 5000),
+    st.floats(0.1, 0.5),
+    st.floats(2, 1e3),
+    st.floats(2, 1e5),
+    st.floats(0, 1),
+)
+def test_one_cycles_are_pytorch_s(
+    anneal, ours, three_phase, peak, total, pct_start, div, final_div, at
+):
+    step = round(at * (total - 1))
+    schedule = clr.OneCycle(peak, total, pct_start, div, final_div, ours, three_phase)
+    theirs = one_cycle(step, peak, total, pct_start, div, final_div, anneal, three_phase)
+    assert schedule.values(step) == pytest.approx(theirs, rel=1e-6, abs=1e-14)
 
 
-@row(ONE_CYCLE, "`max_lr`")
-def _():
-    is_refused("max_lr", clr.OneCycle, [0.1, 0.2], 100, error=TypeError)
-
-
-@row(ONE_CYCLE, "`total_steps`")
-def _():
+@row(ONE_CYCLE, "`total_steps`", "`epochs`, `steps_per_epoch`")
+@row(FASTAI, "`pct_start=0.25`")
+def test_one_cycle_holds_its_last_rate_and_has_pytorch_s_defaults():
     rates = clr.OneCycle(0.1, 100).values([99, 100, 10**6])
     assert rates[0] == rates[1] == rates[2] == pytest.approx(0.1 / 25 / 1e4)
-
-
-@row(ONE_CYCLE, "`epochs`, `steps_per_epoch`")
-def _():
+    assert clr.OneCycle(0.1, 100) == clr.OneCycle(0.1, 100, 0.3, 25.0, 1e4, "cosine", False)
+    is_refused("pct_start=0.6", clr.OneCycle, 0.1, 100, 0.6, three_phase=True)
     assert 3 * clr.steps_per_epoch(1000, 32) == 3 * math.ceil(1000 / 32)
 
 
-@row(ONE_CYCLE, "`pct_start`", "`div_factor`", "`final_div_factor`")
-def _():
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(clr.OneCycle).parameters.items()
-    }
-    assert defaults["pct_start"] == 0.3
-    assert (defaults["div_factor"], defaults["final_div_factor"]) == (25.0, 1e4)
-    agree_one_cycle()
-
-
-@row(ONE_CYCLE, '`anneal_strategy="cos"`')
-def _():
-    agree_one_cycle(anneal="cos")
-
-
-@row(ONE_CYCLE, '`anneal_strategy="linear"`')
-def _():
-    agree_one_cycle(anneal="linear")
-
-
-@row(ONE_CYCLE, "`three_phase`")
-def _():
-    agree_one_cycle(three_phase=True)
-    is_refused("pct_start=0.6", clr.OneCycle, 0.1, 100, 0.6, three_phase=True)
-
-
-@pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
-def test_pytorch_itself_has_the_values_of_its_formula(mode):
+@pytest.mark.parametrize(("mode", "kind"), list(zip(MODES, POLICIES, strict=True)))
+def test_pytorch_itself_has_the_values_of_its_formula(mode, kind):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
     theirs = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.1, 0.9, 7, 4, mode=mode, gamma=0.999)
-    kind = list(POLICIES)[["triangular", "triangular2", "exp_range"].index(mode)]
     arguments, scale = POLICIES[kind]
     rates, momenta = [], []
     for _step in range(100):
@@ -577,37 +432,22 @@ def fit_one_cycle(step, n, peak, pct_start=0.25, div=25.0, div_final=1e5):
 
 
 @row(FASTAI, "`fit_one_cycle(n_epoch, lr_max)`", "`div=25.0`", "`div_final=1e5`")
-def _():
-    @settings(max_examples=30)
-    @given(
-        st.integers(10, 5000),
-        st.floats(0.1, 0.9),
-        st.floats(2, 100),
-        st.floats(200, 1e6),
-        st.floats(0, 1),
-    )
-    def check(n, pct_start, div, div_final, at):
-        step = round(at * (n - 1))
-        ours = clr.OneCycle(
-            0.1,
-            n + 1,
-            (pct_start * n + 1) / (n + 1),
-            div_factor=div,
-            final_div_factor=div_final / div,
-        ).values(step)
-        theirs = fit_one_cycle(step, n, 0.1, pct_start, div, div_final)
-        assert ours == pytest.approx(theirs, rel=1e-6)
-
-    check()
-
-
-@row(FASTAI, "`pct_start=0.25`")
-def _():
-    assert inspect.signature(clr.OneCycle).parameters["pct_start"].default == 0.3
+@given(
+    st.integers(10, 5000),
+    st.floats(0.1, 0.9),
+    st.floats(2, 100),
+    st.floats(200, 1e6),
+    st.floats(0, 1),
+)
+def test_one_cycles_are_fastai_s(n, pct_start, div, div_final, at):
+    step = round(at * (n - 1))
+    share = (pct_start * n + 1) / (n + 1)
+    ours = clr.OneCycle(0.1, n + 1, share, div, div_final / div).values(step)
+    assert ours == pytest.approx(fit_one_cycle(step, n, 0.1, pct_start, div, div_final), rel=1e-6)
 
 
 @row(FASTAI, "`lr_find()`", "`valley`", "`steep`", "`minimum`", "`slide`")
-def _():
+def test_single_rates_are_fastai_s():
     rates = np.geomspace(1e-4, 1, 400)
     losses = 1 - np.minimum(rates / 0.02, 1) + (rates / 0.3) ** 3
     suggestion = clr.RangeTestResult(rates, losses, losses, {}, "completed").suggest()

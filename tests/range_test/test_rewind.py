@@ -1,6 +1,5 @@
 """After a range test, however it ends, everything is bit for bit what it was."""
 
-import random
 import signal
 import warnings
 
@@ -11,15 +10,6 @@ from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
 from helpers.model_zoo import BATCH, X, Y
 
 import clr_schedules as clr
-
-MORE_OF_THE_SAME = pytest.mark.slow, pytest.mark.long
-a_third_of_the_kinds_every_day = pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, id=kind.__name__, marks=MORE_OF_THE_SAME if i % 3 else [])
-        for i, kind in enumerate(model_zoo.ALL)
-    ],
-)
 
 FUNCTIONS = "train_function", "test_function", "predict_function", "history"
 
@@ -69,20 +59,21 @@ def history(model):
 
 
 ENDS = [succeed, diverge, data_fail]
-# Each kind and each end every day, and all of both where there is time.
-CASES = [
-    pytest.param(
-        kind,
-        end,
-        id=f"{end.__name__}-{kind.__name__}",
-        marks=[] if i % len(ENDS) == j else MORE_OF_THE_SAME,
-    )
-    for i, kind in enumerate(model_zoo.ALL)
-    for j, end in enumerate(ENDS)
-]
+EVERY_DAY = [model_zoo.no_jit, model_zoo.mixed, model_zoo.custom_step]
 
 
-@pytest.mark.parametrize(("kind", "end"), CASES)
+def cases():
+    """Three kinds of models every day, all others once where it is slow, and then all ends."""
+    others = [kind for kind in model_zoo.ALL if kind not in EVERY_DAY]
+    for i, kind in enumerate([*EVERY_DAY, *others]):
+        for j, end in enumerate(ENDS):
+            marks = [] if kind in EVERY_DAY else [pytest.mark.slow]
+            if i % len(ENDS) != j:
+                marks = [pytest.mark.slow, pytest.mark.long]
+            yield pytest.param(kind, end, id=f"{end.__name__}-{kind.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("kind", "end"), list(cases()))
 def test_rewinds(kind, end):
     twin = model_zoo.make(kind)
     if end is data_fail and BACKEND != "tensorflow":
@@ -104,17 +95,12 @@ def test_rewinds(kind, end):
     assert rated(model) == rate
     assert history(model) == expected
 
-
-@a_third_of_the_kinds_every_day
-def test_nothing_at_all_differs_once_it_was_trained(kind):
     if kind is model_zoo.averaged and BACKEND == "jax":
-        pytest.skip("after a training with averages, Keras on JAX cannot train again")
-    model = model_zoo.make(kind)
-    history(model)
-    before = whole_state.capture(model)
-    for end in ENDS:
-        end(model)
-        assert whole_state.differences(before, whole_state.capture(model)) == []
+        return  # after a training with averages, Keras on JAX cannot train again
+    # Once it was trained, nothing at all differs, the generators of random numbers included.
+    trained = whole_state.capture(model)
+    end(model)
+    assert whole_state.differences(trained, whole_state.capture(model)) == []
 
 
 def test_compiled_functions_are_not_traced_again():
@@ -135,20 +121,6 @@ def test_compiled_functions_are_not_traced_again():
     model.fit(X, Y, batch_size=BATCH, verbose=0)
     if BACKEND != "torch":  # which calls the layer at every step
         assert traces == []
-
-
-def test_the_global_generators_go_on_where_they_were():
-    model = model_zoo.make(model_zoo.plain)
-    history(model)
-    draws = []
-    for swept in (False, True):
-        random.seed(3)
-        np.random.seed(3)
-        draws.append((random.random(), np.random.random()))
-        if swept:
-            sweep(model)
-        draws.append((random.random(), np.random.random()))
-    assert draws[:2] == draws[2:]
 
 
 @pytest.mark.skipif(LEGACY or BACKEND == "jax", reason="JAX refuses unseeded numbers in a step")
@@ -274,18 +246,15 @@ print(json.dumps({
 """
 
 
-SLOW = pytest.mark.slow
-
-
+# While the step is compiled, and within the training.
 @pytest.mark.parametrize(
     ("trained", "after"),
     [
-        pytest.param(False, None, marks=SLOW),
-        pytest.param(False, 0.5, marks=SLOW),
-        pytest.param(False, 2.0, marks=SLOW),
-        pytest.param(True, None, marks=SLOW),
         (True, 0.5),
-        pytest.param(True, 2.0, marks=SLOW),
+        pytest.param(True, 2.0, marks=pytest.mark.slow),
+        pytest.param(False, 0.5, marks=pytest.mark.slow),
+        pytest.param(False, 2.0, marks=pytest.mark.slow),
+        pytest.param(False, None, marks=pytest.mark.slow),
     ],
 )
 def test_rewinds_after_a_real_interrupt(trained, after):

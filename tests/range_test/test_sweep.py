@@ -1,14 +1,23 @@
-"""The range test trains as `fit` does: whatever the data, the true loss of every batch."""
+"""The running range test: it trains as `fit` does, knows when to stop, and shows how far it is.
 
+Whatever the data, the losses are the true loss of every batch.
+"""
+
+import contextlib
+import io
 import math
+import re
 
 import numpy as np
 import pytest
-from helpers import model_zoo, whole_state
+from helpers import model_zoo, other_process, whole_state
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
 from helpers.model_zoo import BATCH, BATCHES, Batches, X, Y
+from hypothesis import given
+from hypothesis import strategies as st
 
 import clr_schedules as clr
+from clr_schedules.range_test.sweep import Sweep
 
 STEPS = 50
 RATES = np.geomspace(1e-4, 0.5, STEPS)
@@ -23,10 +32,10 @@ def line(**arguments):
     return model
 
 
-def by_hand(batches):
+def by_hand(batches, rates=RATES):
     """The losses and the mean absolute errors, batch by batch, of SGD in NumPy, in float64."""
     weights, bias, losses, errors = np.zeros((4, 1)), 0.0, [], []
-    for rate, (x, y, *weighting) in zip(RATES, batches, strict=False):
+    for rate, (x, y, *weighting) in zip(rates, batches, strict=True):
         weighting = weighting[0][:, None] if weighting else np.ones((len(x), 1))
         error = x.astype(np.float64) @ weights + bias - y
         losses.append(np.mean(weighting * error**2))
@@ -99,9 +108,14 @@ def variables(model):
 
 # When data of unknown length have been gone through once, Keras says so, in `fit` as well.
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("name", ORDERED)
 @pytest.mark.parametrize(
-    "mode", [{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}]
+    ("name", "mode"),
+    [
+        *((name, {}) for name in ORDERED),
+        ("generator", {"jit_compile": False}),
+        ("generator", {"jit_compile": True}),
+        ("generator", {"run_eagerly": True}),
+    ],
 )
 def test_losses_are_those_of_each_batch_alone(name, mode):
     if BACKEND == "torch" and mode.get("jit_compile"):
@@ -139,10 +153,11 @@ def test_sample_weights():
 def test_arrays_with_weights():
     """In one batch, so that the shuffling makes no difference."""
     weights = np.linspace(0, 2, len(X)).astype("float32")
-    result = sweep(line(), X, Y, sample_weight=weights, batch_size=len(X))
-    expected = by_hand([(X, Y, weights)] * STEPS)[0]
+    result = sweep(line(), X, Y, sample_weight=weights, batch_size=len(X), num_steps=5)
+    rates = result.learning_rates
+    expected = by_hand([(X, Y, weights)] * 5, rates)[0]
     np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
-    assert not np.allclose(result.losses, by_hand([(X, Y)] * STEPS)[0], rtol=1e-3)
+    assert not np.allclose(result.losses, by_hand([(X, Y)] * 5, rates)[0], rtol=1e-3)
 
 
 def test_arrays_go_on_into_the_next_epochs():
@@ -165,9 +180,9 @@ def test_a_number_of_steps_that_suits_the_data():
         result = sweep(line(), x, x[:, :1], num_steps=None, max_lr=2e-4, **arguments)
         return len(result.losses)
 
-    assert steps(64) == 200
-    assert steps(32 * 321) == 321
-    assert steps(2000, batch_size=1) == 1000
+    assert steps(32 * 150) == 200
+    assert steps(32 * 201) == 201
+    assert steps(1001, batch_size=1) == 1000
 
 
 # Older Keras says so of a list of inputs, in `fit` as well.
@@ -196,7 +211,7 @@ def test_several_inputs_and_outputs():
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_losses_of_a_deep_model_with_adam(jit):
     """Batch normalization, an adaptive optimizer: against a hand-written eager loop."""
     import tensorflow as tf
@@ -246,21 +261,15 @@ def test_a_schedule_as_the_present_rate_is_lent_and_given_back():
     assert model.optimizer._learning_rate is schedule
 
 
-def test_validation_on_the_way():
-    x, y = X[:64], Y[:64]
-    model = line()
-    result = sweep(model, model_zoo.generate(), num_steps=300, validation_data=(x, y))
-    assert len(result.validation_losses) == len(result.validation_learning_rates) == 30
-    assert set(result.validation_learning_rates) <= set(result.learning_rates)
-    assert result.validation_learning_rates[-1] == 0.5
-    assert result.validation_metrics.keys() == result.metrics.keys()
-    assert "validated at 30 rates" in repr(result)
-
-
-def test_validation_losses_are_those_after_the_step():
-    result = sweep(line(), X, Y, num_steps=30, batch_size=len(X), validation_data=(X, Y))
-    # The loss on the data after a step is the loss of the next step, on the same data.
-    np.testing.assert_allclose(result.validation_losses[:-1], result.losses[1:], rtol=1e-5)
+def test_validation_at_30_rates_sees_the_model_after_the_step():
+    data = ((X, Y) for _ in range(60))
+    result = sweep(line(), data, num_steps=60, validation_data=(X, Y))
+    np.testing.assert_array_equal(result.validation_learning_rates, result.learning_rates[1::2])
+    # The loss after a step is the loss of the next step, since that is on the same data.
+    np.testing.assert_allclose(result.validation_losses[:-1], result.losses[2::2], rtol=1e-5)
+    assert len(result.validation_losses) == 30
+    (errors,) = result.validation_metrics.values()
+    np.testing.assert_allclose(errors[:-1], result.metrics["mae"][2::2], rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
@@ -274,15 +283,15 @@ def test_data_that_end_early():
     np.testing.assert_array_equal(result.learning_rates, RATES[:30])
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_mirrored_variables():
     """Two replicas, in another process since this one has its devices already."""
-    from helpers import other_process
-
     code = """
 from helpers.distributed_training import two_replicas
 strategy = two_replicas()
-import clr_schedules as clr, model_zoo
+import clr_schedules as clr
+from helpers import model_zoo
 
 def make():
     with strategy.scope():
@@ -376,7 +385,7 @@ def test_metrics_that_are_no_scalars_are_left_out():
     model = keras.Model(inputs, keras.layers.Dense(3, "sigmoid")(inputs))
     model.compile("sgd", loss="binary_crossentropy", metrics=[vector, "mae"])
     targets = np.repeat(Y, 3, axis=1)
-    result = sweep(model, X, targets, validation_data=(X, targets))
+    result = sweep(model, X, targets, num_steps=4, validation_data=(X, targets))
     assert result.metrics.keys() == result.validation_metrics.keys() == {"mae"}
 
 
@@ -410,3 +419,105 @@ def test_control_flow_that_the_legacy_keras_converts():
     model = keras.Sequential([keras.layers.Input((4,)), Switch(), keras.layers.Dense(1)])
     model.compile("sgd", loss="mse")
     assert len(sweep(model, X, Y).losses) == STEPS
+
+
+# --- When it stops
+
+
+def swept(losses, steps=1, **arguments):
+    """A sweep over these losses, one after the other."""
+    options = {"stop_factor": 4.0, "smoothing": 0.98} | arguments
+    sweep = Sweep(np.geomspace(1e-7, 10, len(losses)), "float32", steps_per_call=steps, **options)
+    for start in range(0, len(losses), steps):
+        if sweep.remaining:
+            sweep.add({"loss": losses[start : start + steps]})
+    return sweep
+
+
+losses = st.lists(st.floats(1e-3, 1e6) | st.just(math.nan) | st.just(math.inf), min_size=2)
+
+
+@given(losses, st.floats(1.01, 10), st.floats(0, 0.99), st.integers(1, 7))
+def test_it_stops_at_the_first_step_that_says_so(losses, factor, smoothing, steps):
+    """By the definition, in a plain loop; however many steps a call takes."""
+    average, best, stop = 0.0, math.inf, len(losses)
+    for step, loss in enumerate(losses, start=1):
+        average = smoothing * average + (1 - smoothing) * loss
+        smoothed = average / (1 - smoothing**step)
+        best = min(best, smoothed)
+        if not math.isfinite(loss) or smoothed - best > (factor - 1) * best:
+            stop = step
+            break
+    sweep = swept(losses, steps, stop_factor=factor, smoothing=smoothing)
+    assert sweep.taken == stop
+    np.testing.assert_array_equal(sweep.columns()["loss"], losses[:stop])
+    assert sweep.stop_reason is not None
+    assert sweep.remaining == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_the_last(bad):
+    sweep = swept([1.0, 1.0, bad, 1.0], steps=4, stop_factor=math.inf)
+    assert sweep.taken == 3
+    rate = f"{sweep.rates[2]:.3g}"
+    assert sweep.stop_reason == f"diverged: the loss was {bad:g} at a learning rate of {rate}"
+
+
+def test_losses_below_zero_do_not_stop_a_descent():
+    """A likelihood may fall from 3 to -5; four times -5 is no rise."""
+    falling = np.linspace(3, -5, 200)
+    assert swept(falling, smoothing=0.5).stop_reason.startswith("completed")
+    rising = np.concatenate([falling, np.linspace(-5, 100, 50)])
+    assert swept(rising, smoothing=0.5).stop_reason.startswith("diverged: the smoothed loss was 4")
+
+
+# --- What it shows
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_zoo.make(model_zoo.plain)
+
+
+def shown(model, **arguments):
+    out = io.StringIO()
+    options = {"batch_size": BATCH, "num_steps": 40, "max_lr": 1.0}
+    with contextlib.redirect_stdout(out):
+        clr.lr_range_test(model, X, Y, **options | arguments)
+    return out.getvalue()
+
+
+def last_of(text):
+    """What a terminal shows in the end, without colors."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", re.split(r"[\r\b]", text.rstrip())[-1])
+
+
+def test_progress(model):
+    assert shown(model, verbose=0) == ""
+    text = shown(model)
+    assert text.endswith("\n")
+    assert re.search(r"40/40 .* loss: \d.* accuracy: \d.* learning_rate: 1", last_of(text))
+    line = shown(model, verbose=2)
+    assert line.count("\n") == 1
+    assert line.startswith("40/40 - ")
+
+
+@pytest.mark.parametrize("verbose", [True, 2])
+def test_a_test_that_stops_early_says_where(model, verbose):
+    text = shown(model, verbose=verbose, min_lr=1e-2, max_lr=1e30, num_steps=400)
+    taken, planned = map(int, re.match(r"\s*(\d+)/(\d+)", last_of(text)).groups())
+    assert 1 < taken < 400
+    assert planned == (taken if verbose == 2 else 400)
+    assert text.endswith("\n")
+
+
+def test_an_error_leaves_the_terminal_at_the_beginning_of_a_line(model):
+    def fail(index):
+        if index == 100:
+            raise KeyError(index)
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(Exception, match="100"):
+        clr.lr_range_test(model, model_zoo.generate(fail), num_steps=400, max_lr=1e-3)
+    assert out.getvalue().endswith("\n")
+    assert "/400" in out.getvalue()
