@@ -31,11 +31,14 @@ TOPS = {"linear": 1 + 2.0**-51, "cosine": math.pi / 2}
 def triangle(step: Any, up: int, down: int, top: float, xp: Any) -> Any:
     """The triangle wave: from 0 to ``top`` in ``up`` iterations, back to 0 in ``down``."""
     length = up + down
-    position = xp.float64(step % length)
+    whole = step % length
+    position = xp.float64(whole)
+    # A float64 holds whole numbers up to 2^53: in a longer cycle, the difference is one of integers.
+    left = length - position if length <= 2**53 else xp.float64(length - whole)
     if up == down:  # one multiplication fewer than below
-        return xp.minimum(position, length - position) * (top / up)
+        return xp.minimum(position, left) * (top / up)
     # On each half of the cycle, the line of the other half is higher.
-    return xp.minimum(position * (top / up), (length - position) * (top / down))
+    return xp.minimum(position * (top / up), left * (top / down))
 
 
 def wave(phase: Any, kind: str, xp: Any) -> Any:

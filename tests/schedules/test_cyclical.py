@@ -15,7 +15,7 @@ from helpers.keras_under_test import (
     compute_all,
     keras,
 )
-from helpers.properties import assert_promises
+from helpers.properties import assert_promises, assert_right
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -160,6 +160,18 @@ def test_a_bad_step_outside_of_a_tensor_is_refused(step):
 def test_the_value_of_a_step_is_that_of_the_step_in_an_array(schedule, step):
     for near in range(step, step + 100):
         assert schedule.values(near) == schedule.values([near, 0])[0]
+
+
+@engines
+@pytest.mark.parametrize(("up", "down"), [(1, 2**53), (2**53 - 2, 3), (2**53, 2**53)])
+@pytest.mark.parametrize("wave", ["linear", "cosine"])
+def test_a_cycle_that_is_too_long_for_a_float64(engine, wave, up, down):
+    rate = clr.Cyclical(0.0, 1e-9, up, down, wave=wave)
+    steps = np.array([0, 1, 2, MAX_STEP // 2 + 1, MAX_STEP - 2, MAX_STEP - 1])
+    for schedule in (rate, rate.momentum(0.97, 0.0)):
+        truth = [exact.of(schedule, step) for step in steps.tolist()]
+        assert_right(schedule, steps, compute(engine, schedule, steps), truth)
+        assert_right(schedule, steps, schedule.values(steps), truth)
 
 
 def test_underflow_of_the_power_is_the_base_rate():
