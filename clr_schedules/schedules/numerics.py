@@ -33,7 +33,7 @@ def triangle(step: Any, up: int, down: int, top: float, xp: Any) -> Any:
     length = up + down
     whole = step % length
     position = xp.float64(whole)
-    # A float64 holds whole numbers up to 2^53: in a longer cycle, the difference is one of integers.
+    # A float64 holds whole numbers up to 2^53. In a longer cycle, integers are subtracted.
     left = length - position if length <= 2**53 else xp.float64(length - whole)
     if up == down:  # one multiplication fewer than below
         return xp.minimum(position, left) * (top / up)
