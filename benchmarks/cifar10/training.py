@@ -89,12 +89,13 @@ class _Resumption(keras.callbacks.BackupAndRestore):  # type: ignore[misc]
     """
 
     def __init__(self, folder: Path, batches: Batches, told: Any) -> None:
-        super().__init__(str(folder / "backup"), delete_checkpoint=False)
+        # Two of them, since one that is killed while it writes leaves none that can be read.
+        super().__init__(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False)
         self._folder, self._batches, self._told = folder, batches, told
         self.scores: list[dict[str, float]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        # Killed while it wrote the weights, it begins anew, with the network as it is made.
+        # Killed while it wrote the first weights, it begins anew, with the network as it is made.
         with contextlib.suppress(OSError):
             super().on_train_begin(logs)
         # Keras writes the weights, then the epoch, and may be killed in between. The weights know.
