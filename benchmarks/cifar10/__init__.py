@@ -5,9 +5,9 @@ for 50, once each. Here each is an arm of several seeds, beside the paper's othe
 cycle, and the constant rates that the post leaves out. ``python -m benchmarks.cifar10 --help``
 says how to run it.
 
-``plan`` says what is trained, ``data`` reads the images, ``training`` is the loop on each backend,
-``runs`` does a run and keeps what it found, ``workers`` does many side by side, ``statistics`` and
-``report`` make of it what can be said.
+``plan`` says what is trained, ``data`` reads the images, ``training`` trains on them, ``workers``
+does many trainings side by side, ``results`` keeps what they came to, ``report`` and ``pictures``
+show it.
 """
 
 import os

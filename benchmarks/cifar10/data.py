@@ -2,158 +2,76 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SHAPE = (32, 32, 3)
 KERAS = "keras"
-_PARTS = ("train", "test")
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-Images = NDArray[np.uint8]
-Labels = NDArray[np.int32]
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """Images of 32 by 32 pixels with three colours, and the index of the class of each."""
 
-    x_train: Images
-    y_train: Labels
-    x_test: Images
-    y_test: Labels
+    label: str
+    x_train: NDArray[np.uint8]
+    y_train: NDArray[np.int32]
+    x_test: NDArray[np.uint8]
+    y_test: NDArray[np.int32]
 
 
-class Source:
-    """Where the images come from, looked at but not yet read.
+def load(place: str) -> Data:
+    """Reads the images.
 
     Args:
         place: ``"keras"``, or a folder with ``train/airplane/*.jpg``, ``test/airplane/*.jpg`` and
-            so on for all ten classes, or one that holds such a folder as ``cifar10``.
-
-    Attributes:
-        label: What the data set is called.
-        train: The number of train images.
-        test: The number of test images.
+            so on for all ten classes (or ``*.png``).
 
     Raises:
-        FileNotFoundError: If the folder, a part of it or a class is missing or empty.
+        OSError: If the folder or a class is missing, or an image cannot be read.
+        ValueError: If an image is not of 32 by 32 pixels.
     """
+    if place == KERAS:
+        import keras
 
-    def __init__(self, place: str) -> None:
-        self._files: dict[str, list[list[Path]]] = {}
-        if place == KERAS:
-            self.label, self.train, self.test = "CIFAR-10", 50_000, 10_000
-            return
-        folder = Path(place)
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"Argument `data` must be 'keras' or a folder of images. Received: {place}, "
-                "which is no folder"
-            )
-        if not (folder / "train").is_dir() and (folder / "cifar10" / "train").is_dir():
-            folder /= "cifar10"
-        for part in _PARTS:
-            self._files[part] = _listed(folder, part)
-        suffixes = {
-            file.suffix.lower()
-            for classes in self._files.values()
-            for of_class in classes
-            for file in of_class
-        }
-        # JPEG images are not quite those of CIFAR-10; PNG images are.
-        self.label = "CIFAR-10" if ".png" in suffixes else "CIFAR-10 (JPEG)"
-        self.train, self.test = (sum(map(len, self._files[part])) for part in _PARTS)
-
-    def load(self) -> Data:
-        """Reads the images.
-
-        Raises:
-            OSError: If Keras cannot download its copy.
-            ValueError: If an image cannot be read, or is not of 32 by 32 pixels.
-        """
-        if not self._files:
-            import keras
-
-            try:
-                (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
-            except Exception as error:  # Keras raises no narrower one when it cannot download.
-                raise OSError(
-                    "Argument `data` must not be 'keras' where that cannot be downloaded; give a "
-                    f"folder with --data. Received: keras ({error})"
-                ) from error
-            return Data(
-                np.asarray(x_train, np.uint8),
-                np.asarray(y_train, np.int32).reshape(-1),
-                np.asarray(x_test, np.uint8),
-                np.asarray(y_test, np.int32).reshape(-1),
-            )
-        found: list[Any] = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for part in _PARTS:
-                classes = self._files[part]
-                files = [file for of_class in classes for file in of_class]
-                images = np.empty((len(files), *SHAPE), np.uint8)
-                # Many at once: one file is read in less time than a thread takes to be told to.
-                starts = range(0, len(files), 500)
-                list(pool.map(lambda i, f=files, to=images: _read(f, to, i), starts))
-                labels = np.repeat(np.arange(len(classes), dtype=np.int32), list(map(len, classes)))
-                found += [images, labels]
-        return Data(*found)
+        (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
+        labels = [np.asarray(y, np.int32).reshape(-1) for y in (y_train, y_test)]
+        return Data("CIFAR-10", x_train, labels[0], x_test, labels[1])
+    arrays: list[Any] = []
+    for part in ("train", "test"):
+        classes = [_listed(Path(place) / part / name) for name in CLASSES]
+        files = [file for of_class in classes for file in of_class]
+        with ThreadPoolExecutor() as pool:
+            images = list(pool.map(_read, files))
+        labels = np.repeat(np.arange(10, dtype=np.int32), [len(files) for files in classes])
+        arrays += [np.stack(images), labels]
+    # JPEG images are not quite those of CIFAR-10; PNG images are.
+    return Data("CIFAR-10" if files[0].suffix == ".png" else "CIFAR-10 (JPEG)", *arrays)
 
 
-def _listed(folder: Path, part: str) -> list[list[Path]]:
-    """The images of each class, sorted."""
-    rule = "Argument `data` must be a folder with `train` and `test`, and all ten classes in each."
-    if not (folder / part).is_dir():
-        raise FileNotFoundError(f"{rule} Received: {folder}, without {part}")
-    files = [sorted(_images(folder / part / name)) for name in CLASSES]
-    missing = [name for name, of_class in zip(CLASSES, files, strict=True) if not of_class]
-    if missing:
-        raise FileNotFoundError(
-            f"{rule} Received: {folder / part}, without images (jpg or png) of {', '.join(missing)}"
-        )
-    return files
+def _listed(folder: Path) -> list[Path]:
+    """The images of a class, sorted."""
+    suffixes = (".jpg", ".jpeg", ".png")
+    files = folder.iterdir() if folder.is_dir() else ()
+    if found := sorted(file for file in files if file.suffix in suffixes):
+        return found
+    raise FileNotFoundError(
+        "Argument `data` must be 'keras' or a folder with `train` and `test`, and all ten classes "
+        f"in each. Received: no images (jpg or png) in {folder}"
+    )
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-
-
-def _read(files: list[Path], to: Images, start: int) -> None:
-    """Reads some images into their places."""
+def _read(file: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
-    for at, file in enumerate(files[start : start + 500], start):
-        try:
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except OSError as error:
-            raise ValueError(f"Cannot read the image {file}: {error}") from error
-        if pixels.shape != SHAPE:
-            height, width, _ = pixels.shape
-            raise ValueError(
-                "Every image of `data` must be of 32 by 32 pixels. "
-                f"Received: {file} of {width} by {height}"
-            )
-        to[at] = pixels
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    if pixels.shape != SHAPE:
+        raise ValueError(f"Images of `data` must be of 32 by 32 pixels. Received: {file}")
+    return pixels

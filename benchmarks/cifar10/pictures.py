@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from benchmarks import report
 from benchmarks.cifar10 import plan
-from benchmarks.cifar10.runs import half_of_bound
 
 if TYPE_CHECKING:
     from benchmarks.cifar10.report import Section
@@ -33,8 +32,8 @@ def accuracies(section: Section, path: Path) -> None:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     lowest, ends = [], []
-    for arm in section.runs:
-        curves = np.array(list(section.accuracies(arm).values()))
+    for arm in section.arms:
+        curves = np.array(list(section.curves(arm).values()))
         steps = scale.steps_per_epoch * np.arange(1, curves.shape[1] + 1)
         look = _LOOKS[arm]
         mean = curves.mean(axis=0)
@@ -46,14 +45,14 @@ def accuracies(section: Section, path: Path) -> None:
             steps, mean, label=f"{arm} ({seeds})", marker="o", markersize=5, markevery=[-1], **look
         )
         # The first epochs are alike and low, and would leave no room for what differs.
-        early = math.ceil(0.15 * scale.cyclical_epochs)
+        early = math.ceil(0.15 * section.early.epochs)
         lowest.append(mean[min(early, len(mean) - 1) :].min())
         ends.append(curves.max())
     low, high = min(lowest), max(ends)
     margin = 0.05 * max(high - low, 1.0)
     axes.set(ylim=(max(0.0, low - margin), min(100.0, high + margin)), xlim=(0, None))
-    end = scale.cyclical_epochs * scale.steps_per_epoch
-    if scale.cyclical_epochs < scale.epochs:
+    end = section.early.epochs * scale.steps_per_epoch
+    if section.early.is_part:
         axes.axvline(end, color="0.5", linewidth=0.8, zorder=0)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.set(title=str(scale), xlabel="step", ylabel="test accuracy in %")
@@ -64,9 +63,9 @@ def accuracies(section: Section, path: Path) -> None:
 
 def range_test(section: Section, path: Path) -> None:
     """The curve of the range test, the post's bounds and the suggested ones."""
-    found = section.range_test
-    assert found is not None
-    best = half_of_bound(found)
+    assert section.range_test is not None
+    (found,) = section.range_test["runs"]
+    best = plan.constant_best(found)
     curve = found["curve"]
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     top, bottom = figure.subplots(2, sharex=True)

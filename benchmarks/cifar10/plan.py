@@ -1,12 +1,10 @@
-"""What is trained: arms, at a scale, with seeds; each run has a name of its own."""
+"""What is trained: arms, at a scale, with seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import clr_schedules as clr
@@ -18,133 +16,80 @@ BASE_LR, MAX_LR, STEP_SIZE = 0.001, 0.005, 2500
 CYCLES = 5
 # The paper's for this data set; its amplitude falls to a fifth in the post's 25,000 steps.
 GAMMA = 0.99994
-RANGE_TEST = (0.001, 0.02)
+RANGE_TEST_BOUNDS = (0.001, 0.02)
 
 CONSTANT, CONSTANT_BEST = "constant", "constant_best"
 CONSTANTS = (CONSTANT, CONSTANT_BEST)
 CYCLICAL = ("triangular", "triangular2", "exp_range", "one_cycle")
 ARMS = (*CONSTANTS, *CYCLICAL)
-RANGE_TEST_SEED = 0
+RANGE_TEST = "range-test"
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class Scale:
     """How much is trained, of what.
 
     Attributes:
         data: What the data set is called.
+        train_images: How many images there are to train on.
+        test_images: How many there are to test on.
         epochs: The epochs of the constant rates.
         budget: The part of them that the other arms get.
-        steps_per_epoch: The batches of an epoch.
-        batch_size: The images of a batch; the post's, unless something is tried out.
     """
 
     data: str
+    train_images: int
+    test_images: int
     epochs: int
     budget: Fraction
-    steps_per_epoch: int
-    batch_size: int = BATCH_SIZE
 
     @property
-    def cyclical_epochs(self) -> int:
-        """The epochs of the arms that are not constant: at least one."""
-        return max(1, round(self.epochs * self.budget))
+    def steps_per_epoch(self) -> int:
+        """The batches of an epoch."""
+        return self.train_images // BATCH_SIZE
 
     def epochs_of(self, arm: str) -> int:
-        """The epochs of an arm."""
-        return self.epochs if arm in CONSTANTS else self.cyclical_epochs
+        """The epochs of an arm; the range test has those of the constant rates, as in the post."""
+        return max(1, round(self.epochs * self.budget)) if arm in CYCLICAL else self.epochs
 
-    @property
-    def step_size(self) -> int:
-        """The half-cycle with which there are as many cycles as in the post."""
-        return max(1, round(self.cyclical_epochs * self.steps_per_epoch / (2 * CYCLES)))
+    def steps_of(self, arm: str) -> int:
+        """The steps of an arm."""
+        return self.epochs_of(arm) * self.steps_per_epoch
 
-    @property
-    def gamma(self) -> float:
-        """The factor a step with which the amplitude falls as far as at the post's scale."""
-        return float(GAMMA ** (STEP_SIZE / self.step_size))
+    def learning_rate(self, arm: str, best: float | None) -> Any:
+        """The rate or the schedule that an arm trains with.
 
-    @property
-    def range_test_steps(self) -> int:
-        """The steps of the range test: as many as the constant rates have, like in the post."""
-        return max(2, self.epochs * self.steps_per_epoch)
+        Args:
+            arm: The arm.
+            best: What `constant_best` says of the range test, for the arm that has it.
+        """
+        steps = self.steps_of(arm)
+        # There are as many cycles as in the post, and their amplitude falls as far.
+        step_size = max(1, round(steps / (2 * CYCLES)))
+        bounds: dict[str, Any] = {"base_lr": BASE_LR, "max_lr": MAX_LR, "step_size": step_size}
+        if arm == "triangular":
+            return clr.Triangular(**bounds)
+        if arm == "triangular2":
+            return clr.Triangular2(**bounds)
+        if arm == "exp_range":
+            return clr.ExpRange(**bounds, gamma=float(GAMMA ** (STEP_SIZE / step_size)))
+        if arm == "one_cycle":
+            return clr.OneCycle(max_lr=MAX_LR, total_steps=steps)
+        return best if arm == CONSTANT_BEST else BASE_LR
 
     @property
     def slug(self) -> str:
         """The scale in a file's name."""
-        data = re.sub(r"[^a-z0-9]+", "-", self.data.lower()).strip("-")
-        budget = f"{self.budget.numerator}-{self.budget.denominator}"
-        batch = "" if self.batch_size == BATCH_SIZE else f"_batch-{self.batch_size}"
-        return f"{data}_{self.epochs}-epochs_budget-{budget}{batch}"
+        parts = [re.sub("[^a-z0-9]+", "-", part) for part in str(self).lower().split(", ")]
+        return "_".join(part.strip("-") for part in parts)
 
     def __str__(self) -> str:
-        batch = "" if self.batch_size == BATCH_SIZE else f", batches of {self.batch_size}"
-        return f"{self.data}, {self.epochs} epochs, budget {self.budget}{batch}"
+        is_whole = (self.train_images, self.test_images) == (50_000, 10_000)
+        some = f", {self.train_images} and {self.test_images} images" * (not is_whole)
+        return f"{self.data}, {self.epochs} epochs, budget {self.budget}{some}"
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Run:
-    """A training, or the range test (with the arm ``range_test``)."""
-
-    scale: Scale
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """What its files are called."""
-        if self.is_range_test:
-            return f"{self.scale.slug}_range-test"
-        return f"{self.scale.slug}_{self.arm}_seed-{self.seed}"
-
-    @property
-    def is_range_test(self) -> bool:
-        """Whether it is the range test."""
-        return self.arm == "range_test"
-
-    @property
-    def epochs(self) -> int:
-        """The epochs that it takes."""
-        return self.scale.epochs if self.is_range_test else self.scale.epochs_of(self.arm)
-
-    def path(self, results: Path) -> Path:
-        """Where its result is."""
-        return results / f"{self.name}.json"
-
-    def learning_rate(self, best: float | None = None) -> Any:
-        """The rate or the schedule to train with.
-
-        Args:
-            best: The constant rate that the range test says, for the arm that has it.
-        """
-        scale = self.scale
-        steps = self.epochs * scale.steps_per_epoch
-        bounds: dict[str, Any] = {
-            "base_lr": BASE_LR,
-            "max_lr": MAX_LR,
-            "step_size": scale.step_size,
-        }
-        if self.arm == "triangular":
-            return clr.Triangular(**bounds)
-        if self.arm == "triangular2":
-            return clr.Triangular2(**bounds)
-        if self.arm == "exp_range":
-            return clr.ExpRange(**bounds, gamma=scale.gamma)
-        if self.arm == "one_cycle":
-            return clr.OneCycle(max_lr=MAX_LR, total_steps=steps)
-        if self.arm == CONSTANT_BEST:
-            if best is None:
-                raise ValueError(f"No range test tells the rate of {self.name}")
-            return best
-        return BASE_LR
-
-
-def runs(scale: Scale, arms: Iterable[str], seeds: Iterable[int], *, range_test: bool) -> list[Run]:
-    """The runs of a plan, in the order in which they are begun.
-
-    The range test is first, since an arm waits for it; then seed by seed, so that a plan that is
-    stopped leaves whole seeds, which can be compared. In a seed the longest come first.
-    """
-    ordered = sorted(set(arms), key=lambda arm: (-scale.epochs_of(arm), ARMS.index(arm)))
-    first = [Run(scale, "range_test", RANGE_TEST_SEED)] if range_test else []
-    return first + [Run(scale, arm, seed) for seed in dict.fromkeys(seeds) for arm in ordered]
+def constant_best(range_test: dict[str, Any]) -> float | None:
+    """Half of the upper bound that a range test suggests: a choice, not the result of a search."""
+    max_lr = range_test["suggestion"]["max_lr"]
+    return None if max_lr is None else float(f"{max_lr / 2:.3g}")

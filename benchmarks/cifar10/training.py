@@ -1,45 +1,40 @@
-"""The post's network, and one way to train it on each backend of Keras.
-
-`fit` starts every step, or group of steps, from Python and copies what it needs. Here the images
-stay on the device as uint8, and an epoch with the test after it is one compiled call (on PyTorch, a
-loop). What a step does is what Keras's own `train_step` does; the tests compare the two.
-"""
+"""The post's network, trained with `fit` and tried with the range test, in this process."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib
+import json
 import platform
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import layers, ops
-from numpy.typing import NDArray
+from keras import layers
 
-import clr_schedules
+import clr_schedules as clr
 from benchmarks import report
+from benchmarks.cifar10 import plan, results
 from benchmarks.cifar10.data import SHAPE, Data
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 BACKEND: str = keras.config.backend()
-_TEST_BATCH = 1000
-
-State = list[NDArray[Any]]
-Order = NDArray[np.int32]
-
-
-class Scores(NamedTuple):
-    """What an epoch comes to: the mean loss of its batches, then loss and accuracy of the test."""
-
-    train_loss: float
-    test_loss: float
-    test_accuracy: float
+# What is kept of an epoch, by what `fit` calls it: means over its batches, and over the test.
+SCORES = {"train_loss": "loss", "test_loss": "val_loss", "test_accuracy": "val_accuracy"}
+# What the curve of a range test is averaged to, to be kept.
+_POINTS = 250
 
 
-def network() -> Any:
-    """The post's network; it takes pixels from 0 to 255 and scales them to 1."""
-    return keras.Sequential(
+def network(learning_rate: Any, seed: int) -> Any:
+    """The post's network, for pixels from 0 to 255, with the first weights that a seed has."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
         [
             keras.Input(SHAPE),
             layers.Rescaling(1 / 255),
@@ -53,301 +48,171 @@ def network() -> Any:
             layers.Dense(10),
         ]
     )
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        # XLA's convolutions are slow on CPUs, and JAX has nothing else.
+        jit_compile=BACKEND == "jax",
+    )
+    return model
 
 
-def loss() -> Any:
-    """The post's loss."""
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-class Training:
-    """A network under training. Make one with `training`.
-
-    Args:
-        learning_rate: A rate or a schedule.
-        data: The images.
-        seed: Of the first weights.
-    """
-
-    def __init__(self, learning_rate: Any, data: Data, seed: int) -> None:
-        keras.utils.set_random_seed(seed)
-        self.model = network()
-        self.optimizer = keras.optimizers.Adam(learning_rate)
-        self.optimizer.build(self.model.trainable_variables)
-        self.loss = loss()
-        self.data = _on_device(data)
-
-    def epoch(self, order: Order) -> Scores:
-        """Trains on batches of these images, one row after the other, and tests.
-
-        Args:
-            order: The indices of the images of each batch, shape ``(steps, batch)``.
-        """
-        raise NotImplementedError
-
-    @property
-    def variables(self) -> list[Any]:
-        """The weights, and the optimizer's state."""
-        return [*self.model.variables, *self.optimizer.variables]
-
-    def state(self) -> State:
-        """A copy of all that a training goes on from."""
-        return [np.array(ops.convert_to_numpy(variable)) for variable in self.variables]
-
-    def restore(self, state: State) -> None:
-        """Goes back to what `state` returned."""
-        for variable, value in zip(self.variables, state, strict=True):
-            variable.assign(value)
-
-
-def training(learning_rate: Any, data: Data, seed: int) -> Training:
-    """A network with its first weights, to be trained on the backend that Keras runs on.
-
-    Args:
-        learning_rate: A rate or a schedule.
-        data: The images.
-        seed: Of the first weights. Networks with the same seed begin alike, whatever their rate.
-    """
-    kinds: dict[str, type[Training]] = {"jax": _Jax, "tensorflow": _TensorFlow, "torch": _Torch}
-    if BACKEND not in kinds:
-        raise ValueError(f"Keras must run on one of {', '.join(kinds)}. Received: {BACKEND}")
-    return kinds[BACKEND](learning_rate, data, seed)
-
-
-def batches(seed: int, epoch: int, images: int, batch: int) -> Order:
-    """Which images the batches of an epoch hold; a function of the seed, so that arms are alike.
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """The batches of an epoch, a function of the seed and the epoch, so that arms are alike.
 
     Images that fill no batch are left out, other ones in each epoch.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(images).astype(np.int32)
-    return order[: images // batch * batch].reshape(-1, batch)
+
+    def __init__(self, data: Data, seed: int) -> None:
+        super().__init__()
+        self._data, self._seed = data, seed
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Has the batches be those of this epoch."""
+        images = np.random.default_rng((self._seed, epoch)).permutation(len(self._data.x_train))
+        self.order = images[: len(self) * plan.BATCH_SIZE].reshape(-1, plan.BATCH_SIZE)
+
+    def __len__(self) -> int:
+        return len(self._data.x_train) // plan.BATCH_SIZE
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        batch = self.order[index]
+        return self._data.x_train[batch].astype(np.float32), self._data.y_train[batch]
 
 
-_last: tuple[Data, tuple[Any, ...]] | None = None
+class _Resumption(keras.callbacks.BackupAndRestore):  # type: ignore[misc]
+    """Keras's own, which keeps the weights, and keeps the scores of the epochs as well.
+
+    Who has the result removes the folder of both.
+    """
+
+    def __init__(self, folder: Path, batches: Batches, told: Any) -> None:
+        # Two of them, since one that is killed while it writes leaves none that can be read.
+        super().__init__(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False)
+        self._folder, self._batches, self._told = folder, batches, told
+        self.scores: list[dict[str, float]] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        # Killed while it wrote the first weights, it begins anew, with the network as it is made.
+        with contextlib.suppress(OSError):
+            super().on_train_begin(logs)
+        # Keras writes the weights, then the epoch, and may be killed in between. The weights know.
+        epoch = int(self.model.optimizer.iterations.numpy()) // len(self._batches)
+        self.model._initial_epoch = epoch
+        self.scores = results.scores(self._folder)[:epoch]
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+        self._batches.begin(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        scores = {name: float(logs[key]) for name, key in SCORES.items()}
+        self.scores.append(scores | {"seconds": time.perf_counter() - self._start})
+        # Before the weights, so that there is no epoch without scores.
+        report.put(self._folder / "scores.json", json.dumps(self.scores))
+        super().on_epoch_end(epoch, logs)
+        self._told(1)
 
 
-def _on_device(data: Data) -> tuple[Any, ...]:
-    """The arrays as tensors, which all trainings of a process share."""
-    global _last
-    if _last is None or _last[0] is not data:
-        arrays = (data.x_train, data.y_train, data.x_test, data.y_test)
-        _last = data, tuple(ops.convert_to_tensor(array) for array in arrays)
-    return _last[1]
+def train(
+    *, scale: plan.Scale, arm: str, seed: int, best: float | None, data: Data, work: Path, told: Any
+) -> dict[str, Any]:
+    """Trains an arm with a seed, from where it was stopped, and returns what is kept of it.
 
-
-def _chunk(images: int) -> int:
-    """The largest number of images at a time, up to a thousand, that goes into all of them."""
-    return next(n for n in range(min(_TEST_BATCH, images), 0, -1) if images % n == 0)
-
-
-def _measures(logits: Any, labels: Any, loss: Any) -> tuple[Any, Any]:
-    """The mean loss and the accuracy of some images, as tensors."""
-    hits = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
-    return loss(labels, logits), ops.mean(ops.cast(hits, "float32"))
-
-
-class _Jax(Training):
-    """On JAX: a scan over the batches, one over the test, and a state that is given away."""
-
-    def __init__(self, learning_rate: Any, data: Data, seed: int) -> None:
-        super().__init__(learning_rate, data, seed)
-        # Constant rates are part of the optimizer's state, so that one program does for all.
-        kind = "constant" if isinstance(learning_rate, float) else repr(learning_rate)
-        key = kind, tuple(array.shape for array in self.data)
-        # The first of a kind compiles for all of it: to what is compiled, a model is a function.
-        self._program = _programs.setdefault(key, _program(self.model, self.optimizer, self.loss))
-        self._take_state()
-
-    def _take_state(self) -> None:
-        # Copies, since each call takes over the memory of the state that it is given.
-        self._state = tuple(
-            [variable.value.copy() for variable in variables]
-            for variables in (
-                self.model.trainable_variables,
-                self.model.non_trainable_variables,
-                self.optimizer.variables,
-            )
-        )
-
-    def epoch(self, order: Order) -> Scores:
-        self._state, scores = self._program(self._state, order, *self.data)
-        return Scores(*np.asarray(scores).tolist())
-
-    def state(self) -> State:
-        trainable, non_trainable, optimizer = self._state
-        for variables, values in (
-            (self.model.trainable_variables, trainable),
-            (self.model.non_trainable_variables, non_trainable),
-            (self.optimizer.variables, optimizer),
-        ):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-        found = super().state()
-        self._take_state()
-        return found
-
-    def restore(self, state: State) -> None:
-        super().restore(state)
-        self._take_state()
-
-
-_programs: dict[Any, Callable[..., Any]] = {}
-
-
-def _program(model: Any, optimizer: Any, loss: Any) -> Callable[..., Any]:
-    """An epoch and the test after it, as one compiled function of the state."""
-    import jax
-    from jax import numpy as jnp
-
-    def loss_of(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
-        logits, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
-        return loss(y, logits), non_trainable
-
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
-
-    def epoch(state: Any, order: Any, x: Any, y: Any, x_test: Any, y_test: Any) -> Any:
-        def step(state: Any, batch: Any) -> Any:
-            trainable, non_trainable, optimizer_state = state
-            (value, non_trainable), gradients = gradient(
-                trainable, non_trainable, x[batch].astype(jnp.float32), y[batch]
-            )
-            trainable, optimizer_state = optimizer.stateless_apply(
-                optimizer_state, gradients, trainable
-            )
-            return (trainable, non_trainable, optimizer_state), value
-
-        state, losses = jax.lax.scan(step, state, order)
-
-        def test(images: Any) -> Any:
-            x, y = images
-            logits, _ = model.stateless_call(state[0], state[1], x.astype(jnp.float32))
-            return jnp.stack(_measures(logits, y, loss))
-
-        n = _chunk(len(x_test))
-        chunks = x_test.reshape(-1, n, *x_test.shape[1:]), y_test.reshape(-1, n)
-        tested = jnp.mean(jax.lax.map(test, chunks), axis=0)
-        return state, jnp.concatenate([jnp.mean(losses)[None], tested])
-
-    program: Callable[..., Any] = jax.jit(epoch, donate_argnums=0)
-    return program
-
-
-class _TensorFlow(Training):
-    """On TensorFlow: a graph with a loop over the batches, one with a loop over the test."""
-
-    def __init__(self, learning_rate: Any, data: Data, seed: int) -> None:
-        super().__init__(learning_rate, data, seed)
-        import tensorflow as tf
-
-        # It takes the graphs of several networks for one that is traced again.
-        tf.get_logger().setLevel("ERROR")
-        x, y, x_test, y_test = self.data
-        images, n = len(x_test), _chunk(len(x_test))
-
-        def step(batch: Any) -> Any:
-            with tf.GradientTape() as tape:
-                logits = self.model(tf.gather(x, batch), training=True)
-                value = self.loss(tf.gather(y, batch), logits)
-            weights = self.model.trainable_variables
-            self.optimizer.apply(tape.gradient(value, weights), weights)
-            return value
-
-        # Not by XLA, whose convolutions are four times slower on a CPU.
-        @tf.function  # type: ignore[untyped-decorator]
-        def epoch(order: Any) -> Any:
-            steps = tf.shape(order)[0]
-            total = tf.zeros(())
-            for i in tf.range(steps):
-                total += step(order[i])
-            tested = tf.zeros(2)
-            for i in tf.range(0, images, n):
-                logits = self.model(x_test[i : i + n])
-                tested += tf.stack(_measures(logits, y_test[i : i + n], self.loss))
-            train_loss = total / tf.cast(steps, tf.float32)
-            return tf.concat([[train_loss], tested * (n / images)], axis=0)
-
-        self._epoch = epoch
-
-    def epoch(self, order: Order) -> Scores:
-        import tensorflow as tf
-
-        return Scores(*self._epoch(tf.constant(order)).numpy().tolist())
-
-
-class _Torch(Training):
-    """On PyTorch: a loop, whose losses stay on the device until it is over."""
-
-    def epoch(self, order: Order) -> Scores:
-        import torch
-
-        x, y, x_test, y_test = self.data
-        weights = self.model.trainable_variables
-        losses = []
-        for batch in ops.convert_to_tensor(order).long():
-            self.model.zero_grad()
-            value = self.loss(y[batch], self.model(x[batch], training=True))
-            value.backward()
-            with torch.no_grad():
-                self.optimizer.apply([weight.value.grad for weight in weights], weights)
-            losses.append(value.detach())
-        with torch.no_grad():
-            n = _chunk(len(x_test))
-            tested = [
-                torch.stack(_measures(self.model(images), labels, self.loss))
-                for images, labels in zip(x_test.split(n), y_test.split(n), strict=True)
-            ]
-            train_loss = torch.stack(losses).mean()[None]
-            scores = torch.cat([train_loss, torch.stack(tested).mean(0)])
-        return Scores(*scores.cpu().tolist())
-
-
-@functools.cache
-def environment() -> dict[str, Any]:
-    """The machine and the versions."""
-    engine = importlib.import_module(BACKEND)
-    modules = (keras, engine, np, clr_schedules)
+    In the folder ``work`` is, while it trains, what a training that is stopped goes on from. After
+    each epoch ``told`` is called with 1.
+    """
+    rate = scale.learning_rate(arm, best)
+    made_with, file = f"{BACKEND}, {rate}", work / "made_with.txt"
+    if not file.exists() or file.read_text(encoding="utf-8") != made_with:
+        shutil.rmtree(work, ignore_errors=True)
+        report.put(file, made_with)
+    batches = Batches(data, seed)
+    resumption = _Resumption(work, batches, told)
+    network(rate, seed).fit(
+        batches,
+        shuffle=False,  # they are
+        epochs=scale.epochs_of(arm),
+        validation_data=(data.x_test.astype(np.float32), data.y_test),
+        validation_batch_size=1000,
+        callbacks=[resumption],
+        verbose=0,
+    )
+    columns = {name: [scores[name] for scores in resumption.scores] for name in SCORES}
+    # As parts of so many images, without the errors of float32, which break ties.
+    images = len(data.x_test)
+    accuracies = [round(value * images) / images for value in columns.pop("test_accuracy")]
     return {
-        "backend": BACKEND,
-        "device": _device() or report.cpu(),
-        "precision": _precision(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version()}
-        | {module.__name__: str(module.__version__) for module in modules},
+        "seed": seed,
+        **{name: [_kept(value) for value in values] for name, values in columns.items()},
+        "test_accuracy": accuracies,
+        **_made(sum(scores["seconds"] for scores in resumption.scores)),
     }
 
 
-def _device() -> str | None:
-    """The accelerator, if there is one."""
+def range_test(scale: plan.Scale, data: Data) -> dict[str, Any]:
+    """The package's range test on the network: what is kept of it."""
+    start = time.perf_counter()
+    low, high = plan.RANGE_TEST_BOUNDS
+    result = clr.lr_range_test(
+        network(low, seed=0),
+        data.x_train,
+        data.y_train,
+        min_lr=low,
+        max_lr=high,
+        num_steps=max(2, scale.steps_of(plan.RANGE_TEST)),
+        growth="linear",
+        batch_size=plan.BATCH_SIZE,
+        verbose=0,
+    )
+    suggestion = vars(result.suggest())
+    curve = {"learning_rate": result.learning_rates, "loss": result.losses, **result.metrics}
+    return {
+        **{"seed": 0, "min_lr": low, "max_lr": high, "steps_taken": len(result.losses)},
+        "stop_reason": result.stop_reason,
+        "suggestion": suggestion | {"reasons": dict(suggestion["reasons"])},
+        "curve": {
+            name: [_kept(part.mean()) for part in np.array_split(values, _POINTS) if len(part)]
+            for name, values in curve.items()
+        },
+        **_made(time.perf_counter() - start),
+    }
+
+
+def _kept(value: float) -> float | None:
+    """The number as it is kept; None where it is not finite, which JSON does not have."""
+    return float(f"{value:.7g}") if np.isfinite(value) else None
+
+
+def _made(seconds: float) -> dict[str, Any]:
+    """When something was made, in how long, and on what."""
+    engine = importlib.import_module(BACKEND)
+    versions = {m.__name__: str(m.__version__) for m in (keras, engine, np, clr)}
+    return {
+        "seconds": round(seconds, 1),
+        "date": report.now(),
+        "environment": {
+            "backend": BACKEND,
+            "loop": "`fit`",
+            "device": _device(),
+            "precision": keras.config.dtype_policy().name,
+            "system": f"{platform.system()} {platform.machine()}",
+            "versions": {"python": platform.python_version()} | versions,
+        },
+    }
+
+
+def _device() -> str:
+    """The accelerator, or the processor where there is none."""
     if BACKEND == "jax":
-        import jax
-
-        device = jax.devices()[0]
-        return None if device.platform == "cpu" else str(device.device_kind)
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        found = tf.config.list_physical_devices("GPU")
-        if not found:
-            return None
-        return str(tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU"))
-    import torch
-
-    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-
-
-def _precision() -> str:
-    """In what numbers are kept, and products computed."""
-    kept = keras.config.dtype_policy().name
-    if BACKEND == "jax":
-        import jax
-
-        chosen = jax.config.jax_default_matmul_precision
-        return f"{kept}, products: {chosen or 'default (on a GPU, TF32 if it has that)'}"
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
-        return f"{kept}, products: {'TF32 where there is' if tf32 else 'the same'}"
-    import torch
-
-    return f"{kept}, products: {torch.get_float32_matmul_precision()}"
+        device = importlib.import_module("jax").devices()[0]
+        return report.cpu() if device.platform == "cpu" else str(device.device_kind)
+    if BACKEND == "torch":
+        cuda = importlib.import_module("torch").cuda
+        return str(cuda.get_device_name()) if cuda.is_available() else report.cpu()
+    config = importlib.import_module("tensorflow").config
+    for gpu in config.list_physical_devices("GPU"):
+        return str(config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+    return report.cpu()

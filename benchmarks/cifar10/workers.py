@@ -1,178 +1,153 @@
-"""Many runs, one after the other or side by side, each in a process that takes one after another.
-
-A pool of the standard library outlives a parent that is killed, and waits for ever. Here a worker
-has a pipe to the parent, and ends when the parent does.
-"""
+"""Many trainings side by side, each in a process that takes one after another."""
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
-import traceback
-from collections.abc import Callable, Iterator
-from multiprocessing import connection
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.cifar10 import runs
-from benchmarks.cifar10.plan import CONSTANT_BEST, Run
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.cifar10 import plan, results
 
 if TYPE_CHECKING:
     from benchmarks.cifar10.data import Data
 
 
-class RunError(RuntimeError):
-    """A run could not be done to its end."""
+class Run(NamedTuple):
+    """A training, or the range test, which is an arm of one seed here."""
+
+    arm: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.arm}, seed {self.seed}"
 
 
-class Told(NamedTuple):
-    """What is told of a run: it has done so many epochs, is finished, or was skipped."""
+def todo(scale: plan.Scale, arms: Iterable[str], seeds: Iterable[int], folder: Path) -> list[Run]:
+    """What has no result yet, in the order in which it is begun.
 
-    run: Run
-    epochs: int
-    what: str  # "epoch", "finished" or "skipped"
+    The range test is first, since an arm waits for it; then seed by seed, so that a plan that is
+    stopped leaves whole seeds, which can be compared. In a seed the longest come first.
+
+    Raises:
+        ValueError: If there are results of other settings.
+    """
+    ordered = sorted(arms, key=lambda arm: (-scale.epochs_of(arm), plan.ARMS.index(arm)))
+    runs = [Run(plan.RANGE_TEST, 0), *(Run(arm, seed) for seed in seeds for arm in ordered)]
+    done = {arm: _begun(scale, arm, folder)["runs"] for arm in (plan.RANGE_TEST, *ordered)}
+    return [run for run in runs if all(found["seed"] != run.seed for found in done[run.arm])]
 
 
-class Settings(NamedTuple):
-    """What all runs share; see `runs.perform`."""
-
-    results: Path
-    work: Path
-    every: float
-    range_steps: int | None
+def _begun(scale: plan.Scale, arm: str, folder: Path) -> dict[str, Any]:
+    if arm == plan.RANGE_TEST:
+        return results.begun(folder, scale, arm, plan.RANGE_TEST_BOUNDS)
+    rate = scale.learning_rate(arm, results.best(folder, scale))
+    return results.begun(folder, scale, arm, rate)
 
 
 def work_through(
-    todo: list[Run], data: Data, settings: Settings, jobs: int, told: Callable[[Told], None]
+    runs: list[Run], scale: plan.Scale, data: Data, folder: Path, work: Path, jobs: int
 ) -> None:
-    """Does all runs.
+    """Does all runs in this order, `jobs` at a time, and shows how far it is.
 
-    Args:
-        todo: The runs, in the order in which they are begun.
-        data: The images.
-        settings: What all runs share.
-        jobs: How many run at a time. With one, this process does them.
-        told: Called, in this process, with what happens.
+    Results go to ``folder``; in ``work`` is what trainings that are stopped go on from.
 
     Raises:
-        RunError: If a worker ends of itself, or a run in one fails.
+        BrokenProcessPool: If a process ends of itself.
     """
-    waiting = list(todo)
-    if jobs == 1:
-        while (run := _next(waiting, settings, [], told)) is not None:
-            _perform(run, data, settings, told)
-            told(Told(run, run.epochs, "finished"))
-        return
     context = multiprocessing.get_context("spawn")
-    busy: dict[Any, Run] = {}
-    idle: list[Any] = []
-    processes: dict[Any, Any] = {}
-    with contextlib.ExitStack() as stack:
-        for _ in range(min(jobs, len(waiting))):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, settings), daemon=True)
-            process.start()
-            there.close()
-            processes[here] = process
-            idle.append(here)
-            stack.callback(_stop, process)
-        for here, run in zip(idle, waiting, strict=False):
-            with _expecting(processes[here], run):
-                here.send(data)
-        while waiting or busy:
-            while idle:
-                run = _next(waiting, settings, list(busy.values()), told)
-                if run is None:
-                    break
-                here = idle.pop(0)
-                with _expecting(processes[here], run):
-                    here.send(run)
-                busy[here] = run
-            ready: list[Any] = connection.wait(list(busy))
-            for here in ready:
-                run = busy[here]
-                with _expecting(processes[here], run):
-                    what, content = here.recv()
-                if what == "failed":
-                    raise RunError(f"{run.name} failed:\n{content}")
-                told(Told(run, content, what))
-                if what == "finished":
-                    del busy[here]
-                    idle.append(here)
+    told: Any = context.SimpleQueue()
+    pool = ProcessPoolExecutor(jobs, context, _start, (scale, data, told, jobs))
+    running: dict[Future[dict[str, Any]], Run] = {}
+    console = Console(highlight=False, stderr=True)
+    # An epoch can take a minute, and runs differ: the speed of half an hour tells more.
+    options: dict[str, Any] = {"expand": True, "speed_estimate_period": 1800}
+    epochs = sum(scale.epochs_of(run.arm) for run in runs)
 
+    def place(run: Run) -> Path:
+        return work / f"{scale.slug}_{run.arm}_{run.seed}"
 
-@contextlib.contextmanager
-def _expecting(process: Any, run: Run) -> Iterator[None]:
-    """Says what became of a worker whose pipe is broken."""
     try:
-        yield
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        process.join()
-        raise RunError(
-            f"The worker of {run.name} ended with exit code {process.exitcode}; "
-            "the same command goes on from here"
-        ) from None
+        with Progress(console=console, disable=not console.is_terminal, **options) as progress:
+            done_before = sum(len(results.scores(place(run))) for run in runs)
+            bar = progress.add_task("epochs", total=epochs, completed=done_before)
+            while True:
+                best = results.best(folder, scale)
+                ready = [run for run in runs if run.arm != plan.CONSTANT_BEST or best is not None]
+                for run in ready[: jobs - len(running)]:
+                    runs.remove(run)
+                    running[pool.submit(_do, run, best, place(run))] = run
+                if not running:
+                    break
+                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                while not told.empty():
+                    progress.update(bar, advance=told.get())
+                for future in done:
+                    run = running.pop(future)
+                    results.add(folder, _begun(scale, run.arm, folder), future.result())
+                    shutil.rmtree(place(run), ignore_errors=True)
+                    console.print(f"{run}: done")
+            for run in runs:
+                console.print(f"{run}: skipped, the range test suggests no upper bound")
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _next(
-    waiting: list[Run], settings: Settings, busy: list[Run], told: Callable[[Told], None]
-) -> Run | None:
-    """Takes the first run that can begin; what cannot any more is skipped."""
-    for run in list(waiting):
-        if run.arm == CONSTANT_BEST and runs.best_rate(settings.results, run.scale) is None:
-            if any(other.is_range_test for other in (*waiting, *busy)):
-                continue
-            waiting.remove(run)
-            told(Told(run, 0, "skipped"))
-            continue
-        waiting.remove(run)
-        return run
-    return None
+# In a worker --------------------------------------------------------------------------------------
+
+_given: tuple[plan.Scale, Data, Any]
 
 
-def _perform(run: Run, data: Data, settings: Settings, told: Callable[[Told], None]) -> None:
-    runs.perform(
-        run, data, **settings._asdict(), told=lambda epochs: told(Told(run, epochs, "epoch"))
-    )
-
-
-def _stop(process: Any) -> None:
-    process.terminate()
-    process.join()
-
-
-def _work(parent: Any, settings: Settings) -> None:
-    """What a worker does, until the pipe breaks."""
+def _start(scale: plan.Scale, data: Data, told: Any, jobs: int) -> None:
+    """Prepares a worker."""
+    global _given
+    _given = scale, data, told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    # Read when TensorFlow and JAX start. With what the package sets, a worker takes one thread;
-    # otherwise it takes two or more, for those of its neighbours.
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    os.environ.setdefault("NPROC", "1")
+    if jobs > 1:
+        # Read when TensorFlow, JAX and PyTorch start: a worker takes one core, not all of them.
+        for name in (
+            "OMP_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+            "NPROC",
+        ):
+            os.environ.setdefault(name, "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        data = parent.recv()
-        for run in _received(parent):
-            try:
-                _perform(run, data, settings, lambda told: parent.send((told.what, told.epochs)))
-            except (BrokenPipeError, ConnectionResetError):
-                raise
-            except Exception:
-                parent.send(("failed", traceback.format_exc()))
-                continue
-            parent.send(("finished", run.epochs))
 
 
 def _end_with_parent() -> None:
-    """Ends this process, at whatever it is, when the parent has been killed."""
+    """Ends this process, at whatever it is, when the parent has been killed.
+
+    The processes of a pool would wait for ever.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def _received(parent: Any) -> Iterator[Run]:
-    while True:
-        yield parent.recv()
+def _do(run: Run, best: float | None, work: Path) -> dict[str, Any]:
+    """Does a run, and returns what is kept of it."""
+    from benchmarks.cifar10 import training
+
+    scale, data, told = _given
+    if run.arm == plan.RANGE_TEST:
+        found = training.range_test(scale, data)
+        told.put(scale.epochs)
+        return found
+    return training.train(
+        **{"scale": scale, "arm": run.arm, "seed": run.seed, "best": best},
+        **{"data": data, "work": work, "told": told.put},
+    )

@@ -97,9 +97,7 @@ def test_what_is_said_of_one_cycle_is_the_report_s():
     assert f"not distinguishable from it after 5,000 {interval}" in said
     assert [late.words, early.words] == ["better", "not distinguishable"]
     for scale, reached in ((large, "0 of 5"), (small, "3 of 3")):
-        assert f"| `one_cycle` | {reached} |" in scale.text
-        ends = re.findall(
-            r"^\| `[^|]*\|[^|]*\|[^|]*\| \d \| (\d\d\.\d\d) %", scale.text, re.MULTILINE
-        )
+        assert scale.reached("`one_cycle`") == reached
+        ends = [scale.end(arm).accuracy for arm in scale.arms]
         assert len(ends) == 8
         assert max(ends) == scale.end("`one_cycle`").accuracy

@@ -29,21 +29,37 @@ class Scale:
     """A section of the report; arms are named as there: "`constant`, first 50 epochs"."""
 
     def __init__(self, text):
-        self.text = text
-
-    def _row(self, *cells):
-        row = r" \| ".join(cells)
-        return re.search(rf"^\| {row} \|$", self.text, re.MULTILINE).groups()
+        tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+        self._ends, self._differences = map(_cells, tables)
 
     def end(self, arm):
         """What an arm comes to, and its best on the way, in percent."""
-        number = r"(\d\d\.\d\d) %"
-        return End(*self._row(arm, ".*?", r"([\d,]+)", r"\d", number, ".*?", number, ".*?"))
+        row = self._ends[arm]
+        return End(row["steps"], row["mean"], row["best along the way"])
+
+    @property
+    def arms(self):
+        """The arms, those of the first epochs among them."""
+        return list(self._ends)
+
+    def reached(self, arm):
+        """In how many seeds an arm comes to the best of the constant rate: "1 of 5"."""
+        return self._ends[arm]["reach the best of `constant`"].split(" (")[0]
 
     def difference(self, arm, base):
-        """The points between two arms, and Student's interval."""
-        interval = r"(\S+) to (\S+)"
-        return Difference(*self._row(arm, base, r"\d", r"(\S+)", r"\S+ to \S+", interval, "(.*)"))
+        """The points between two arms, and the interval; bold if it does not hold 0."""
+        cell = self._differences[arm][base]
+        points, low, high = re.fullmatch(r"\**(\S+?)\** \((\S+) to (\S+)\)", cell).groups()
+        told = "better" if points[0] == "+" else "worse"
+        return Difference(points, low, high, told if "**" in cell else "not distinguishable")
+
+
+def _cells(table):
+    """The cells of a table by row and column."""
+    header, _, *rows = (
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()
+    )
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
 
 
 def scales():
