@@ -598,8 +598,9 @@ def test_a_valley_has_at_least_three_entries():
 def test_float32_is_read_as_the_same_numbers_in_float64():
     curve = [np.float32(values) for values in with_ups_and_downs(200)]
     rates, losses, accuracies = (values.astype(np.float64) for values in curve)
+    assert suggest(*curve[:2], curve[1]) == suggest(rates, losses, losses)
     expected = suggest(rates, losses, losses, accuracies)
-    assert suggest(curve[0], curve[1], curve[1], curve[2]) == expected
+    assert suggest(*curve[:2], *curve[1:]) == expected
 
 
 def test_the_lowest_rate_is_named():
