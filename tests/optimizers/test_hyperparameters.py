@@ -480,6 +480,33 @@ def test_a_first_step_builds_the_optimizer():
     assert keras.ops.convert_to_numpy(variable).tolist() == [0.5, 0.5]
 
 
+def test_files_name_the_class_that_every_process_has():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+    name = "clr_schedules>ScheduledOptimizer"
+    assert optimizers.serialize(scheduled)["registered_name"] == name
+    assert keras.saving.get_registered_object(name) is ScheduledOptimizer
+    # What is needed to find the optimizer's own class is there, its config is not there twice.
+    plain = optimizers.serialize(make("SGD", {}))
+    assert scheduled.get_config()["scheduled_class"] == {
+        k: plain[k] for k in plain if k != "config"
+    }
+
+
+def test_a_config_is_read_with_custom_objects():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}, Unregistered()), momentum=MOMENTUM)
+    config = scheduled.get_config()
+    custom = {"Unregistered": Unregistered}
+    assert type(scheduled).from_config(config, custom_objects=custom).get_config() == config
+
+
+@pytest.mark.parametrize("missing", ["scheduled_class", "hyperparameter_schedules"])
+def test_a_config_without_a_key_is_refused(missing):
+    config = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM).get_config()
+    del config[missing]
+    with pytest.raises(ValueError, match=r"must have the keys 'scheduled_class' and 'hyperparam"):
+        ScheduledOptimizer.from_config(config)
+
+
 # ---- The values that a step finds in the attributes
 
 needs_tensors = pytest.mark.skipif(BACKEND == "torch", reason="its hyperparameters are floats")
@@ -548,6 +575,22 @@ def test_a_scheduled_value_has_the_type_that_tensorflow_asks_for():
     assert float(tf.convert_to_tensor(value, "float64")) == 0.3
     assert tf.convert_to_tensor(value, "float16").dtype == "float16"
     assert tf.convert_to_tensor(value).dtype == "float32"
+
+
+class Noting(optimizers.SGD):
+    """An optimizer that notes the momentum of each step."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        value = getattr(self.momentum, "_float64", self.momentum)
+        vars(self).setdefault("noted", []).append(float(value))
+        super().update_step(gradient, variable, learning_rate)
+
+
+def test_a_step_finds_the_values_in_float64():
+    optimizer = clr.schedule_hyperparameters(Noting(0.1), momentum=NEXT_TO_1)
+    fit(compiled(optimizer, run_eagerly=True))
+    found = optimizer.noted[:: len(optimizer.noted) // STEPS]
+    assert found == pytest.approx(NEXT_TO_1.values(range(STEPS)).tolist(), rel=1e-15, abs=0)
 
 
 # ---- Dynamic subclasses, as wrappers for distributed training make them
@@ -753,49 +796,3 @@ print(json.dumps(found))
     assert outside == outside_of_two == pytest.approx(0.01 * np.cos(5), rel=1e-6)
     if keras.__version__ >= "3.7":  # before, it adds the gradients of replicas up
         assert two == one
-
-
-# ---- What has been overlooked before
-
-
-class Noting(optimizers.SGD):
-    """An optimizer that notes the momentum of each step."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        value = getattr(self.momentum, "_float64", self.momentum)
-        vars(self).setdefault("noted", []).append(float(value))
-        super().update_step(gradient, variable, learning_rate)
-
-
-def test_a_step_finds_the_values_in_float64():
-    optimizer = clr.schedule_hyperparameters(Noting(0.1), momentum=NEXT_TO_1)
-    fit(compiled(optimizer, run_eagerly=True))
-    found = optimizer.noted[:: len(optimizer.noted) // STEPS]
-    assert found == pytest.approx(NEXT_TO_1.values(range(STEPS)).tolist(), rel=1e-15, abs=0)
-
-
-def test_files_name_the_class_that_every_process_has():
-    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
-    name = "clr_schedules>ScheduledOptimizer"
-    assert optimizers.serialize(scheduled)["registered_name"] == name
-    assert keras.saving.get_registered_object(name) is ScheduledOptimizer
-    # What is needed to find the optimizer's own class is there, its config is not there twice.
-    plain = optimizers.serialize(make("SGD", {}))
-    assert scheduled.get_config()["scheduled_class"] == {
-        k: plain[k] for k in plain if k != "config"
-    }
-
-
-def test_a_config_is_read_with_custom_objects():
-    scheduled = clr.schedule_hyperparameters(make("SGD", {}, Unregistered()), momentum=MOMENTUM)
-    config = scheduled.get_config()
-    custom = {"Unregistered": Unregistered}
-    assert type(scheduled).from_config(config, custom_objects=custom).get_config() == config
-
-
-@pytest.mark.parametrize("missing", ["scheduled_class", "hyperparameter_schedules"])
-def test_a_config_without_a_key_is_refused(missing):
-    config = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM).get_config()
-    del config[missing]
-    with pytest.raises(ValueError, match=r"must have the keys 'scheduled_class' and 'hyperparam"):
-        ScheduledOptimizer.from_config(config)
