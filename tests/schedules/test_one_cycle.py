@@ -310,6 +310,14 @@ def test_the_plot_is_of_the_values(figures):
 # --- The momentum that mirrors it ---
 
 
+@anneals
+@pytest.mark.parametrize(("total_steps", "momenta"), [(4, [0.9] * 4), (8, [0.9, 0.8] + [0.9] * 6)])
+def test_momentum_of_three_phases_whose_first_is_of_one_step_or_none(anneal, total_steps, momenta):
+    schedule = clr.OneCycle(0.1, total_steps, 0.25, anneal=anneal, three_phase=True)
+    found = schedule.momentum(0.9, 0.8).values(range(total_steps))
+    np.testing.assert_allclose(found, momenta, rtol=1e-15)
+
+
 def test_momentum_has_the_corners_of_the_rate():
     schedule = clr.OneCycle(0.1, 100, 0.25, anneal="linear", three_phase=True)
     momentum = schedule.momentum(0.9, 0.5)
