@@ -307,6 +307,15 @@ def test_the_plot_is_of_the_values(figures):
     assert (x[0], x[-1]) == (0, 1199)
 
 
+def test_the_rate_that_float32_cannot_hold_is_named():
+    with pytest.raises(ValueError, match=r"^The initial rate, `max_lr / div_factor`, must be from"):
+        clr.OneCycle(1e-37, 100, div_factor=1e3)
+    with pytest.raises(
+        ValueError, match=r"^The final rate, `max_lr / div_factor / final_div_factor"
+    ):
+        clr.OneCycle(0.1, 100, final_div_factor=1e38)
+
+
 # --- The momentum that mirrors it ---
 
 
