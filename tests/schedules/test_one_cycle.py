@@ -263,11 +263,14 @@ def test_arguments_become_plain_python_values():
             r"`final_div_factor` must be at least 1 / div_factor \(here 0.04\).*=0.01",
         ),
         ({"final_div_factor": 1e-320}, "`final_div_factor` must be at least 1 / div_factor"),
-        ({"div_factor": 1e40}, "`max_lr / div_factor`, must be from 1.2e-38 .* = 1e-41"),
+        (
+            {"div_factor": 1e40},
+            "The initial rate, `max_lr / div_factor`, must be from 1.2e-38 .* = 1e-41",
+        ),
         ({"div_factor": 1e300, "max_lr": 1e-30}, "`max_lr / div_factor`, must be from 1.2e-38"),
         (
             {"final_div_factor": 1e40},
-            "`max_lr / div_factor / final_div_factor`, must be from 1.2e-38 .* = 4e-43",
+            "The final rate, `max_lr / div_factor / final_div_factor`, must be from 1.2e-38 .* = 4e-43",
         ),
         ({"anneal": "cos"}, "`anneal` must be one of 'cosine', 'linear'. Received: anneal='cos'"),
         ({"three_phase": 1}, "`three_phase` must be True or False. Received: three_phase=1"),
@@ -305,15 +308,6 @@ def test_the_plot_is_of_the_values(figures):
     x, y = ax.lines[0].get_data()
     assert np.array_equal(y, schedule.values(x))
     assert (x[0], x[-1]) == (0, 1199)
-
-
-def test_the_rate_that_float32_cannot_hold_is_named():
-    with pytest.raises(ValueError, match=r"^The initial rate, `max_lr / div_factor`, must be from"):
-        clr.OneCycle(1e-37, 100, div_factor=1e3)
-    with pytest.raises(
-        ValueError, match=r"^The final rate, `max_lr / div_factor / final_div_factor"
-    ):
-        clr.OneCycle(0.1, 100, final_div_factor=1e38)
 
 
 # --- The momentum that mirrors it ---
