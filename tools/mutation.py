@@ -3,9 +3,13 @@
     python tools/mutation.py [mutants ...]     all mutants without a result yet, or these
     python tools/mutation.py --report          the score and what survived
 
-The settings of mutmut are in `pyproject.toml`; its results are kept in `mutants/`. The rest of this
-file adapts mutmut 3.8.1: it collects the tests once and not for each mutant, mutates decorated
-functions too, and leaves the sentences of errors alone.
+Mutants are named by patterns: `python tools/mutation.py 'clr_schedules.optimizers*'` tests those of
+the optimizers, and tests again those that have a result. The settings of mutmut are in
+`pyproject.toml`; its results are kept in `mutants/`. The environment variable `WORKERS` says how
+many mutants are tested at a time: 2, if it is not set.
+
+The rest of this file adapts mutmut 3.8.1: it collects the tests once and not for each mutant,
+mutates decorated functions too, and leaves the sentences of errors alone.
 """
 
 import contextlib
@@ -34,6 +38,12 @@ def pytest_configure(config):
         database=None,
     )
     settings.load_profile("mutation")
+
+
+def pytest_runtest_logreport(report):
+    """Shows what fails without a mutant: mutmut says only that something did."""
+    if report.failed and os.environ.get("MUTANT_UNDER_TEST") in ("", "stats"):
+        print(f"\n{report.nodeid}\n{report.longreprtext}", file=sys.__stderr__)
 
 
 # What runs mutmut.
@@ -139,34 +149,24 @@ def warm_runner():
     return WarmRunner
 
 
-def results():
-    """Each module and the outcome of each of its mutants, by name."""
+def report():
+    """Prints the score of each module, and every mutant that survived as a change of its source."""
     from mutmut.mutation.data import SourceFileMutationData
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.stats import status_by_exit_code
     from mutmut.utils.file_utils import walk_mutatable_files
 
-    for path in walk_mutatable_files():
+    survivors, total = [], Counter()
+    print("module                                       mutants  killed  timeout  survived  score")
+    for path in sorted(walk_mutatable_files()):
         data = SourceFileMutationData(path=path)
         data.load()
-        yield (
-            path,
-            {name: status_by_exit_code[code] for name, code in data.exit_code_by_key.items()},
-        )
-
-
-def report():
-    """Prints the score of each module, and every mutant that survived as a change of its source."""
-    from mutmut.mutation.diff_apply import get_diff_for_mutant
-
-    survivors, total = [], Counter()
-    print("module                                mutants  killed  timeout  survived  score")
-    for path, statuses in sorted(results()):
-        counts = Counter(statuses.values())
+        statuses = {name: status_by_exit_code[code] for name, code in data.exit_code_by_key.items()}
+        counts = Counter(status for status in statuses.values() if status != "not checked")
+        print_row(path, counts)
         total += counts
-        if statuses:
-            print(row(str(path), counts))
-        survivors += [(name, path, s) for name, s in statuses.items() if s not in CAUGHT]
-    print(row("all", total))
+        survivors += [(name, path, s) for name, s in statuses.items() if s not in NO_SURVIVOR]
+    print_row("all", total)
     for name, path, status in survivors:
         changed = [
             line
@@ -174,23 +174,17 @@ def report():
             if line[:1] in "+-" and line[:3] not in ("+++", "---")
         ]
         print(f"\n{name}  ({status})", *changed, sep="\n")
-    return score(total)
 
 
-CAUGHT = ("killed", "timeout", "segfault")
+NO_SURVIVOR = ("killed", "segfault", "timeout", "not checked")
 
 
-def score(counts):
-    return 100 * sum(counts[status] for status in CAUGHT) / counts.total()
-
-
-def row(name, counts):
-    survived = counts.total() - sum(counts[status] for status in CAUGHT)
-    killed = counts["killed"] + counts["segfault"]
-    return (
-        f"{name:36} {counts.total():8} {killed:7} {counts['timeout']:8} {survived:9}"
-        f"  {score(counts):.1f} %"
-    )
+def print_row(name, counts):
+    if total := counts.total():
+        killed, timeout = counts["killed"] + counts["segfault"], counts["timeout"]
+        score = f"{100 * (killed + timeout) / total:.1f} %"
+        survived = total - killed - timeout
+        print(f"{name!s:43} {total:8} {killed:7} {timeout:8} {survived:9}  {score}")
 
 
 if __name__ == "__main__":

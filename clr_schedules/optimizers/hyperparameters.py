@@ -246,8 +246,8 @@ class ScheduledOptimizer(RateOnceAStep):
 @functools.cache
 def _scheduled_class(base: Any) -> Any:
     """Makes the class that extends an optimizer's class."""
-    body = {"__module__": __name__, "scheduled_class": base}
-    made = type(f"Scheduled{base.__name__}", (ScheduledOptimizer, base), body)
+    bases = (ScheduledOptimizer, base)
+    made = type(f"Scheduled{base.__name__}", bases, {"scheduled_class": base})
     # The first call makes Keras write this name for the new class. The second call makes Keras
     # still find `ScheduledOptimizer` under the name, which exists in every process.
     register(made, name="ScheduledOptimizer")
@@ -260,7 +260,7 @@ def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
     kind: Any = type(optimizer)
     if not isinstance(optimizer, ScheduledOptimizer):
         kind = _scheduled_class(kind)
-    config = {"scheduled_class": None} | _config_with_live_schedules(optimizer)
+    config = {"scheduled_class": None} | _config_with_live_rate(optimizer)
     all_schedules = scheduled(optimizer) | schedules
     made = kind.from_config(config | {"hyperparameter_schedules": all_schedules})
     for name, value in vars(optimizer).items():
@@ -269,8 +269,8 @@ def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
     return made
 
 
-def _config_with_live_schedules(optimizer: Any) -> dict[str, Any]:
-    """The config of an optimizer, with its schedules as objects instead of configs.
+def _config_with_live_rate(optimizer: Any) -> dict[str, Any]:
+    """The config of an optimizer, with its rate as an object, and without other schedules.
 
     It also works if a schedule cannot be saved: stand-ins take the place of the schedules while
     the optimizer makes its config.
@@ -280,9 +280,8 @@ def _config_with_live_schedules(optimizer: Any) -> dict[str, Any]:
     if callable(rate := optimizer._learning_rate):
         stand_ins["_learning_rate"] = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)
         live["learning_rate"] = rate
-    if found := scheduled(optimizer):
+    if scheduled(optimizer):
         stand_ins["_hyperparameter_schedules"] = {}
-        live["hyperparameter_schedules"] = found
     with _attributes_set_to(optimizer, stand_ins):
         return optimizer.get_config() | live  # type: ignore[no-any-return]
 
@@ -319,7 +318,7 @@ def _schedulable_names(optimizer: Any) -> list[str]:
     read = _names_read_in_steps(kind)
     return [
         name
-        for name, value in _config_with_live_schedules(optimizer).items()
+        for name, value in _config_with_live_rate(optimizer).items()
         if name in vars(optimizer)
         and name in read
         and name not in _STRUCTURAL
@@ -400,8 +399,25 @@ class _ScheduledValue:
     def __jax_array__(self) -> Any:
         return self._rounded()
 
+    def _before(self, calculate: Callable[..., Any], right: Any) -> Any:
+        return _calculate(calculate, self, right)
+
+    def _after(self, calculate: Callable[..., Any], left: Any) -> Any:
+        return _calculate(calculate, left, self)
+
+    __add__ = functools.partialmethod(_before, operator.add)
+    __sub__ = functools.partialmethod(_before, operator.sub)
+    __mul__ = functools.partialmethod(_before, operator.mul)
+    __truediv__ = functools.partialmethod(_before, operator.truediv)
+    __pow__ = functools.partialmethod(_before, operator.pow)
+    __radd__ = functools.partialmethod(_after, operator.add)
+    __rsub__ = functools.partialmethod(_after, operator.sub)
+    __rmul__ = functools.partialmethod(_after, operator.mul)
+    __rtruediv__ = functools.partialmethod(_after, operator.truediv)
+    __rpow__ = functools.partialmethod(_after, operator.pow)
+
     def __neg__(self) -> Any:
-        return 0.0 - self  # type: ignore[operator]
+        return 0.0 - self
 
     def __eq__(self, other: object) -> bool:
         if _is_number(other) and other != 0:
@@ -430,14 +446,3 @@ def _calculate(calculate: Callable[..., Any], *operands: Any) -> Any:
             return _ScheduledValue(result)
     rounded = (each._rounded() if isinstance(each, _ScheduledValue) else each for each in operands)
     return calculate(*(backend.tensor(each) for each in rounded))
-
-
-def _add_operators(name: str) -> None:
-    """Adds an operator of Python to scheduled values, for the left and for the right operand."""
-    calculate = getattr(operator, f"__{name}__")
-    setattr(_ScheduledValue, f"__{name}__", lambda self, other: _calculate(calculate, self, other))
-    setattr(_ScheduledValue, f"__r{name}__", lambda self, other: _calculate(calculate, other, self))
-
-
-for _name in ("add", "sub", "mul", "truediv", "pow"):
-    _add_operators(_name)

@@ -45,11 +45,11 @@ def smooth(losses: _Array, smoothing: float) -> _Array:
     smoothed, average, weights = [], 0.0, 0.0
     # Python's floats, unlike NumPy's, do not warn about numbers that are not finite. The weights
     # are added up by the same operations as the losses, so that their rounding errors cancel.
-    for loss in np.asarray(losses, np.float64).tolist():
+    for loss in losses.tolist():
         average = smoothing * average + (1 - smoothing) * loss
         weights = smoothing * weights + (1 - smoothing)
         smoothed.append(average / weights)
-    return np.array(smoothed, np.float64)
+    return np.array(smoothed)
 
 
 def suggest(
@@ -314,7 +314,7 @@ def _finite_steps(values: _Array) -> int:
 
 def _normalized(values: _Array) -> _Array:
     """The values, divided by a power of two so that the largest is from 0.5 to below 1."""
-    largest = np.max(np.abs(values), initial=0.0)
+    largest = np.max(np.abs(values))
     return np.asarray(np.ldexp(values, -np.frexp(largest)[1]))
 
 

@@ -170,6 +170,6 @@ def _restart_table(first_cycle_steps: int, cycle_mult: float) -> _RestartTable:
     return _RestartTable(
         np.array(first_steps, np.int64),
         np.array(whole_ends, np.int64),
-        np.array(fractions, np.float64),
-        np.array(slopes, np.float64),
+        np.array(fractions),
+        np.array(slopes),
     )

@@ -391,6 +391,86 @@ def test_a_loss_that_is_suddenly_not_finite_is_the_edge():
     assert read(rates, losses).max_lr == rates[79] / 2
 
 
+# Where a rule changes its mind -------------------------------------------------------------------
+
+# What is read, as `base_lr` and `max_lr` of the losses alone and of accuracies too. A change of
+# these numbers is a change of what users are told: it belongs into the changelog.
+READINGS = {
+    (30, 0.1): (2.043e-4, 0.7655, 3.857e-4, 0.01743),
+    (30, 0.3): (3.857e-4, 0.8058, 7.279e-4, 0.01743),
+    (50, 0.1): (1.842e-4, 0.6251, 1.842e-4, 0.1099),
+    (50, 0.3): (5.690e-4, 0.6329, 5.690e-4, 0.1600),
+    (100, 0.1): (2.477e-4, 0.7691, 2.477e-4, 0.03126),
+    (100, 0.3): (7.565e-4, 0.9275, 6.280e-4, 0.02154),
+    (150, 0.1): (2.413e-4, 0.8936, 2.132e-4, 0.03390),
+    (150, 0.3): (6.488e-4, 1.147, 5.733e-4, 0.02996),
+    (250, 0.1): (2.740e-4, 0.9873, 1.893e-4, 0.07577),
+    (250, 0.3): (4.599e-4, 1.176, 3.966e-4, 0.01107),
+    (400, 0.1): (2.130e-4, 1.003, 2.130e-4, 0.02591),
+    (400, 0.3): (4.065e-4, 1.128, 4.257e-4, 0.02256),
+    (1000, 0.1): (2.145e-4, 1.185, 2.067e-4, 0.09246),
+    (1000, 0.3): (2.676e-4, 1.143, 2.105e-4, 0.02235),
+}
+
+
+@pytest.mark.parametrize(("steps", "noise"), READINGS)
+def test_the_readings_of_a_noisy_curve_stay_what_they_are(steps, noise):
+    rates, losses, accuracies = with_ups_and_downs(steps, noise=0)
+    waves = noise * (np.sin(np.arange(steps) ** 2 * 2.4) + np.sin(np.arange(steps) * 1.7) ** 9)
+    losses, accuracies = losses + waves, accuracies + waves[::-1] / 3
+    by_loss, by_accuracy = read(rates, losses), read(rates, losses, accuracies)
+    found = (by_loss.base_lr, by_loss.max_lr, by_accuracy.base_lr, by_accuracy.max_lr)
+    assert found == pytest.approx(READINGS[steps, noise], rel=1e-3)
+
+
+def test_a_loss_that_blows_up_in_the_last_step_alone_has_risen():
+    losses = np.append(np.full(199, 2.3), 9.0)
+    reason = "the loss rose without having fallen by more than its noise"
+    assert read(rates_of(200), losses).reasons["max_lr"] == reason
+
+
+def test_an_accuracy_that_is_best_beyond_the_edge_does_not_raise_the_maximum():
+    rates, losses, _ = with_ups_and_downs(200)
+    late = np.clip(0.1 + np.log10(rates / 1e-4) / 5, 0.1, 0.98)  # level from 2.5
+    assert read(rates, losses, late).max_lr == read(rates, losses).max_lr < 2
+
+
+def test_a_smoothed_loss_that_is_finite_for_two_steps_is_read_and_for_one_it_is_not():
+    rates, losses, _ = with_ups_and_downs(200)
+    smoothed = np.full(200, math.nan)
+    smoothed[20:22] = 2, 1
+    assert suggest(rates, losses, smoothed).steepest == rates[20]
+    smoothed[21] = math.nan
+    reasons = suggest(rates, losses, smoothed).reasons
+    reason = "the smoothed loss is not finite after the first tenth of the steps"
+    assert reasons == dict.fromkeys(("steepest", "valley", "minimum"), reason)
+
+
+def test_a_valley_has_at_least_three_entries():
+    rates, losses, _ = with_ups_and_downs(200)
+    smoothed = np.arange(200.0)
+    smoothed[100:102] = 99.5, 98.5  # each falls once from the two before
+    reason = "the smoothed loss did not fall for three steps"
+    assert suggest(rates, losses, smoothed).reasons["valley"] == reason
+    smoothed[99] = 100
+    assert suggest(rates, losses, smoothed).valley == rates[101 - 3 + 1]
+
+
+def test_float32_is_read_as_the_same_numbers_in_float64():
+    curve = [np.float32(values) for values in with_ups_and_downs(200)]
+    rates, losses, accuracies = (values.astype(np.float64) for values in curve)
+    assert suggest(*curve[:2], curve[1]) == suggest(rates, losses, losses)
+    expected = suggest(rates, losses, losses, accuracies)
+    assert suggest(*curve[:2], *curve[1:]) == expected
+
+
+def test_the_lowest_rate_is_named():
+    rates = np.linspace(1, 1.5, 100)
+    losses = np.concatenate([np.full(40, 2.3), np.linspace(2.3, 0.1, 40), np.linspace(0.2, 9, 20)])
+    reasons = read(rates, losses).reasons
+    assert reasons["max_lr"] == reasons["minimum"] == "the rate would be below the lowest rate, 1"
+
+
 # The rules of others -----------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 
 import clr_schedules as clr
 from clr_schedules._backend import backend
+from clr_schedules.schedules.base import _SameObject
 from clr_schedules.schedules.momentum import MirroredMomentum
 
 BAD = [0, -1, math.nan, math.inf, -math.inf, True, "3", None, [1], object(), 1j, 2.5]
@@ -548,6 +549,8 @@ def test_cycle_ends_of_short_cycles(mult, first, other, steps, boundaries):
         (clr.Shifted(clr.Triangular(0.1, 1.0, 2), -12), 12),
         (clr.Warmup(keras.optimizers.schedules.ExponentialDecay(0.1, 0.5, 0.9), 0), 1),
         (clr.Piecewise([0.1, clr.OneCycle(0.1, 77)], [23]), 100),
+        (clr.Piecewise([0.1, clr.OneCycle(0.1, 50), clr.OneCycle(0.1, 77)], [10, 23]), 100),
+        (clr.Piecewise([clr.OneCycle(0.1, 77)], []), 77),
         (clr.Warmup(keras.optimizers.schedules.CosineDecay(0.1, 500), 100), 600),
         (clr.Warmup(0.1, 100), 1100),
     ],
@@ -562,6 +565,68 @@ def test_what_a_notebook_shows_is_escaped():
     shown = clr.Triangular(0.1, 0.2, 3, name="<b>&")._repr_html_()
     assert "&lt;b&gt;&amp;" in shown
     assert "<b>" not in shown
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [
+        (clr.Triangular(0.1, 0.2, 50), np.arange(300)),
+        (clr.Triangular(0.1, 0.2, 200), np.append(np.arange(0, 1200, 2), 1199)),
+        (clr.OneCycle(0.1, 2), np.arange(2)),
+        (clr.Triangular(0.1, 0.1, 1), np.arange(6)),
+    ],
+)
+def test_a_curve_fills_its_picture(schedule, steps):
+    points = re.search(r'points="([^"]*)"', schedule._repr_html_())[1].split()
+    x, y = np.array([point.split(",") for point in points], float).T
+    rates = schedule.values(steps)
+    height = np.ptp(rates) or 1.0
+    np.testing.assert_allclose(x, 2 + 296 * steps / steps[-1], atol=0.06)
+    np.testing.assert_allclose(y, 58 - 56 * (rates - rates.min()) / height, atol=0.06)
+
+
+def test_a_cycle_that_has_ended_before_does_not_end_again():
+    lr = clr.OneCycle(0.1, 77)
+    assert lr.cycle_ends(77).tolist() == [77]
+    assert clr.Shifted(lr, -76).cycle_ends(100).tolist() == [1]
+    assert clr.Shifted(lr, -77).cycle_ends(100).tolist() == []
+    with pytest.raises(ValueError, match="`num_steps` must be"):
+        lr.cycle_ends(-1)
+
+
+def test_a_schedule_of_another_package_is_the_same_while_its_attributes_are():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
+    key = _SameObject(schedule)
+    assert key == _SameObject(schedule)
+    assert hash(key) == hash(_SameObject(schedule)) != hash(_SameObject(lr := 0.5))
+    assert key != _SameObject(lr)
+    assert key != lr
+    assert key != _SameObject(copy.copy(schedule))
+    schedule.decay_rate = 0.8
+    assert key != _SameObject(schedule)
+    key = _SameObject(schedule)
+    schedule.more = 1
+    assert key != _SameObject(schedule)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def twice_the_scale(cycle):
+    return cycle * 0 + 2.0
+
+
+def test_the_momentum_stays_between_its_bounds_whatever_the_scale():
+    lr = clr.Cyclical(0.1, 0.2, 4, scale_fn=twice_the_scale)
+    assert "scale_fn=twice_the_scale" in repr(lr)
+    assert lr.values(range(9)).max() == pytest.approx(0.2)
+    expected = [0.9, 0.85, 0.8, 0.8, 0.8, 0.8, 0.8, 0.85, 0.9]
+    assert lr.momentum(0.9, 0.8).values(range(9)).tolist() == pytest.approx(expected)
+
+
+def test_the_largest_momentum_is_below_1_in_float32():
+    lr, most = clr.Triangular(0.1, 0.2, 4), 1 - 2.0**-24
+    assert lr.momentum(most).max_momentum == most
+    with pytest.raises(ValueError, match="`max_momentum` must be a number of at least 0 and below"):
+        lr.momentum(math.nextafter(most, 1.0))
 
 
 # ---- Whole numbers

@@ -265,11 +265,14 @@ def test_arguments_become_plain_python_values():
             r"`final_div_factor` must be at least 1 / div_factor \(here 0.04\).*=0.01",
         ),
         ({"final_div_factor": 1e-320}, "`final_div_factor` must be at least 1 / div_factor"),
-        ({"div_factor": 1e40}, "`max_lr / div_factor`, must be from 1.2e-38 .* = 1e-41"),
+        (
+            {"div_factor": 1e40},
+            "The initial rate, `max_lr / div_factor`, must be from 1.2e-38 .* = 1e-41",
+        ),
         ({"div_factor": 1e300, "max_lr": 1e-30}, "`max_lr / div_factor`, must be from 1.2e-38"),
         (
             {"final_div_factor": 1e40},
-            "`max_lr / div_factor / final_div_factor`, must be from 1.2e-38 .* = 4e-43",
+            "The final rate, `max_lr / div_factor / final_div_factor`, must .* = 4e-43",
         ),
         ({"anneal": "cos"}, "`anneal` must be one of 'cosine', 'linear'. Received: anneal='cos'"),
         ({"three_phase": 1}, "`three_phase` must be True or False. Received: three_phase=1"),
@@ -302,6 +305,14 @@ def test_a_final_rate_that_a_rounding_puts_above_float32_is_the_largest():
 
 
 # --- The momentum that mirrors it ---
+
+
+@anneals
+@pytest.mark.parametrize(("total_steps", "momenta"), [(4, [0.9] * 4), (8, [0.9, 0.8] + [0.9] * 6)])
+def test_momentum_of_three_phases_whose_first_is_of_one_step_or_none(anneal, total_steps, momenta):
+    schedule = clr.OneCycle(0.1, total_steps, 0.25, anneal=anneal, three_phase=True)
+    found = schedule.momentum(0.9, 0.8).values(range(total_steps))
+    np.testing.assert_allclose(found, momenta, rtol=1e-15)
 
 
 def test_momentum_has_the_corners_of_the_rate():
