@@ -1,10 +1,10 @@
-"""Measurements of every claim about speed, size and accuracy, beside what else there is.
+"""Measurements of every claim about speed and accuracy, beside what else there is.
 
-``make bench`` runs them all, in fifteen to twenty minutes on two cores, and writes
-``results/latest.json``, the report ``results/latest.md`` from it, and pictures into
-``docs/images``; ``python -m benchmarks --only`` measures some again and keeps the others.
-``make bench-quick`` takes some two minutes and writes nothing. Three measurements need a machine
-or environments of their own, and have files of their own: ``engines``, ``gpu`` and ``gpu_kernels``.
+``make bench`` runs them all, in less than eight minutes on two cores, and writes
+``results/latest.json``, the report ``results/latest.md`` from it, and ``docs/images/accuracy.png``;
+``python -m benchmarks --only`` measures some again and keeps the others. ``make bench-quick`` takes
+a minute or two and writes nothing. Three measurements need a machine or environments of their own,
+and have files of their own: ``engines``, ``gpu`` and ``gpu_kernels``.
 
 A benchmark is a module with ``measure(quick=False)``, which returns plain numbers for the JSON
 file, and ``markdown(result)``, which tells them to a reader.

@@ -9,44 +9,40 @@ from typing import Any
 
 from benchmarks import (
     accuracy,
-    claims,
+    cost,
+    digits,
     engines,
+    fit,
     gpu,
     gpu_kernels,
-    import_time,
     logger,
-    memory,
-    other_frameworks,
-    pictures,
     range_test,
     report,
-    scaling,
-    step_time,
-    structure,
-    suggestions,
     timing,
-    without_xla,
 )
 
 SECTIONS: dict[str, Any] = {
-    "step_time": step_time,
-    "without_xla": without_xla,
-    "structure": structure,
     "accuracy": accuracy,
+    "cost": cost,
+    "fit": fit,
     "range_test": range_test,
-    "suggestions": suggestions,
     "logger": logger,
-    "import_time": import_time,
-    "memory": memory,
-    "scaling": scaling,
-    "other_frameworks": other_frameworks,
+    "digits": digits,
 }
-# Measured when asked for, since it takes long; its results stay.
-BY_REQUEST = ("suggestions",)
-# Most of their time goes into starting processes.
-NOT_QUICK = ("import_time", "other_frameworks")
 # Measured where there is what they need, and kept in files of their own.
 APART: dict[str, Any] = {"engines": engines, "gpu_kernels": gpu_kernels, "gpu": gpu}
+# The order of the report.
+ORDER = (
+    "accuracy",
+    "engines",
+    "cost",
+    "fit",
+    "gpu_kernels",
+    "gpu",
+    "range_test",
+    "logger",
+    "digits",
+)
 
 
 def main() -> None:
@@ -58,18 +54,15 @@ def main() -> None:
         choices=SECTIONS,
         metavar="SECTION",
         help=f"measure these alone, and keep the other results ({', '.join(SECTIONS)}); "
-        "none: make the report and the pictures again",
+        "none: make the report and its picture again",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="in some two minutes, from few runs; prints, writes nothing",
+        help="in a minute or two, from few runs; prints, writes nothing",
     )
     args = parser.parse_args()
-    names = args.only
-    if names is None:
-        left_out = (*BY_REQUEST, *(NOT_QUICK if args.quick else ()))
-        names = [name for name in SECTIONS if name not in left_out]
+    names = list(SECTIONS) if args.only is None else args.only
     results = {} if args.quick else report.read() or {}
     for name in names:
         timing.tidy()
@@ -86,21 +79,21 @@ def main() -> None:
     text = document(results)
     if not args.quick:
         report.write_text(text)
-        pictures.draw(results)
+        accuracy.draw(results["accuracy"])
     print(text, end="")
 
 
 def document(results: dict[str, Any]) -> str:
     """The report of these results, and of those that are kept apart."""
-    apart = {name: report.read(name) for name in APART}
-    sections = [claims.markdown(results, apart)]
-    sections += [
-        f"{module.markdown(results[name]).rstrip()}\n\n{report.measured(results[name])}\n"
-        for name, module in SECTIONS.items()
-        if name in results
-    ]
-    sections += [f"{module.markdown(apart[name]).rstrip()}\n" for name, module in APART.items()]
-    return "\n".join([report.HEADING, *sections])
+    sections = []
+    for name in ORDER:
+        if name in APART:
+            sections.append(f"{APART[name].markdown(report.read(name)).rstrip()}\n")
+        elif name in results:
+            text = SECTIONS[name].markdown(results[name]).rstrip()
+            sections.append(f"{text}\n\n{report.measured(results[name])}\n")
+    text = "\n".join([report.HEADING, *sections])
+    return f"{report.filled(text.rstrip())}\n"
 
 
 if __name__ == "__main__":

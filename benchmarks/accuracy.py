@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,11 @@ import clr_schedules as clr
 from benchmarks import peers, policies, report, truth
 
 BASE_LR, MAX_LR = 1e-3, 6e-3
-STEP_SIZE, GAMMA = policies.STEP_SIZE, policies.GAMMA
-LIMITS = {f"10^{decade}": 10**decade for decade in range(1, 16)} | {"2^53": truth.FAR}
-QUICK_LIMITS = ("10^3", "10^15")
-OTHERS = (
-    "OneCycle",
-    "OneCycle, three phases",
-    "momentum of OneCycle",
-    "CosineRestarts",
-    "CosineRestarts by 2",
-    "CosineRestarts by 1.5",
-    "CosineRestarts by 0.99",
-    "Warmup, Piecewise",
-)
-POWER_LIMITS = {"10^3": 10**3, "10^4": 10**4, "10^5": 10**5, "10^6": 10**6}
+STEP_SIZE = policies.STEP_SIZE
+LIMITS = {f"10^{decade}": 10**decade for decade in (*range(3, 10), 12)} | {"2^53": truth.FAR}
+QUICK_LIMITS = ("10^3", "2^53")
+FORMULA, COSINE = "float32 formula", "Keras cosine"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "accuracy.png"
 SAMPLES = 200_000
 SEED = 20_150_603
 
@@ -36,43 +28,32 @@ Error = dict[str, float | None]
 
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
-    """The worst errors of every schedule and limit, and those of the power alone.
+    """The worst errors of every schedule and limit.
 
     Args:
         quick: whether to take a few of the limits.
     """
-    ours = policies.cyclical(BASE_LR, MAX_LR)
-    formulas = policies.all_rates(BASE_LR, MAX_LR) | policies.all_momenta(BASE_LR, MAX_LR)
-    others = {name: formulas[name] for name in OTHERS}
+    ours = policies.all_rates(BASE_LR, MAX_LR) | policies.all_momenta(BASE_LR, MAX_LR)
     samples = {label: sample(LIMITS[label]) for label in (QUICK_LIMITS if quick else LIMITS)}
+    restarts = {
+        label: np.concatenate([steps, around_restarts(ours, LIMITS[label])])
+        for label, steps in samples.items()
+    }
     cosine = (BASE_LR, MAX_LR, STEP_SIZE // 2)
-    rates = {
-        "float32 formula": errors(
+    peer_rates = {
+        FORMULA: errors(
             lambda steps: peers.textbook(steps, BASE_LR, MAX_LR, STEP_SIZE),
             true_rates(ours["Triangular"]),
             samples,
         ),
-        "Keras cosine": errors(
+        COSINE: errors(
             peers.keras_cosine(*cosine),
             lambda steps: peers.keras_cosine_values(steps, *cosine),
             samples,
         ),
-    } | {name: errors(schedule, true_rates(schedule), samples) for name, schedule in ours.items()}
-
-    restarts = {
-        label: np.concatenate([steps, around_restarts(others, LIMITS[label])])
-        for label, steps in samples.items()
     }
-    more = {name: errors(one, true_rates(one), restarts) for name, one in others.items()}
-
-    # With half-cycles of one step every odd step is a peak, where the rate is the power itself.
-    peaks = clr.ExpRange(0.0, 1.0, step_size=1, gamma=GAMMA)
-    odd = {label: np.arange(1, limit, 2) for label, limit in POWER_LIMITS.items()}
-    powers = {
-        "float32 power": errors(lambda steps: peers.power(steps, GAMMA), true_rates(peaks), odd),
-        "ExpRange": errors(peaks, true_rates(peaks), odd),
-    }
-    return {"n": SAMPLES, "seed": SEED, "rates": rates, "powers": powers, "more": more}
+    rates = {name: errors(one, true_rates(one), restarts) for name, one in ours.items()}
+    return {"n": SAMPLES, "seed": SEED, "peers": peer_rates, "rates": rates}
 
 
 def sample(limit: int) -> Steps:
@@ -128,51 +109,54 @@ def _error(rate: npt.NDArray[Any], true: Rates) -> Error:
     if rate.dtype != np.float32:
         raise TypeError(f"A float32 rate was to be measured. Received: {rate.dtype}")
     off = np.abs(rate - true)
+    # Below the smallest normal number all frameworks flush to zero; nor is a right 0 off.
+    counts = (off > 0) & (true >= np.finfo(np.float32).tiny)
     with np.errstate(divide="ignore", invalid="ignore"):
         worst = {
-            "ulp": float(np.max(off / np.spacing(np.float32(true)))),
-            # A rate of 0 that should be 0 is not off.
-            "relative": float(np.max(np.where(off == 0, 0, off / np.minimum(rate, true)))),
+            "ulp": float(np.max(truth.ulps(rate, true))),
+            "relative": float(np.max(np.where(counts, off / np.minimum(rate, true), 0))),
         }
     return {name: value if np.isfinite(value) else None for name, value in worst.items()}
 
 
+def worst(result: dict[str, Any], label: str) -> Error:
+    """The worst of all schedules of this package, by both measures."""
+    of_all = [of[label] for of in result["rates"].values()]
+    return {name: max(error[name] for error in of_all) for name in ("ulp", "relative")}
+
+
 def markdown(result: dict[str, Any]) -> str:
-    """The result as two Markdown tables."""
+    """The result as a sentence and a table."""
+    labels = list(next(iter(result["rates"].values())))
+    of_all = {label: worst(result, label) for label in labels}
+    highest = max(of_all.values(), key=lambda error: error["ulp"] or 0)
+    columns = {**result["peers"], "this package, the worst": of_all}
+    rows = ([label, *(_both(column[label]) for column in columns.values())] for label in labels)
+    table = report.part("accuracy", report.table(["steps below", *columns], rows))
     return f"""## Accuracy
 
-Worst error of a learning rate in float32, compiled by XLA, in units of the last place (ulp); in
-brackets the worst relative error. Over {result["n"]:,} random steps below each limit and the
-turning points of the last cycles before it; rates from {BASE_LR} to {MAX_LR}, half-cycles of
-{STEP_SIZE:,} steps. The best that a float32 can be is 0.5 ulp. Meaningless: off by a factor above
-2, where the whole range has a factor of {MAX_LR / BASE_LR:.0f}.
+A rate of this package is as near to the formula as a float32 can be, at every step: off by at most
+{_ulp(highest["ulp"] or 0)} units in the last place (ulp), where half a unit is the best. The
+formula in
+float32, and Keras's restarts, lose a digit with every factor of ten in the step.
 
-{_table("steps below", result["rates"], _both)}
+{table}
 
-- float32 formula: the paper's, from the raw step, as TensorFlow Addons had it.
-- Keras cosine: `CosineDecayRestarts` of Keras, cycles of {STEP_SIZE // 2:,} steps that do not grow.
-- The others are this package's; in the last rows Triangular2 and ExpRange have long decayed to the
-  base rate.
+The worst error of a rate in float32, compiled by XLA, in ulp; in brackets the worst relative error.
+Meaningless: off by a factor above 2, where the whole range, from {BASE_LR} to {MAX_LR}, has a
+factor
+of {MAX_LR / BASE_LR:.0f}. Over {result["n"]:,} random steps below each limit, the turning points
+of the last
+cycles before it, and the steps around all restarts; half-cycles of {STEP_SIZE:,} steps.
 
-Each column is held against its own formula, in float64 or more, from an exact integer phase
+- {FORMULA}: the paper's, from the raw step, as TensorFlow Addons had it.
+- {COSINE}: `CosineDecayRestarts` of Keras, cycles of {STEP_SIZE // 2:,} steps that do not grow.
+- This package: the worst of {len(result["rates"])} schedules and momenta, each kind with all of
+  its branches.
+
+Each is held against its own formula, in more digits than float64 has, from an exact integer phase
 (`benchmarks/truth.py`).
-
-The other schedules of this package, on the same steps and on those around the restarts (one cycle
-of a million steps, restarts after 1,000 at first, or after a million where they shrink by 0.99):
-
-{_table("steps below", result["more"], _both)}
-
-The scale of `exp_range` alone, `{GAMMA} ** iteration`: worst relative error over all odd
-iterations.
-
-{_table("iterations below", result["powers"], _relative)}
 """
-
-
-def _table(corner: str, columns: dict[str, dict[str, Error]], cell: Callable[[Error], str]) -> str:
-    labels = next(iter(columns.values()))
-    rows = ([label, *(cell(column[label]) for column in columns.values())] for label in labels)
-    return report.table([corner, *columns], rows)
 
 
 def _both(error: Error) -> str:
@@ -195,6 +179,42 @@ def _ulp(x: float) -> str:
 def _scientific(x: float) -> str:
     mantissa, exponent = f"{x:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def draw(result: dict[str, Any]) -> None:
+    """Draws ``docs/images/accuracy.png``: the worst error against the number of steps."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    labels = list(next(iter(result["rates"].values())))
+    lines = result["peers"] | {"this package": {label: worst(result, label) for label in labels}}
+    looks = (("#D55E00", "s"), ("#808080", "D"), ("#0072B2", "o"))
+    for (name, of), (color, marker) in zip(lines.items(), looks, strict=True):
+        points = [
+            (LIMITS[label], error["relative"])
+            for label, error in of.items()
+            if error["relative"] is not None
+        ]
+        ax.loglog(*zip(*points, strict=True), marker=marker, color=color, label=name, markersize=4)
+    ax.axhline(2.0**-24, color="black", linewidth=0.8, linestyle=":")
+    ax.annotate(
+        "half a unit in the last place",
+        (1, 2.0**-24),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, -11),
+        textcoords="offset points",
+        horizontalalignment="right",
+        fontsize="small",
+    )
+    ax.set_ylim(bottom=1e-8)
+    ax.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    ax.set_xlabel("steps below")
+    ax.set_ylabel("worst relative error of the rate")
+    ax.set_title("Learning rates in float32, compiled by XLA")
+    ax.legend(frameon=False, loc="center right")
+    with report.beside(PICTURE) as new:
+        figure.savefig(new, dpi=130, facecolor="white", format="png")
+    plt.close(figure)
 
 
 if __name__ == "__main__":

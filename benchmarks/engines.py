@@ -164,55 +164,49 @@ def _floatx(name: str) -> Iterator[None]:
 
 
 def markdown(result: dict[str, Any] | None) -> str:
-    """The result as Markdown tables."""
+    """The result as a sentence and a table."""
     title = "## Accuracy on each engine\n\n"
     if not result:
         return title + "Not measured: `python -m benchmarks.engines` does.\n"
-    worst = {name: one["worst"] for name, one in result.items()}
-    highest, highest_wide = (
-        max(max(one[format_].values()) for one in worst.values())
-        for format_ in ("float32", "float64")
-    )
-    policies = list(next(iter(worst.values()))["float32"])
-    measured = [
-        f"- {name}, {one['steps']:,} steps below 2^{one['limit'].bit_length() - 1}, {one['date']}: "
-        + ", ".join(f"{module} {version}" for module, version in one["versions"].items())
+    worst = {
+        name: {
+            format_: max(errors.values(), default=None) for format_, errors in one["worst"].items()
+        }
         for name, one in result.items()
+    }
+    rows = [
+        [
+            name,
+            *("none" if of[format_] is None else f"{of[format_]:.4f}" for format_ in FORMATS[:-1]),
+            f"{of['float64']:.1f}",
+            f"{result[name]['steps']:,} below 2^{result[name]['limit'].bit_length() - 1}",
+            result[name]["date"][:10],
+        ]
+        for name, of in worst.items()
     ]
+    highest, wide = (max(of[f] for of in worst.values()) for f in ("float32", "float64"))
+    count = len(next(iter(result.values()))["worst"]["float32"])
+    versions = dict.fromkeys(
+        ", ".join(f"{module} {n}" for module, n in one["versions"].items())
+        for one in result.values()
+    )
+    header = ["", *(f"`{name}`" for name in FORMATS), "steps", "date"]
+    text = f"""It is the same on every engine that Keras runs on: a rate in float32 is off by at
+most {highest:.4f}
+ulp, where {BOUND} is promised, and with `floatx` float64 by {wide:.1f}, where {WIDE_BOUND:.0f}
+is promised.
 
-    def table(format_: str, digits: int) -> str:
-        rows = (
-            [policy, *(f"{one[format_][policy]:.{digits}f}" for one in worst.values())]
-            for policy in policies
-        )
-        return report.table(["policy", *worst], rows)
+The worst of {count} schedules and momenta, in units of the last place of each `floatx`, over
+steps of
+every magnitude that the engine's counter holds, the turns of cycles, the restarts and the powers of
+two among them; rates from {BASE_LR} to {MAX_LR}, or from 0. On JAX float64 takes `jax_enable_x64`;
+`tf_keras` knows no bfloat16. Recorded by `python -m benchmarks.engines`; each schedule by itself is
+in `engines.json`.
 
-    def at_worst(errors: dict[str, float]) -> str:
-        return f"{max(errors.values()):.4f}" if errors else "none"
+{report.table(header, rows)}
 
-    short = ([f"`{name}`", *(at_worst(one[name]) for one in worst.values())] for name in SHORT)
-    return f"""{title}The worst error of a rate in units of the last place (ulp), over steps
-of every magnitude that the engine's counter holds, the turns of cycles, the restarts and the powers
-of two among them; rates from {BASE_LR} to {MAX_LR}, or from 0 where it is said. They are held
-against the formulas in more digits than float64 has (`benchmarks/truth.py`), which share no line
-with the package.
-
-In float32. The best that a rounding can be is 0.5 ulp; {BOUND} is promised, and the worst is
-{highest:.4f}.
-
-{table("float32", 4)}
-
-The worst of all these policies with a shorter `floatx`; `tf_keras` knows no bfloat16:
-
-{report.table(["`floatx`", *worst], short)}
-
-With `floatx` float64 (on JAX by `jax_enable_x64`, without which it is float32), in units of
-float64. {WIDE_BOUND:.0f} is promised, and the worst is {highest_wide:.1f}.
-
-{table("float64", 2)}
-
-{chr(10).join(measured)}
-"""
+With {"; ".join(versions)}."""
+    return title + report.part("engines", text) + "\n"
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ PARAMETERS = (10**5, 10**7, 10**8)
 ARRAYS = 10
 BLOCKS = 15
 SECONDS = 0.05
-TARGET = 1.01
 # Steps of a call. One step takes less time than Python takes to start it, which would be all that
 # is seen of a small model.
 LOOP = 100
@@ -91,24 +90,30 @@ def measure() -> dict[str, Any]:
 
 
 def markdown(result: dict[str, Any] | None) -> str:
-    """The result as Markdown tables."""
+    """The result as a sentence and a table."""
     if result is None:
         return "## Step time on a GPU\n\nNot measured: no GPU was at hand.\n"
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    text = f"""## Step time on a GPU
+    sizes = {int(parameters): found for parameters, found in result["parameters"].items()}
+    lines, most = [], {}
+    for parameters, found in sizes.items():
+        ours = {name: ratio for name, ratio in found["ratios"].items() if name != CONTROL}
+        most[parameters] = max(ours.values(), key=lambda ratio: ratio["ratio"])["ratio"] - 1
+        noise = timing.percent(timing.noise(found["ratios"][CONTROL]))
+        lines.append(f"{found['microseconds']:.0f} µs and ±{noise} with {parameters:,} parameters")
+    names = next(iter(sizes.values()))["ratios"]
+    rows = [[name, *(timing.cell(of["ratios"][name]) for of in sizes.values())] for name in names]
+    header = ["learning rate", *(f"{parameters:,} parameters" for parameters in sizes)]
+    text = f"""On a GPU a schedule can be seen in the clock only where a step is very short:
+{", ".join(f"up to {timing.percent(m)} with {p:,} parameters" for p, m in most.items())}.
 
-{result["device"]}, {result["date"]}; {versions}. Updates by Adam,
-{result["steps a call"]} a call, through JAX: the time with a schedule by that with a constant rate,
-n = {result["n"]} ratios.
-"""
-    for parameters, found in result["parameters"].items():
-        rows = timing.rows(found["ratios"], CONTROL, TARGET)
-        text += f"""
-{int(parameters):,} parameters, {found["microseconds"]:.0f} µs with a constant rate:
+The time of an update by Adam, {result["steps a call"]} a call, through JAX, by that with a
+constant rate; n = {result["n"]}
+ratios. The time with a constant rate, and the noise: {"; ".join(lines)}. Recorded by `python -m
+benchmarks.gpu` on an {result["device"]}, {result["date"][:10]}; {versions}.
 
-{report.table(["learning rate", "ratio", "95 % interval", "in words"], rows)}
-"""
-    return text
+{report.table(header, rows)}"""
+    return f"## Step time on a GPU\n\n{report.part('step time on a GPU', text)}\n"
 
 
 if __name__ == "__main__":

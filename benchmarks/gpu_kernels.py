@@ -119,7 +119,7 @@ def _count(program: str) -> dict[str, Any]:
 
 
 def markdown(result: dict[str, Any] | None) -> str:
-    """The result as a Markdown table."""
+    """The result as a sentence and a table."""
     title = "## Kernels on a GPU\n\n"
     if result is None:
         return title + "Not counted: `make bench-gpu-kernels` does.\n"
@@ -129,27 +129,46 @@ def markdown(result: dict[str, Any] | None) -> str:
         [name, *(_cell(of[name], of[CONSTANT]) if name in of else "" for of in counts.values())]
         for name in names
     ]
-    inside = [
+    alone = {
+        kind: max(_more(of, c) for name, c in of.items() if not _special(name))
+        for kind, of in counts.items()
+    }
+    most = ", ".join(f"{kind} {more or 'none'}" for kind, more in alone.items())
+    special = max(_more(of, c) for of in counts.values() for c in of.values())
+    inside = ", ".join(
         f"{kind} with {name}"
         for kind, of in counts.items()
-        for name, count in of.items()
-        if count["inside"]
-    ]
-    scalars = "yes" if _all_more_are_scalar(counts) else "**no**"
+        for name, c in of.items()
+        if c["inside"]
+    )
+    scalars = "all" if _all_more_are_scalar(counts) else "**not all**"
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return f"""{title}The kernels that XLA makes of an update of {ARRAYS} arrays of {SIZE:,} numbers
-each by real optimizers of Keras, compiled for an NVIDIA H100 on a machine without one
-({result["date"]}; {versions}). In brackets what a constant rate has not; a copy is one of the
-iteration, of four bytes, and no kernel. All that are more compute scalars: {scalars}. A schedule
-within a kernel that writes weights: {", ".join(inside) or "none"}.
+    text = f"""No schedule is computed in a kernel that writes
+weights{f", but in {inside}" if inside else ""}. What a schedule
+adds at most: {most}; with restarts that grow or shrink, or where a
+hyperparameter is cycled too, up to {special}. Of these kernels {scalars} compute a single number.
 
-{report.table(["learning rate", *counts], rows)}
-"""
+The kernels that XLA makes of an update of {ARRAYS} arrays of {SIZE:,} numbers each by real
+optimizers of
+Keras; in brackets what a constant rate has not. A copy is one of the iteration, of four bytes, and
+no kernel. Recorded by `make bench-gpu-kernels`, which compiles for an NVIDIA H100 on a machine
+without one, {result["date"][:10]}; {versions}.
+
+{report.table(["learning rate", *counts], report.grouped(rows))}"""
+    return title + report.part("kernels on a GPU", text) + "\n"
+
+
+def _special(name: str) -> bool:
+    return "CosineRestarts by" in name or " and OneCycle of " in name
+
+
+def _more(of: dict[str, Any], count: dict[str, Any]) -> int:
+    return int(count["kernels"] - of[CONSTANT]["kernels"])
 
 
 def _all_more_are_scalar(counts: dict[str, Any]) -> bool:
     return all(
-        count["scalar"] - of[CONSTANT]["scalar"] == count["kernels"] - of[CONSTANT]["kernels"]
+        count["scalar"] - of[CONSTANT]["scalar"] == _more(of, count)
         for of in counts.values()
         for count in of.values()
     )

@@ -26,11 +26,6 @@ def textbook(
     return low + (high - low) * tf.maximum(0.0, 1 - x) * scale
 
 
-def power(step: Any, gamma: float) -> tf.Tensor:
-    """``gamma ** step`` in float32: the scale of ``exp_range`` as TensorFlow Addons computed it."""
-    return tf.pow(tf.constant(gamma, tf.float32), tf.cast(step, tf.float32))
-
-
 def keras_cosine(base_lr: float, max_lr: float, cycle: int) -> Any:
     """Keras's own cyclical schedule: cosines from ``max_lr`` to ``base_lr``, all of one length."""
     return keras.optimizers.schedules.CosineDecayRestarts(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -22,7 +21,6 @@ import clr_schedules as clr
 from benchmarks import peers, report, timing
 
 ROUNDS, QUICK_ROUNDS = 4, 2
-TARGET = 1.05
 # The steps of a run, and the shape of a sample.
 NETWORKS = {"784-128-10": (1000, (784,)), "convolutions": (300, (8, 8, 1))}
 # jit_compile, steps_per_execution; of the convolutions at several steps a call alone, where `fit`
@@ -151,50 +149,52 @@ def classifier(network: str, rate: Any, seed: int = timing.SEED, **compilation: 
     return model
 
 
-# Tables -------------------------------------------------------------------------------------------
+# The report ---------------------------------------------------------------------------------------
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The result as Markdown tables."""
-    ratios = [
-        (f"{cell['network']}, {_setting(cell)}, {name}", ratio)
+    """The result as a sentence and a table."""
+    found: dict[str, dict[str, Any]] = {"slower": {}, "faster": {}}
+    noises, count = [], 0
+    for cell in result["times"]:
+        noise = timing.noise(cell["ratios"][CONTROL])
+        noises.append(noise)
+        for name in (DEFAULT, LIKE_FIT):
+            ratio, count = cell["ratios"][name], count + 1
+            if not timing.hidden(ratio, noise):
+                way = "slower" if ratio["ratio"] > 1 else "faster"
+                found[way][f"{cell['network']}, {_setting(cell)}, {name}"] = ratio
+    slower = ", ".join(f"{name} {timing.cell(r)}" for name, r in found["slower"].items())
+    columns = (CONTROL, DEFAULT, LIKE_FIT, FINDER)
+    rows = [
+        [
+            f"{cell['network']}, {_setting(cell)}",
+            f"{cell['fit_seconds']:.2f} s",
+            *(timing.cell(ratio) if (ratio := cell["ratios"].get(n)) else "" for n in columns),
+        ]
         for cell in result["times"]
-        for name, ratio in cell["ratios"].items()
-        if name not in (CONTROL, FINDER)
     ]
-    networks = dict.fromkeys(cell["network"] for cell in result["times"])
-    above = [name for name, ratio in ratios if ratio["ratio"] > TARGET]
-    reach = sum(ratio["high"] > TARGET for _, ratio in ratios)
-    verdict = f"**Above: {'; '.join(above)}**" if above else f"So it is with all {len(ratios)}"
-    return f"""## Range test
+    longer = "**in places longer**" if slower else "no longer"
+    text = f"""`lr_range_test` takes {longer} than `fit` over the same steps. Of {count} ratios
+those beyond the
+noise of their row are {len(found["faster"])} of a test that is faster than `fit`, and
+{len(found["slower"])} of one that is slower{f": {slower}" if slower else ""}. The noise is
+large, ±{timing.percent(min(noises))} to
+±{timing.percent(max(noises))}, since each run builds, traces and compiles a model.
 
-`lr_range_test` divided by `model.fit` over the same steps, batches of 32, with Adam and an
-accuracy, each on a fresh model, tracing and compiling included. Each ratio is of one test to the
-two runs of `fit` around it; the geometric mean of n = {result["n"]} ratios, with Student's 95 %
-interval. "{CONTROL}" is another `fit` in the place of a test: how far its interval reaches from 1
-is the noise. The test runs "{DEFAULT}", and with the model's `steps_per_execution`
-given to it: "{LIKE_FIT}". "A callback" is a range test as the known Keras finders have it
-(`peers.Finder`), which needs single steps. The ratio is to be at most {TARGET}. {verdict};
-{reach} of the intervals reach above that.
+The time by that of the two runs of `fit` around it, batches of 32, with Adam and an accuracy, each
+on a fresh model, tracing and compiling included; n = {result["n"]} ratios. "{CONTROL}" is the
+control. The test runs "{DEFAULT}", and with the model's `steps_per_execution` given to it;
+"{FINDER}" is a range test as the known Keras finders have it, which needs single steps. The network
+784-128-10 takes {NETWORKS["784-128-10"][0]:,} steps, the convolutions of the digits' example
+{NETWORKS["convolutions"][0]:,}.
 
-{"".join(_times_of(network, result["times"]) for network in networks)}"""
+{report.table(["network, compiled with", "`fit`", *columns], rows)}"""
+    return f"## Range test\n\n{report.part('range test', text)}\n"
 
 
 def _setting(cell: dict[str, Any]) -> str:
     return f"`jit_compile={cell['jit_compile']}, steps_per_execution={cell['steps_per_execution']}`"
-
-
-def _times_of(network: str, cells: Iterable[dict[str, Any]]) -> str:
-    """The table of one network."""
-    rows = []
-    for cell in (cell for cell in cells if cell["network"] == network):
-        for row in timing.rows(cell["ratios"], CONTROL, TARGET):
-            control = row[0] == CONTROL
-            setting = [_setting(cell), f"{cell['fit_seconds']:.2f} s"] if control else ["", ""]
-            rows.append([*setting, *row])
-    header = ["compiled with", "`fit`", "range test", "ratio", "95 % interval", "in words"]
-    title = f"A network {network}" if "-" in network else "The convolutional network of the digits"
-    return f"{title}, {NETWORKS[network][0]:,} steps:\n\n{report.table(header, rows)}\n\n"
 
 
 if __name__ == "__main__":

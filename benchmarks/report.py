@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,36 @@ def environment() -> dict[str, Any]:
     }
 
 
+def grouped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Rows that differ in their first column alone, as one row of all their names."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, *cells in rows:
+        names.setdefault(tuple(cells), []).append(name)
+    return [["; ".join(of), *cells] for cells, of in names.items()]
+
+
+def part(name: str, text: str) -> str:
+    """A part of the report that a page can include: between two comments that nobody sees."""
+    return f"<!-- {name} -->\n\n{text}\n\n<!-- end of {name} -->"
+
+
+def filled(text: str) -> str:
+    """The text with its paragraphs filled anew, since figures are longer or shorter than names."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(
+        block
+        if block.startswith(("#", "|", "- ", "<!--"))
+        else textwrap.fill(block, 100, break_long_words=False, break_on_hyphens=False)
+        for block in blocks
+    )
+
+
 HEADING = """# Benchmarks
 
-Made by `make bench`. Times are ratios of runs in turn in one process, by the
-[reasons](../timing.py) given there; counts are exact.
+Made by `make bench`. Counts are exact. Times are ratios of runs in turn in one process, for the
+[reasons](../timing.py) given there: a median with its 95 % interval, or where runs are few a
+geometric mean with Student's. The ratio of two arms that are alike is the control; how far its
+interval reaches from 1 is the noise.
 """
 
 

@@ -166,60 +166,26 @@ def noise(control: dict[str, Any]) -> float:
     return float(max(abs(control[end] - 1) for end in ("low", "high")))
 
 
-def cells(ratio: dict[str, Any], in_words: str) -> list[str]:
-    """The columns of a ratio in a table: itself, its interval, and what that says."""
-    return [f"{ratio['ratio']:.3f}", f"{ratio['low']:.3f} to {ratio['high']:.3f}", in_words]
+def hidden(ratio: dict[str, Any], noise: float) -> bool:
+    """Whether a ratio is not distinguishable from 1: by its interval, or for the noise."""
+    return ratio["low"] <= 1 <= ratio["high"] or abs(ratio["ratio"] - 1) <= noise
 
 
-def verdict(ratio: dict[str, Any], noise: float, target: float) -> str:
-    """What the interval says, and no more."""
-    if ratio["high"] <= target and noise <= target - 1:
-        return f"≤ {target}"
-    return _as_far_as_seen(ratio, noise)
+def cell(ratio: dict[str, Any]) -> str:
+    """A ratio with its interval."""
+    return f"{ratio['ratio']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})"
 
 
-def verdict_of_models(ratios: Mapping[str, dict[str, Any]], name: str, target: float) -> str:
-    """What the interval of a ratio of ``contrasts`` says, which has the models' noise in it."""
-    ratio, control = ratios[name], ratios[CONTROL]
-    if not control["low"] <= 1 <= control["high"]:
-        return "not to be told, since the control is not 1"
-    if ratio["high"] <= target:
-        return f"≤ {target}"
-    if ratio["low"] <= 1 <= ratio["high"]:
-        return f"not distinguishable from {of_noise(noise(ratio))}"
-    return _differs(ratio)
-
-
-def _as_far_as_seen(ratio: dict[str, Any], noise: float) -> str:
-    if ratio["low"] <= 1 <= ratio["high"] or abs(ratio["ratio"] - 1) <= noise:
-        return f"not distinguishable from {of_noise(noise)}"
-    return f"{_differs(ratio)} (noise ±{_percent(noise)})"
-
-
-def _differs(ratio: dict[str, Any]) -> str:
-    direction = "slower" if ratio["ratio"] > 1 else "faster"
-    return f"{direction} by {_percent(abs(ratio['ratio'] - 1))}"
-
-
-def rows(ratios: Mapping[str, dict[str, Any]], control: str, target: float) -> list[list[str]]:
-    """The rows of a table of ratios, one of which is the control that tells the noise."""
-    of_control = noise(ratios[control])
-    return [
-        [
-            name,
-            *cells(
-                ratio,
-                of_noise(of_control) if name == control else verdict(ratio, of_control, target),
-            ),
-        ]
-        for name, ratio in ratios.items()
-    ]
-
-
-def of_noise(noise: float) -> str:
-    """The verdict on a control."""
-    return f"noise of ±{_percent(noise)}"
-
-
-def _percent(x: float) -> str:
+def percent(x: float) -> str:
+    """A share, such as the noise."""
     return f"{100 * x:.1f} %"
+
+
+def in_words(ratios: Mapping[str, dict[str, Any]], noise: float) -> str:
+    """Which ratios differ from 1, and by how much; the others are hidden by the noise."""
+    seen = [f"{name} {cell(ratio)}" for name, ratio in ratios.items() if not hidden(ratio, noise)]
+    if not seen:
+        return f"none of {len(ratios)} is distinguishable from noise of ±{percent(noise)}"
+    rest = len(ratios) - len(seen)
+    others = f"; the other {rest} are within noise of ±{percent(noise)}" if rest else ""
+    return ", ".join(seen) + others

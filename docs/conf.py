@@ -86,7 +86,7 @@ sphinx_gallery_conf = {
 # Markdown of the repository that has a page here, by how the pages link to it.
 PAGES = {
     "../README.md": "index.md",
-    "../benchmarks/results/latest.md": "results.md",
+    "../benchmarks/results/latest.md": "benchmarks.md",
     "../benchmarks/results/cifar10/report.md": "cifar10.md",
 }
 

@@ -1,4 +1,4 @@
-"""What `docs/comparison.md` and the pages about policies say, where it can be run."""
+"""What `docs/comparison.md` says, where it can be run."""
 
 import inspect
 import math
@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import ROOT, cifar10_report
+from helpers import ROOT
 from helpers.keras_under_test import LEGACY, keras, needs_tensorflow
 
 import clr_schedules as clr
@@ -58,14 +58,6 @@ def test_keras_s_cosine_is_right_to_a_millionth():
         assert float(np.asarray(keras.ops.convert_to_numpy(theirs(step)))) == pytest.approx(
             right, rel=0, abs=6e-9
         )
-
-
-def test_the_errors_are_the_benchmark_s():
-    results = (ROOT / "benchmarks" / "results" / "latest.md").read_text(encoding="utf-8")
-    (row,) = re.findall(r"^\| 10\^7 \| 1\.0e4 .*$", results, re.MULTILINE)
-    formula, cosine, triangular, *_ = re.findall(r"\((\S+)\)", row)
-    said = cell("off at steps up to 10^7 by", OURS), cell("off at steps up to 10^7 by", ADDONS)
-    assert (*said, cell("off at steps up to 10^7 by", KERAS)) == (triangular, formula, cosine)
 
 
 def test_the_callback_s_formula_is_right_in_python_s_floats():
@@ -160,47 +152,3 @@ def test_what_optax_has():
     rates = np.asarray(jax.jit(jax.vmap(schedule))(steps.astype(np.int32)))
     assert np.max(np.abs(rates - right)) < 2e-7 * peak
     assert np.max(np.abs(rates / right - 1)) < 4e-3
-
-
-def test_the_figures_of_cifar10_are_the_report_s():
-    large, small = cifar10_report.scales()
-    early = "`constant`, first 50 epochs"
-
-    def cells(arm):
-        end = large.end(arm)
-        return f"| {end.steps} | {end.accuracy} % |"
-
-    def page(name):
-        return " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
-
-    said = page("understanding")
-    assert f"| constant 0.001 {cells('`constant`')} |" in said
-    assert f"| constant 0.001, stopped early {cells(early)} |" in said
-    for name in ("Triangular", "ExpRange", "Triangular2", "OneCycle"):
-        arm = "`" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() + "`"
-        points, low, high, _ = large.difference(arm, early)
-        assert f"| `{name}` {cells(arm)} {points} points ({low} to {high}) |" in said
-    points, low, high, _ = large.difference("`triangular`", "`constant`").unsigned()
-    assert f"by {points} points ({low} to {high})." in said
-    points, low, high, _ = small.difference("`triangular`", "`constant`")
-    assert f"({points} points, {low} to {high})" in said
-    assert large.reached("`triangular`") == "1 of 5"
-    assert large.reached("`one_cycle`") == "0 of 5"
-
-    said = page("policies")
-    points, low, high, _ = large.difference("`triangular`", early)
-    assert f"({points} points, 95 % interval {low} to {high})" in said
-    points, low, high, _ = large.difference("`one_cycle`", early).unsigned()
-    assert f"{points} points above a constant rate after as many steps ({low} to {high}," in said
-    points, low, high, _ = small.difference("`one_cycle`", "`constant`, first 10 epochs")
-    assert f"is {points} points and not distinguishable from none ({low} to {high})" in said
-
-
-def test_the_figures_of_the_digits_are_the_results():
-    results = (ROOT / "benchmarks" / "results" / "latest.md").read_text(encoding="utf-8")
-    section = results.partition("## Digits")[2]
-    for name in ("understanding", "policies"):
-        said = " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
-        figures = re.findall(r"\d\d\.\d\d ± \d+\.\d\d %", said)
-        assert len(figures) >= 2
-        assert all(f"| {figure} |" in section for figure in figures), figures

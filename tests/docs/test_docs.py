@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import ROOT, cifar10_report
+from helpers import ROOT
 
 import clr_schedules as clr
 
@@ -73,31 +73,3 @@ def test_a_range_test_gives_the_reason(reason):
     pattern = re.escape(reason).replace("…", r"[\d.e+-]+")
     given = CURVES[reason].suggest().reasons.values()
     assert any(re.fullmatch(pattern, found) for found in given), given
-
-
-def test_what_is_said_of_one_cycle_is_the_report_s():
-    large, small = cifar10_report.scales()
-    said = " ".join((DOCS / "one_cycle.md").read_text("utf-8").split())
-    constant, stopped = "`constant`", "`constant`, first {} epochs"
-    late = large.difference("`one_cycle`", constant).unsigned()
-    early = large.difference("`one_cycle`", stopped.format(50)).unsigned()
-    for quote in (
-        f"ends at {large.end('`one_cycle`').accuracy} %.",
-        f"ends at {large.end(constant).accuracy} % after 75,000 steps",
-        f"was at {large.end(stopped.format(50)).accuracy} % after 25,000",
-        f"{late.points} points (95 % interval {late.low} to {late.high})",
-        f"{early.points} points ({early.low} to {early.high}) lower",
-        f"was at {large.end(constant).best} %",
-    ):
-        assert quote in said, quote
-    late = small.difference("`one_cycle`", constant).unsigned()
-    early = small.difference("`one_cycle`", stopped.format(10)).unsigned()
-    assert f"{late.points} points ({late.low} to {late.high}) above" in said
-    interval = f"({early.points} points, {early.low} to {early.high})"
-    assert f"not distinguishable from it after 5,000 {interval}" in said
-    assert [late.words, early.words] == ["better", "not distinguishable"]
-    for scale, reached in ((large, "0 of 5"), (small, "3 of 3")):
-        assert scale.reached("`one_cycle`") == reached
-        ends = [scale.end(arm).accuracy for arm in scale.arms]
-        assert len(ends) == 8
-        assert max(ends) == scale.end("`one_cycle`").accuracy

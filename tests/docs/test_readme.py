@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import ROOT, cifar10_report
+from helpers import ROOT
 from helpers.keras_under_test import keras
 
 import clr_schedules as clr
@@ -78,15 +78,3 @@ def test_the_comparison_is_the_page_s():
     rows = section.group().splitlines()
     assert len(rows) > 10
     assert set(rows) <= set(page.read_text(encoding="utf-8").splitlines())
-
-
-def test_what_it_says_of_cifar10_is_the_report_s():
-    large, _ = cifar10_report.scales()
-    early = "`constant`, first 50 epochs"
-    said = " ".join(README.split())
-    better, low, high, _ = large.difference("`triangular`", "`constant`").unsigned()
-    assert f"by {better} points (95 % interval {low} to {high}), as the post" in said
-    _, low, high, _ = large.difference("`triangular`", early)
-    assert float(low) < 0 < float(high)
-    one = [large.difference("`one_cycle`", b).unsigned().points for b in ("`constant`", early)]
-    assert f"better than either, by {one[0]} and by {one[1]} points" in said
