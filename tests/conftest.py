@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "default",
     deadline=None,
-    max_examples=40,
+    max_examples=80,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
