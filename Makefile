@@ -8,7 +8,7 @@
 #   make lint    ruff and mypy
 #   make matrix  the test suite on every Keras and engine, and a table of what passed;
 #                make matrix MATRIX="legacy jax" on some of newest, legacy, oldest, jax, torch
-#   make mutation  whether the tests notice when the code of the schedules is wrong, in some 20 minutes;
+#   make mutation  whether the tests notice when the code is wrong, in some 10 minutes;
 #                it goes on where it stopped, and `rm -r mutants` begins anew
 #   make wheel   build the wheel, install it elsewhere, test it from another directory
 #   make release-check  build sdist and wheel twice, compare and inspect them, and try the wheel in bare
@@ -16,9 +16,8 @@
 #   make images  draw the pictures of the README and the docs again
 #   make docs    build the site into build/docs/html, run what its pages show, and test pages and
 #                benchmarks
-#   make bench   every measurement that README and docs cite, in fifteen to twenty minutes;
-#                make bench WITH=torch measures PyTorch's scheduler too
-#   make bench-quick        most of it in some two minutes, from few runs; prints, writes nothing
+#   make bench   every measurement that README and docs cite, in some eight minutes
+#   make bench-quick        all of it in some two minutes, from few runs; prints, writes nothing
 #   make cifar10  the blog post's comparison on CIFAR-10, in hours, going on where it stopped;
 #                 make cifar10 DATA=FOLDER with images of one's own, CIFAR10="--epochs 150 …" for more
 #   make bench-gpu-kernels  count the kernels of a step on a GPU, without one
@@ -59,7 +58,6 @@ RELEASE := $(VENVS)/release
 DOCS := $(VENVS)/cpu+examples+docs
 BENCH := $(VENVS)/cpu+bench
 GPU_KERNELS := $(VENVS)/gpu-kernels
-WITH :=
 MATRIX := newest legacy oldest jax torch
 # What each of them runs.
 MATRIX_TESTS := -n 2 -q -m "not long"
@@ -140,7 +138,6 @@ docs: $(DOCS)/stamp $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES)
 
 bench bench-quick: $(BENCH)/stamp
-	$(if $(WITH),$(BENCH)/bin/python -m pip install --quiet $(WITH))
 	$(BENCH)/bin/python -m benchmarks $(if $(filter bench-quick,$@),--quick)
 
 DATA := keras
