@@ -198,7 +198,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _compiled(counts: dict[str, dict[str, dict[str, int]]]) -> str:
     adam = {name: n for name, of in counts["Adam"].items() if (n := _more(counts["Adam"], of))}
-    but = f"but {max(adam.values())} with {'; '.join(adam)}" if adam else "none with any"
+    by_a_factor = all(name.startswith("CosineRestarts by") for name in adam)
+    which = "restarts that grow or shrink" if by_a_factor else "; ".join(adam)
+    but = f"but {max(adam.values())} with {which}" if adam else "none with any"
     others = [
         _more(of, count) for kind, of in counts.items() if kind != "Adam" for count in of.values()
     ]
