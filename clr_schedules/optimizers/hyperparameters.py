@@ -272,17 +272,17 @@ def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
 def _config_with_live_rate(optimizer: Any) -> dict[str, Any]:
     """The config of an optimizer, with its rate as an object, and without other schedules.
 
-    It also works if a schedule cannot be saved: stand-ins take the place of the schedules while
-    the optimizer makes its config.
+    It also works if a schedule cannot be saved, because the optimizer makes its config without
+    the schedules.
     """
-    stand_ins: dict[str, Any] = {}
+    without: dict[str, Any] = {}
     live: dict[str, Any] = {}
     if callable(rate := optimizer._learning_rate):
-        stand_ins["_learning_rate"] = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 1.0)
+        without["_learning_rate"] = None
         live["learning_rate"] = rate
     if scheduled(optimizer):
-        stand_ins["_hyperparameter_schedules"] = {}
-    with _attributes_set_to(optimizer, stand_ins):
+        without["_hyperparameter_schedules"] = {}
+    with _attributes_set_to(optimizer, without):
         return optimizer.get_config() | live  # type: ignore[no-any-return]
 
 
