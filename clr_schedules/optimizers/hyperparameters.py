@@ -278,7 +278,7 @@ def _config_with_live_rate(optimizer: Any) -> dict[str, Any]:
     without: dict[str, Any] = {}
     live: dict[str, Any] = {}
     if callable(rate := optimizer._learning_rate):
-        without["_learning_rate"] = None
+        without["_learning_rate"] = optimizer._iterations  # any variable will do
         live["learning_rate"] = rate
     if scheduled(optimizer):
         without["_hyperparameter_schedules"] = {}
