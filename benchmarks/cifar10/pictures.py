@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from benchmarks.cifar10.report import Section
 
 
+# Those of Okabe and Ito, which the colour-blind can tell apart.
+_COLOURS = ("#000000", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
+
+
 def accuracies(section: Section, path: Path) -> None:
     """The accuracy of every arm against steps: lines of means, bands of seeds."""
     steps = section.scale.steps_per_epoch
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=_COLOURS)
     lowest = []
     for arm in section.arms:
         curves = np.array(list(section.rows[f"`{arm}`"].values()))

@@ -25,21 +25,13 @@ RANGE_TEST = "range-test"
 
 
 class Scale(NamedTuple):
-    """How much is trained, of what.
+    """How much is trained, of what."""
 
-    Attributes:
-        data: What the data set is called.
-        train_images: How many images there are to train on.
-        test_images: How many there are to test on.
-        epochs: The epochs of the constant rates.
-        budget: The part of them that the other arms get.
-    """
-
-    data: str
+    data: str  # what the data set is called
     train_images: int
     test_images: int
-    epochs: int
-    budget: Fraction
+    epochs: int  # of the constant rates
+    budget: Fraction  # the part of these epochs that the other arms get
 
     @property
     def steps_per_epoch(self) -> int:
@@ -55,11 +47,9 @@ class Scale(NamedTuple):
         return self.epochs_of(arm) * self.steps_per_epoch
 
     def learning_rate(self, arm: str, best: float | None) -> Any:
-        """The rate or the schedule that an arm trains with; of the range test, the two bounds.
+        """The rate or the schedule of an arm, or the bounds of the range test.
 
-        Args:
-            arm: The arm.
-            best: What `constant_best` says of the range test, for the arm that has it.
+        What `constant_best` says of the range test is given, for the arm that has it.
         """
         steps = self.steps_of(arm)
         # There are as many cycles as in the post, and their amplitude falls as far.

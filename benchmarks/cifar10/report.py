@@ -14,6 +14,7 @@ from benchmarks import report as shared
 from benchmarks.cifar10 import pictures, plan, results
 
 NAME = "report.md"
+TEMPLATE = Path(__file__).with_name("report_template.md")
 FEWEST = 3
 # The loss of a network that gives each class the same part.
 GUESSING = math.log(10)
@@ -77,12 +78,12 @@ class Section:
         first = f", first {length} epochs"
         self.early = f"`constant`{first}"
         self.rows: dict[str, Curves] = {}
-        for arm, content in self.arms.items():
+        for arm, file in self.arms.items():
             self.rows[f"`{arm}`"] = curves = {
                 (run["seed"], run["environment"]["backend"]): [
                     100 * a for a in run["test_accuracy"]
                 ]
-                for run in content["runs"]
+                for run in file["runs"]
             }
             if arm in plan.CONSTANTS and length < scale.epochs:
                 self.rows[f"`{arm}`{first}"] = {run: c[:length] for run, c in curves.items()}
@@ -116,53 +117,13 @@ def write(folder: Path) -> Path:
         pictures.accuracies(section, folder / f"{section.scale.slug}.png")
         if section.range_test:
             pictures.range_test(section, folder / f"{section.scale.slug}_range-test.png")
-    parts = [_HEADING, *map(_summary, sections), _RULE, *map(_markdown, sections), _METHOD]
-    shared.put(folder / NAME, "\n".join(parts))
+    text = TEMPLATE.read_text(encoding="utf-8").format(
+        summary="\n".join(map(_summary, sections)),
+        sections="\n".join(map(_markdown, sections)),
+        **vars(plan),
+    )
+    shared.put(folder / NAME, text)
     return folder / NAME
-
-
-_HEADING = f"""# Cyclical rates on CIFAR-10
-
-The blog post trains a small CNN with Adam, batches of {plan.BATCH_SIZE}, at a constant rate of
-{plan.BASE_LR} for 150 epochs and at a triangular one from {plan.BASE_LR} to {plan.MAX_LR} for 50,
-once each, and finds the latter better by 1.6 points of test accuracy. Here are several seeds, and
-the constant rate is also looked at when it has taken as many steps as the cycles. What to take from
-it, at each scale (the budget is the part of the epochs that the cycles get), in points of test
-accuracy after the last step:
-"""
-_RULE = """
-"Better" and "worse" are said where the 95 % interval of the difference, seed by seed, does not hold
-0; all else is "not distinguishable". It is one network on one data set.
-[How it was done](#how-it-was-done) stands at the end.
-"""
-
-_METHOD = f"""## How it was done
-
-- All arms of a seed begin with the same weights and see the same batches, so differences are taken
-  seed by seed; on another backend a seed is another, and not compared.
-- A constant rate does not know how long it will run. So what it comes to after as many steps as the
-  others take is read from its long run, and is no run of its own.
-- `constant_best` has half of the upper bound that the range test suggests, which is where the
-  accuracy slows. That is our choice, not a search: another rate may be better.
-- The cyclical arms go from {plan.BASE_LR} to {plan.MAX_LR}, the post's choice, and have
-  {plan.CYCLES} cycles at any scale; at the post's, a half-cycle is its {plan.STEP_SIZE:,} steps.
-  The amplitude of `exp_range` is multiplied by {plan.GAMMA} a step there (the paper's), and falls
-  as far in all at other scales. `one_cycle` rises to {plan.MAX_LR} and takes the whole training.
-- The accuracy is the one on the test images after the last step. The best along the way is chosen
-  with the help of these very images; it is shown, since the paper counts the steps to it. It is the
-  largest of as many noisy tests as there are epochs, so the longer run has the advantage.
-- Intervals are Student's, of the mean difference. With fewer than {FEWEST} seeds there is none.
-  They are not corrected for their number: of arms that do not differ, up to one comparison in
-  twenty would tell them apart.
-- The post's claim is that `triangular` ends above `constant`. The cycle need not be the reason if
-  `triangular` is not better than each row of a constant rate.
-- A run has not converged if its last train loss is not below that of guessing, {GUESSING:.2f}.
-- Trainings are Keras's `fit`. What says otherwise is of an earlier loop of this program, with the
-  same network, weights, batches and steps.
-
-Made by `python -m benchmarks.cifar10`, from the JSON files beside this page, one an arm; `--report`
-writes it again.
-"""
 
 
 # What to take from it -----------------------------------------------------------------------------

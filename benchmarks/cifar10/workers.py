@@ -10,24 +10,18 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress
 
-from benchmarks.cifar10 import plan, results
+from benchmarks.cifar10 import plan, results, training
 
 if TYPE_CHECKING:
     from benchmarks.cifar10.data import Data
 
 
-class Run(NamedTuple):
-    """A training, or the range test, which is an arm of one seed here."""
-
-    arm: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.arm}, seed {self.seed}"
+# An arm and a seed; the range test is an arm of one seed here.
+Run = tuple[str, int]
 
 
 def todo(scale: plan.Scale, arms: Iterable[str], seeds: Iterable[int], folder: Path) -> list[Run]:
@@ -40,9 +34,9 @@ def todo(scale: plan.Scale, arms: Iterable[str], seeds: Iterable[int], folder: P
         ValueError: If there are results of other settings.
     """
     ordered = sorted(arms, key=lambda arm: (-scale.epochs_of(arm), plan.ARMS.index(arm)))
-    runs = [Run(plan.RANGE_TEST, 0), *(Run(arm, seed) for seed in seeds for arm in ordered)]
+    runs = [(plan.RANGE_TEST, 0), *((arm, seed) for seed in seeds for arm in ordered)]
     done = {
-        Run(arm, run["seed"])
+        (arm, run["seed"])
         for arm in (plan.RANGE_TEST, *ordered)
         for run in results.begun(folder, scale, arm)["runs"]
     }
@@ -59,7 +53,7 @@ def work_through(
     Raises:
         BrokenProcessPool: If a process ends of itself.
     """
-    places = {run: work / f"{scale.slug}_{run.arm}_{run.seed}" for run in runs}
+    places = {(arm, seed): work / f"{scale.slug}_{arm}_{seed}" for arm, seed in runs}
     waiting = list(runs)
     running: dict[Future[dict[str, Any]], Run] = {}
     finished = 0
@@ -69,31 +63,34 @@ def work_through(
         for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ.setdefault(name, "1")
         os.environ.setdefault("NPROC", "1")
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker)
     try:
         # An epoch can take a minute, and runs differ: the speed of half an hour tells more.
         with Progress(expand=True, speed_estimate_period=1800) as progress:
-            total = sum(scale.epochs_of(run.arm) for run in runs)
-            bar = progress.add_task("epochs", total=total)
+            bar = progress.add_task("epochs", total=sum(scale.epochs_of(arm) for arm, _ in runs))
             while True:
                 best = results.best(folder, scale)
-                ready = [run for run in waiting if run.arm != plan.CONSTANT_BEST or best]
+                ready = [run for run in waiting if run[0] != plan.CONSTANT_BEST or best]
                 for run in ready[: jobs - len(running)]:
                     waiting.remove(run)
-                    running[pool.submit(_do, run, scale, best, data, places[run])] = run
+                    if run[0] == plan.RANGE_TEST:
+                        future = pool.submit(training.range_test, scale, data)
+                    else:
+                        future = pool.submit(training.train, scale, *run, best, data, places[run])
+                    running[future] = run
                 if not running:
                     break
                 done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
-                    run = running.pop(future)
-                    results.add(folder, scale, run.arm, future.result())
+                    arm, seed = run = running.pop(future)
+                    results.add(folder, scale, arm, future.result())
                     shutil.rmtree(places[run], ignore_errors=True)
-                    finished += scale.epochs_of(run.arm)
-                    print(f"{run}: done")
+                    finished += scale.epochs_of(arm)
+                    print(f"{arm}, seed {seed}: done")
                 begun = sum(len(results.scores(place)) for place in places.values())
                 progress.update(bar, completed=finished + begun)
-        for run in waiting:
-            print(f"{run}: skipped, the range test suggests no upper bound")
+        for arm, seed in waiting:
+            print(f"{arm}, seed {seed}: skipped, the range test suggests no upper bound")
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -102,12 +99,9 @@ def work_through(
         pool.shutdown(cancel_futures=True)
 
 
-# In a worker --------------------------------------------------------------------------------------
-
-
-def _start() -> None:
-    """Prepares a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -120,12 +114,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _do(run: Run, scale: plan.Scale, best: float | None, data: Data, work: Path) -> dict[str, Any]:
-    """Does a run, and returns what is kept of it."""
-    from benchmarks.cifar10 import training
-
-    if run.arm == plan.RANGE_TEST:
-        return training.range_test(scale, data)
-    return training.train(scale, run.arm, run.seed, best, data, work)
