@@ -34,37 +34,29 @@ def load(place: str) -> Data:
             so on for all ten classes (or ``*.png``).
 
     Raises:
-        OSError: If the folder or a class is missing, or an image cannot be read.
-        ValueError: If an image is not of 32 by 32 pixels.
+        OSError: If there are no images, or one cannot be read.
+        ValueError: If a class is unknown, or an image is not of 32 by 32 pixels.
     """
     if place == KERAS:
         import keras
 
         (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
-        labels = [np.asarray(y, np.int32).reshape(-1) for y in (y_train, y_test)]
-        return Data("CIFAR-10", x_train, labels[0], x_test, labels[1])
+        y_train, y_test = (y.ravel().astype(np.int32) for y in (y_train, y_test))
+        return Data("CIFAR-10", x_train, y_train, x_test, y_test)
     arrays: list[Any] = []
     for part in ("train", "test"):
-        classes = [_listed(Path(place) / part / name) for name in CLASSES]
-        files = [file for of_class in classes for file in of_class]
+        files = sorted((Path(place) / part).glob("*/*.[jp]*g"))
+        if not files:
+            raise FileNotFoundError(
+                "Argument `data` must be 'keras' or a folder with `train` and `test`, and all ten "
+                f"classes in each. Received: no images (jpg or png) in {Path(place) / part}"
+            )
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(_read, files))
-        labels = np.repeat(np.arange(10, dtype=np.int32), [len(files) for files in classes])
-        arrays += [np.stack(images), labels]
+        labels = [CLASSES.index(file.parent.name) for file in files]
+        arrays += [np.stack(images), np.array(labels, np.int32)]
     # JPEG images are not quite those of CIFAR-10; PNG images are.
     return Data("CIFAR-10" if files[0].suffix == ".png" else "CIFAR-10 (JPEG)", *arrays)
-
-
-def _listed(folder: Path) -> list[Path]:
-    """The images of a class, sorted."""
-    suffixes = (".jpg", ".jpeg", ".png")
-    files = folder.iterdir() if folder.is_dir() else ()
-    if found := sorted(file for file in files if file.suffix in suffixes):
-        return found
-    raise FileNotFoundError(
-        "Argument `data` must be 'keras' or a folder with `train` and `test`, and all ten classes "
-        f"in each. Received: no images (jpg or png) in {folder}"
-    )
 
 
 def _read(file: Path) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,47 +14,30 @@ from benchmarks.cifar10 import plan
 if TYPE_CHECKING:
     from benchmarks.cifar10.report import Section
 
-# Colours of Okabe and Ito, and line styles for those who print in black and white.
-_LOOKS: dict[str, dict[str, Any]] = {
-    "constant": {"color": "#000000", "linestyle": "-", "linewidth": 1.2},
-    "constant_best": {"color": "#56B4E9", "linestyle": (0, (1, 1.5)), "linewidth": 2.0},
-    "triangular": {"color": "#D55E00", "linestyle": "-", "linewidth": 2.2},
-    "triangular2": {"color": "#0072B2", "linestyle": "--", "linewidth": 1.6},
-    "exp_range": {"color": "#009E73", "linestyle": "-.", "linewidth": 1.6},
-    "one_cycle": {"color": "#CC79A7", "linestyle": (0, (5, 1)), "linewidth": 2.0},
-}
+
+# Those of Okabe and Ito, which the colour-blind can tell apart.
+_COLOURS = ("#000000", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
 
 
 def accuracies(section: Section, path: Path) -> None:
     """The accuracy of every arm against steps: lines of means, bands of seeds."""
-    scale = section.scale
+    steps = section.scale.steps_per_epoch
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
-    lowest, ends = [], []
+    axes.set_prop_cycle(color=_COLOURS)
+    lowest = []
     for arm in section.arms:
-        curves = np.array(list(section.curves(arm).values()))
-        steps = scale.steps_per_epoch * np.arange(1, curves.shape[1] + 1)
-        look = _LOOKS[arm]
-        mean = curves.mean(axis=0)
-        seeds = f"{len(curves)} seed" + ("s" if len(curves) > 1 else "")
-        axes.fill_between(
-            steps, curves.min(axis=0), curves.max(axis=0), color=look["color"], alpha=0.15, lw=0
-        )
-        axes.plot(
-            steps, mean, label=f"{arm} ({seeds})", marker="o", markersize=5, markevery=[-1], **look
-        )
-        # The first epochs are alike and low, and would leave no room for what differs.
-        early = math.ceil(0.15 * section.early.epochs)
-        lowest.append(mean[min(early, len(mean) - 1) :].min())
-        ends.append(curves.max())
-    low, high = min(lowest), max(ends)
-    margin = 0.05 * max(high - low, 1.0)
-    axes.set(ylim=(max(0.0, low - margin), min(100.0, high + margin)), xlim=(0, None))
-    end = section.early.epochs * scale.steps_per_epoch
-    if section.early.is_part:
-        axes.axvline(end, color="0.5", linewidth=0.8, zorder=0)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    axes.set(title=str(scale), xlabel="step", ylabel="test accuracy in %")
+        curves = np.array(list(section.rows[f"`{arm}`"].values()))
+        mean, at = curves.mean(axis=0), steps * np.arange(1, curves.shape[1] + 1)
+        style = "--" if arm in plan.CONSTANTS else "-"
+        axes.plot(at, mean, style, label=arm, marker="o", markersize=5, markevery=[-1])
+        axes.fill_between(at, curves.min(axis=0), curves.max(axis=0), alpha=0.15, lw=0)
+        lowest.append(mean[len(mean) // 7 :].min())
+    # The first epochs are alike and low, and would leave no room for what differs.
+    axes.set(ylim=(min(lowest) - 0.5, None), xlim=(0, None))
+    axes.axvline(steps * section.scale.epochs_of("triangular"), color="0.5", lw=0.8, zorder=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set(title=str(section.scale), xlabel="step", ylabel="test accuracy in %")
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
     _save(figure, path)
@@ -65,30 +47,25 @@ def range_test(section: Section, path: Path) -> None:
     """The curve of the range test, the post's bounds and the suggested ones."""
     assert section.range_test is not None
     (found,) = section.range_test["runs"]
-    best = plan.constant_best(found)
     curve = found["curve"]
+    rates = {
+        "suggested base_lr": (found["suggestion"]["base_lr"], "C0", "--"),
+        "suggested max_lr": (found["suggestion"]["max_lr"], "C0", "-"),
+        plan.CONSTANT_BEST: (plan.constant_best(found), "C2", ":"),
+    }
     figure = Figure(figsize=(9, 5.5), layout="constrained")
-    top, bottom = figure.subplots(2, sharex=True)
-    rates = curve["learning_rate"]
-    for axes, name, unit in ((top, "accuracy", 100), (bottom, "loss", 1)):
-        values = unit * np.array(curve[name], float)
-        axes.plot(rates, values, color="0.3", linewidth=1.2)
-        axes.set(ylabel=f"{name} of training batches" + (" in %" if unit == 100 else ""))
+    panels = figure.subplots(2, sharex=True)
+    for axes, name in zip(panels, ("accuracy", "loss"), strict=True):
+        axes.plot(curve["learning_rate"], np.array(curve[name], float), color="0.3", linewidth=1.2)
+        axes.set(ylabel=f"{name} of training batches")
         axes.grid(alpha=0.3)
-        axes.axvspan(
-            plan.BASE_LR, plan.MAX_LR, color="#E69F00", alpha=0.2, label="the post's bounds"
-        )
-        suggestion = found["suggestion"]
-        for bound, style in (("base_lr", "--"), ("max_lr", "-")):
-            if (rate := suggestion[bound]) is not None:
-                label = f"suggested {bound}, {rate:.2g}"
-                axes.axvline(rate, color="#0072B2", linestyle=style, label=label)
-        if best is not None:
-            color = _LOOKS[plan.CONSTANT_BEST]["color"]
-            axes.axvline(best, color=color, linestyle=":", label=f"constant_best, {best:g}")
-    top.set(title=f"Range test: {section.scale}")
-    top.legend(loc="best", fontsize="small")
-    bottom.set(xlabel="learning rate", xlim=(0, None))
+        axes.axvspan(plan.BASE_LR, plan.MAX_LR, color="C1", alpha=0.2, label="the post's bounds")
+        for label, (rate, color, style) in rates.items():
+            if rate is not None:
+                axes.axvline(rate, color=color, linestyle=style, label=f"{label}, {rate:.3g}")
+    panels[0].set(title=f"Range test: {section.scale}")
+    panels[0].legend(loc="best", fontsize="small")
+    panels[1].set(xlabel="learning rate", xlim=(0, None))
     _save(figure, path)
 
 

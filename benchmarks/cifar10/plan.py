@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import clr_schedules as clr
 
@@ -18,30 +17,21 @@ CYCLES = 5
 GAMMA = 0.99994
 RANGE_TEST_BOUNDS = (0.001, 0.02)
 
-CONSTANT, CONSTANT_BEST = "constant", "constant_best"
-CONSTANTS = (CONSTANT, CONSTANT_BEST)
+CONSTANT_BEST = "constant_best"
+CONSTANTS = ("constant", CONSTANT_BEST)
 CYCLICAL = ("triangular", "triangular2", "exp_range", "one_cycle")
 ARMS = (*CONSTANTS, *CYCLICAL)
 RANGE_TEST = "range-test"
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """How much is trained, of what.
+class Scale(NamedTuple):
+    """How much is trained, of what."""
 
-    Attributes:
-        data: What the data set is called.
-        train_images: How many images there are to train on.
-        test_images: How many there are to test on.
-        epochs: The epochs of the constant rates.
-        budget: The part of them that the other arms get.
-    """
-
-    data: str
+    data: str  # what the data set is called
     train_images: int
     test_images: int
-    epochs: int
-    budget: Fraction
+    epochs: int  # of the constant rates
+    budget: Fraction  # the part of these epochs that the other arms get
 
     @property
     def steps_per_epoch(self) -> int:
@@ -57,16 +47,16 @@ class Scale:
         return self.epochs_of(arm) * self.steps_per_epoch
 
     def learning_rate(self, arm: str, best: float | None) -> Any:
-        """The rate or the schedule that an arm trains with.
+        """The rate or the schedule of an arm, or the bounds of the range test.
 
-        Args:
-            arm: The arm.
-            best: What `constant_best` says of the range test, for the arm that has it.
+        What `constant_best` says of the range test is given, for the arm that has it.
         """
         steps = self.steps_of(arm)
         # There are as many cycles as in the post, and their amplitude falls as far.
         step_size = max(1, round(steps / (2 * CYCLES)))
         bounds: dict[str, Any] = {"base_lr": BASE_LR, "max_lr": MAX_LR, "step_size": step_size}
+        if arm == RANGE_TEST:
+            return RANGE_TEST_BOUNDS
         if arm == "triangular":
             return clr.Triangular(**bounds)
         if arm == "triangular2":
@@ -80,8 +70,8 @@ class Scale:
     @property
     def slug(self) -> str:
         """The scale in a file's name."""
-        parts = [re.sub("[^a-z0-9]+", "-", part) for part in str(self).lower().split(", ")]
-        return "_".join(part.strip("-") for part in parts)
+        parts = str(self).lower().split(", ")
+        return "_".join("-".join(re.findall("[a-z0-9]+", part)) for part in parts)
 
     def __str__(self) -> str:
         is_whole = (self.train_images, self.test_images) == (50_000, 10_000)

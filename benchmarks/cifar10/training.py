@@ -88,10 +88,10 @@ class _Resumption(keras.callbacks.BackupAndRestore):  # type: ignore[misc]
     Who has the result removes the folder of both.
     """
 
-    def __init__(self, folder: Path, batches: Batches, told: Any) -> None:
+    def __init__(self, folder: Path, batches: Batches) -> None:
         # Two of them, since one that is killed while it writes leaves none that can be read.
         super().__init__(str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False)
-        self._folder, self._batches, self._told = folder, batches, told
+        self._folder, self._batches = folder, batches
         self.scores: list[dict[str, float]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -113,24 +113,23 @@ class _Resumption(keras.callbacks.BackupAndRestore):  # type: ignore[misc]
         # Before the weights, so that there is no epoch without scores.
         report.put(self._folder / "scores.json", json.dumps(self.scores))
         super().on_epoch_end(epoch, logs)
-        self._told(1)
 
 
 def train(
-    *, scale: plan.Scale, arm: str, seed: int, best: float | None, data: Data, work: Path, told: Any
+    scale: plan.Scale, arm: str, seed: int, best: float | None, data: Data, work: Path
 ) -> dict[str, Any]:
     """Trains an arm with a seed, from where it was stopped, and returns what is kept of it.
 
-    In the folder ``work`` is, while it trains, what a training that is stopped goes on from. After
-    each epoch ``told`` is called with 1.
+    In the folder ``work`` is, while it trains, what a training that is stopped goes on from.
     """
     rate = scale.learning_rate(arm, best)
+    # What was stopped with another backend or rate is not gone on with.
     made_with, file = f"{BACKEND}, {rate}", work / "made_with.txt"
     if not file.exists() or file.read_text(encoding="utf-8") != made_with:
         shutil.rmtree(work, ignore_errors=True)
         report.put(file, made_with)
     batches = Batches(data, seed)
-    resumption = _Resumption(work, batches, told)
+    resumption = _Resumption(work, batches)
     network(rate, seed).fit(
         batches,
         shuffle=False,  # they are
@@ -140,15 +139,10 @@ def train(
         callbacks=[resumption],
         verbose=0,
     )
-    columns = {name: [scores[name] for scores in resumption.scores] for name in SCORES}
-    # As parts of so many images, without the errors of float32, which break ties.
-    images = len(data.x_test)
-    accuracies = [round(value * images) / images for value in columns.pop("test_accuracy")]
     return {
         "seed": seed,
-        **{name: [_kept(value) for value in values] for name, values in columns.items()},
-        "test_accuracy": accuracies,
-        **_made(sum(scores["seconds"] for scores in resumption.scores)),
+        **{name: [_kept(epoch[name]) for epoch in resumption.scores] for name in SCORES},
+        **_made(sum(epoch["seconds"] for epoch in resumption.scores)),
     }
 
 
@@ -170,7 +164,10 @@ def range_test(scale: plan.Scale, data: Data) -> dict[str, Any]:
     suggestion = vars(result.suggest())
     curve = {"learning_rate": result.learning_rates, "loss": result.losses, **result.metrics}
     return {
-        **{"seed": 0, "min_lr": low, "max_lr": high, "steps_taken": len(result.losses)},
+        "seed": 0,
+        "min_lr": low,
+        "max_lr": high,
+        "steps_taken": len(result.losses),
         "stop_reason": result.stop_reason,
         "suggestion": suggestion | {"reasons": dict(suggestion["reasons"])},
         "curve": {

@@ -10,25 +10,18 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.cifar10 import plan, results
+from benchmarks.cifar10 import plan, results, training
 
 if TYPE_CHECKING:
     from benchmarks.cifar10.data import Data
 
 
-class Run(NamedTuple):
-    """A training, or the range test, which is an arm of one seed here."""
-
-    arm: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.arm}, seed {self.seed}"
+# An arm and a seed; the range test is an arm of one seed here.
+Run = tuple[str, int]
 
 
 def todo(scale: plan.Scale, arms: Iterable[str], seeds: Iterable[int], folder: Path) -> list[Run]:
@@ -41,16 +34,13 @@ def todo(scale: plan.Scale, arms: Iterable[str], seeds: Iterable[int], folder: P
         ValueError: If there are results of other settings.
     """
     ordered = sorted(arms, key=lambda arm: (-scale.epochs_of(arm), plan.ARMS.index(arm)))
-    runs = [Run(plan.RANGE_TEST, 0), *(Run(arm, seed) for seed in seeds for arm in ordered)]
-    done = {arm: _begun(scale, arm, folder)["runs"] for arm in (plan.RANGE_TEST, *ordered)}
-    return [run for run in runs if all(found["seed"] != run.seed for found in done[run.arm])]
-
-
-def _begun(scale: plan.Scale, arm: str, folder: Path) -> dict[str, Any]:
-    if arm == plan.RANGE_TEST:
-        return results.begun(folder, scale, arm, plan.RANGE_TEST_BOUNDS)
-    rate = scale.learning_rate(arm, results.best(folder, scale))
-    return results.begun(folder, scale, arm, rate)
+    runs = [(plan.RANGE_TEST, 0), *((arm, seed) for seed in seeds for arm in ordered)]
+    done = {
+        (arm, run["seed"])
+        for arm in (plan.RANGE_TEST, *ordered)
+        for run in results.begun(folder, scale, arm)["runs"]
+    }
+    return [run for run in runs if run not in done]
 
 
 def work_through(
@@ -63,40 +53,44 @@ def work_through(
     Raises:
         BrokenProcessPool: If a process ends of itself.
     """
-    context = multiprocessing.get_context("spawn")
-    told: Any = context.SimpleQueue()
-    pool = ProcessPoolExecutor(jobs, context, _start, (scale, data, told, jobs))
+    places = {(arm, seed): work / f"{scale.slug}_{arm}_{seed}" for arm, seed in runs}
+    waiting = list(runs)
     running: dict[Future[dict[str, Any]], Run] = {}
-    console = Console(highlight=False, stderr=True)
-    # An epoch can take a minute, and runs differ: the speed of half an hour tells more.
-    options: dict[str, Any] = {"expand": True, "speed_estimate_period": 1800}
-    epochs = sum(scale.epochs_of(run.arm) for run in runs)
-
-    def place(run: Run) -> Path:
-        return work / f"{scale.slug}_{run.arm}_{run.seed}"
-
+    finished = 0
+    if jobs > 1:
+        # What TensorFlow, JAX and PyTorch read when they start in a process: it takes one core,
+        # not all of them.
+        for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            os.environ.setdefault(name, "1")
+        os.environ.setdefault("NPROC", "1")
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker)
     try:
-        with Progress(console=console, disable=not console.is_terminal, **options) as progress:
-            done_before = sum(len(results.scores(place(run))) for run in runs)
-            bar = progress.add_task("epochs", total=epochs, completed=done_before)
+        # An epoch can take a minute, and runs differ: the speed of half an hour tells more.
+        with Progress(expand=True, speed_estimate_period=1800) as progress:
+            bar = progress.add_task("epochs", total=sum(scale.epochs_of(arm) for arm, _ in runs))
             while True:
                 best = results.best(folder, scale)
-                ready = [run for run in runs if run.arm != plan.CONSTANT_BEST or best is not None]
+                ready = [run for run in waiting if run[0] != plan.CONSTANT_BEST or best]
                 for run in ready[: jobs - len(running)]:
-                    runs.remove(run)
-                    running[pool.submit(_do, run, best, place(run))] = run
+                    waiting.remove(run)
+                    if run[0] == plan.RANGE_TEST:
+                        future = pool.submit(training.range_test, scale, data)
+                    else:
+                        future = pool.submit(training.train, scale, *run, best, data, places[run])
+                    running[future] = run
                 if not running:
                     break
-                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                while not told.empty():
-                    progress.update(bar, advance=told.get())
+                done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
-                    run = running.pop(future)
-                    results.add(folder, _begun(scale, run.arm, folder), future.result())
-                    shutil.rmtree(place(run), ignore_errors=True)
-                    console.print(f"{run}: done")
-            for run in runs:
-                console.print(f"{run}: skipped, the range test suggests no upper bound")
+                    arm, seed = run = running.pop(future)
+                    results.add(folder, scale, arm, future.result())
+                    shutil.rmtree(places[run], ignore_errors=True)
+                    finished += scale.epochs_of(arm)
+                    print(f"{arm}, seed {seed}: done")
+                begun = sum(len(results.scores(place)) for place in places.values())
+                progress.update(bar, completed=finished + begun)
+        for arm, seed in waiting:
+            print(f"{arm}, seed {seed}: skipped, the range test suggests no upper bound")
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -105,25 +99,9 @@ def work_through(
         pool.shutdown(cancel_futures=True)
 
 
-# In a worker --------------------------------------------------------------------------------------
-
-_given: tuple[plan.Scale, Data, Any]
-
-
-def _start(scale: plan.Scale, data: Data, told: Any, jobs: int) -> None:
-    """Prepares a worker."""
-    global _given
-    _given = scale, data, told
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    if jobs > 1:
-        # Read when TensorFlow, JAX and PyTorch start: a worker takes one core, not all of them.
-        for name in (
-            "OMP_NUM_THREADS",
-            "TF_NUM_INTRAOP_THREADS",
-            "TF_NUM_INTEROP_THREADS",
-            "NPROC",
-        ):
-            os.environ.setdefault(name, "1")
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -136,18 +114,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _do(run: Run, best: float | None, work: Path) -> dict[str, Any]:
-    """Does a run, and returns what is kept of it."""
-    from benchmarks.cifar10 import training
-
-    scale, data, told = _given
-    if run.arm == plan.RANGE_TEST:
-        found = training.range_test(scale, data)
-        told.put(scale.epochs)
-        return found
-    return training.train(
-        **{"scale": scale, "arm": run.arm, "seed": run.seed, "best": best},
-        **{"data": data, "work": work, "told": told.put},
-    )
