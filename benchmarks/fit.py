@@ -33,7 +33,7 @@ NETWORKS = {
 SETTINGS = ((True, 50), (False, 50), (False, 1))
 QUICK_SETTINGS = ((True, 50),)
 # To compile all would take longest; each that is left out is much like one of these.
-KINDS = ("Triangular", "OneCycle", "CosineRestarts by 1.5", "Warmup, Piecewise")
+KINDS = ("Triangular", "OneCycle", "CosineRestarts by 1.5")
 QUICK_KINDS = ("Triangular",)
 # Models with a constant rate, and with each schedule; ratios to take of each; seconds of a run.
 CONSTANTS, QUICK_CONSTANTS = 6, 4

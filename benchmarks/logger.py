@@ -20,7 +20,7 @@ import tensorflow as tf
 import clr_schedules as clr
 from benchmarks import report, timing
 
-ROUNDS, QUICK_ROUNDS = 15, 3
+ROUNDS, QUICK_ROUNDS = 11, 3
 STEPS, EPOCHS = 500, 2  # an epoch of the paper's CIFAR-10 has as many
 _BOUNDS = (1e-9, 6e-9, 100)
 CONTROL, TYPICAL = "none (control)", "LearningRateLogger, Triangular2"

@@ -20,7 +20,7 @@ import tensorflow as tf
 import clr_schedules as clr
 from benchmarks import peers, report, timing
 
-ROUNDS, QUICK_ROUNDS = 4, 2
+ROUNDS, QUICK_ROUNDS = 3, 2
 # The steps of a run, and the shape of a sample.
 NETWORKS = {"784-128-10": (1000, (784,)), "convolutions": (300, (8, 8, 1))}
 # jit_compile, steps_per_execution; of the convolutions at several steps a call alone, where `fit`
