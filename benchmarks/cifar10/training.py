@@ -96,7 +96,8 @@ class _Resumption(keras.callbacks.BackupAndRestore):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Killed while it wrote the first weights, it begins anew, with the network as it is made.
-        with contextlib.suppress(OSError):
+        # Killed while it wrote the epoch, after the weights, it has the weights.
+        with contextlib.suppress(OSError, json.JSONDecodeError):
             super().on_train_begin(logs)
         # Keras writes the weights, then the epoch, and may be killed in between. The weights know.
         epoch = int(self.model.optimizer.iterations.numpy()) // len(self._batches)
