@@ -75,12 +75,9 @@ images: $(DEMO)/stamp
 
 # What is no test of the package: `make docs` runs these.
 PAGES := tests/docs tests/benchmarks
-test: $(TEST)/stamp
-	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES:%=--ignore=%)
-
-coverage: $(TEST)/stamp
-	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES:%=--ignore=%) \
-		--cov --cov-report=term --cov-report=html:build/coverage
+coverage: COVERAGE := --cov --cov-report=term --cov-report=html:build/coverage
+test coverage: $(TEST)/stamp
+	$(TEST)/bin/python -m pytest -n 2 -m "not slow" $(PAGES:%=--ignore=%) $(COVERAGE)
 
 slow: $(TEST)/stamp
 	$(TEST)/bin/python -m pytest -n 2 -m "slow and not long" --durations 12

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.broken_training import fit_until_error, steps_taken
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
+from helpers.trace_counter import trace_counter
 from helpers.weight_model import descend, fit, weight, weight_model
 from helpers.whole_state import listed
 
@@ -71,14 +72,9 @@ def test_the_cycles_are_the_callbacks_own():
 
 @needs_tensorflow
 def test_several_trainings_with_the_callback_are_compiled_once():
-    traces = []
+    counted, traces = trace_counter()
 
-    class Counted(keras.layers.Layer):
-        def call(self, x):
-            traces.append(1)
-            return x
-
-    model = keras.Sequential([keras.layers.Input((1,)), Counted(), keras.layers.Dense(1)])
+    model = keras.Sequential([keras.layers.Input((1,)), counted, keras.layers.Dense(1)])
     model.compile(SGD(0.01), loss="mse")
     callback = clr.CyclicalLR(0.001, 0.009, 3)
     fit(model, 10, callbacks=[callback])

@@ -12,6 +12,7 @@ from helpers import keras_under_test
 from helpers.broken_training import EPOCH, fit_until_error, steps_taken
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
 from helpers.strategies import harmonic
+from helpers.trace_counter import trace_counter
 from helpers.weight_model import descend, fit, weight, weight_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -325,14 +326,9 @@ def test_rates_that_change_between_epochs_are_logged(setter, logger_is_first):
 
 
 def test_the_counter_is_read_once_an_epoch_and_nothing_is_traced(monkeypatch):
-    traces, reads, values = [], [], []
-
-    class Counted(keras.layers.Layer):
-        def call(self, x):
-            traces.append(1)
-            return x
-
-    model = keras.Sequential([keras.layers.Input((1,)), Counted(), keras.layers.Dense(1)])
+    counted, traces = trace_counter()
+    reads, values = [], []
+    model = keras.Sequential([keras.layers.Input((1,)), counted, keras.layers.Dense(1)])
     model.compile(SGD(TRIANGULAR), loss="mse")
     ones = np.ones((10, 1), np.float32)
     fit(model, 10, validation_data=(ones, ones))

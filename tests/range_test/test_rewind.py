@@ -8,6 +8,7 @@ import pytest
 from helpers import model_zoo, other_process, whole_state
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
 from helpers.model_zoo import BATCH, X, Y
+from helpers.trace_counter import trace_counter
 
 import clr_schedules as clr
 
@@ -104,16 +105,11 @@ def test_rewinds(kind, end):
 
 
 def test_compiled_functions_are_not_traced_again():
-    traces = []
-
-    class Counted(keras.layers.Layer):
-        def call(self, inputs):
-            traces.append(1)
-            return inputs
+    counted, traces = trace_counter()
 
     keras.utils.set_random_seed(0)
     model = model_zoo.compiled(
-        keras.Sequential([keras.layers.Input((4,)), Counted(), *model_zoo.layers()])
+        keras.Sequential([keras.layers.Input((4,)), counted, *model_zoo.layers()])
     )
     model.fit(X, Y, batch_size=BATCH, verbose=0)
     sweep(model)
