@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import numbers
+import reprlib
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +27,57 @@ MAX_STEPS = 2**53
 _MIN_RATE, _MAX_RATE = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
 
+# What an error shows of a value, in characters: with the rule, that is two or three lines of a
+# terminal.
+_MOST_SHOWN = 90
+
+
 def received(name: str, rule: str, value: Any) -> str:
     """The sentence of every error here."""
-    return f"Argument `{name}` must be {rule}. Received: {name}={value!r}"
+    return f"Argument `{name}` must be {rule}. Received: {name}={shown(value)}"
+
+
+def shown(value: Any) -> str:
+    """What an error shows of a value: one line, cut where it is long; of an array, its shape."""
+    try:
+        return one_line(_shortener.repr(value))
+    except Exception:  # whatever a `__repr__` raises must not hide the error itself
+        return f"<{type(value).__name__}>"
+
+
+def one_line(text: Any) -> str:
+    """A text on one line, cut where it is long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN - 3]}..."
+
+
+class _Shortener(reprlib.Repr):
+    """Python's short ``repr``, which never reads all of a long list, with arrays by their shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # `one_line` cuts at the end, where the least is lost. These limits only spare the work.
+        self.maxstring = self.maxother = 4 * _MOST_SHOWN
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """What is not one of Python's own containers, strings and integers."""
+        if getattr(x, "shape", None) is not None and (shape := tuple(x.shape)):
+            dtype = getattr(x, "dtype", None)
+            kind = "" if dtype is None else f" and dtype {getattr(dtype, 'name', dtype)}"
+            return f"<{type(x).__name__} of shape {shape}{kind}>"
+        return super().repr_instance(x, level)
+
+
+_shortener = _Shortener()
 
 
 def real(name: str, value: Any, rule: str) -> float:
-    """A finite number, as a float."""
-    _check_kind(name, value, rule)
+    """A finite number, as a float; also one in an array, a tensor or a variable of no dimension."""
+    scalar = _scalar(value)
+    _check_kind(name, scalar, rule, value)
     try:
-        number = float(value)
-    except OverflowError:
+        number = float(scalar)
+    except (OverflowError, ValueError):  # a fraction that is too large, a signaling NaN
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(received(name, rule, value))
@@ -55,6 +97,11 @@ def number_in(
 def rate(name: str, value: Any, *, positive: bool = False) -> float:
     """A learning rate: a finite number from 0 (or above it), within the range of float32."""
     rule = f"a finite number {'above' if positive else 'of at least'} 0"
+    if value is None:
+        raise TypeError(
+            f"{received(name, rule, value)}. A range test that does not show a rate suggests None: "
+            "`suggestion.reasons` says why, and what to do"
+        )
     number = number_in(name, value, rule, 0.0, math.inf, open_low=positive)
     if number and not _MIN_RATE <= number <= _MAX_RATE:
         zero = "" if positive else "0, or "
@@ -102,10 +149,10 @@ def whole_number(
     name: str, value: Any, rule: str = "a whole number", least: int = -MAX_STEPS
 ) -> int:
     """A whole number of any sign, up to 2^53; a fraction is an error that offers the nearest."""
-    number = _scalar(value)
-    _check_kind(name, number, rule, value)
+    scalar = _scalar(value)
+    _check_kind(name, scalar, rule, value)
     # An integer or a fraction is exact; everything else is as good as its double.
-    exact = Fraction(number if isinstance(number, numbers.Rational) else real(name, number, rule))
+    exact = Fraction(scalar if isinstance(scalar, numbers.Rational) else real(name, value, rule))
     if exact.denominator != 1:
         nearest = max(round(exact), least)
         raise ValueError(f"{received(name, rule, value)}. The nearest is {nearest}")
@@ -160,17 +207,20 @@ def label(name: str, value: Any) -> str | None:
 
 
 def _scalar(value: Any) -> Any:
-    """The number in an integer array or tensor of no dimension; anything else as it is."""
-    if isinstance(value, numbers.Number) or getattr(value, "shape", None) is None:
+    """The number in an array, a tensor or a variable of no dimension; anything else as it is."""
+    if isinstance(value, np.generic) or getattr(value, "shape", None) is None:
         return value
     try:
-        array = np.asarray(value)
-    except (NotImplementedError, RuntimeError, TypeError):  # a tensor of a graph has no value yet
-        return value
-    return array[()] if array.shape == () and array.dtype.kind in "iu" else value
+        if len(value.shape) == 0:
+            dtype = str(value.dtype)  # such as "float32", "torch.bfloat16", "<dtype: 'int64'>"
+            return float(value) if "float" in dtype else int(value) if "int" in dtype else value
+    except Exception:  # a tensor of a graph has no value yet; each framework has its own error
+        pass
+    return value
 
 
-def _check_kind(name: str, value: Any, rule: str, received_value: Any = None) -> None:
-    """Raises unless the value is a real number; a boolean and a time span are not."""
-    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
-        raise TypeError(received(name, rule, value if received_value is None else received_value))
+def _check_kind(name: str, scalar: Any, rule: str, value: Any) -> None:
+    """Raises unless the scalar of a value is a real number; a boolean and a time span are not."""
+    is_number = isinstance(scalar, (numbers.Real, Decimal))
+    if not is_number or isinstance(scalar, (bool, np.timedelta64)):
+        raise TypeError(received(name, rule, value))

@@ -30,9 +30,12 @@ def find_registered(name: str) -> list[Any]:
 
 
 def is_registered(thing: Any) -> bool:
-    """Whether Keras can find this function, or the class of this object, when it loads a file."""
-    named = thing if hasattr(thing, "__name__") else type(thing)
-    name = keras.saving.get_registered_name(named)
+    """Whether Keras finds a function, or the class of an object, by its name when it loads a file.
+
+    As for layers, Keras finds the one that was registered last: in a notebook, that of the cell
+    that was run last.
+    """
+    name = keras.saving.get_registered_name(thing if hasattr(thing, "__name__") else type(thing))
     # A registered name has the form "package>name". Any other name comes from a
     # `custom_object_scope`, and is gone when the scope ends.
-    return ">" in name and keras.saving.get_registered_object(name) is named
+    return ">" in name and keras.saving.get_registered_object(name) is not None

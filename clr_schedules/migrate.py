@@ -43,8 +43,8 @@ from clr_schedules.schedules.cyclical import (
     ExpRange,
     Triangular,
     Triangular2,
-    call_scale_fn,
     check_scale_fn,
+    scale_of,
     serialize_scale_fn,
 )
 
@@ -270,8 +270,7 @@ class AddonsCyclical(Schedule):
         if self.scale_fn is not None:
             cycle = rounds * n + position // (2 * half) + 1
             x = xp.float64(step if self.scale_mode == "iterations" else cycle)
-            scale = call_scale_fn(self.scale_fn, x)
-            amplitude = amplitude * numerics.clip_scale(scale, xp, least=-math.inf)
+            amplitude = amplitude * scale_of(self.scale_fn, x, xp, least=-math.inf)
         low, high = self.initial_learning_rate, self.maximal_learning_rate
         if low <= high:
             return low + numerics.height(low, high) * amplitude
@@ -349,7 +348,7 @@ class _SavedByAddons:
                 raise ValueError(
                     f"The config of `{cls.name}` must have the keys {', '.join(cls.required)}, and "
                     f"may have {', '.join(cls.defaults)}. Received: {what} "
-                    f"{', '.join(sorted(map(repr, keys)))} in config={config}"
+                    f"{', '.join(sorted(map(repr, keys)))} in config={_arguments.shown(config)}"
                 )
         saved = cls.defaults | {key: _plain(value) for key, value in config.items()}
         arguments = _bounds_and_step_size(saved)
@@ -434,7 +433,7 @@ def _load_scale_fn(saved: Any) -> _ScaleFn:
     """Finds the scale function for any form in which a version of Keras saves functions."""
     what_to_do = (
         "load the model with `compile=False` and compile it again, with `clr_schedules.Cyclical` "
-        f"and a registered function. Received: scale_fn={saved!r}"
+        f"and a registered function. Received: scale_fn={_arguments.shown(saved)}"
     )
     found: list[_ScaleFn]
     match saved:

@@ -56,7 +56,7 @@ def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
     if size is not None and count_samples(data) is None:
         raise ValueError(
             "Argument `batch_size` must be None for data that come in batches already. "
-            f"Received: batch_size={batch_size!r}, data={data!r}"
+            f"Received: batch_size={_arguments.shown(batch_size)}, data={_arguments.shown(data)}"
         )
     if steps < 1:
         raise ValueError(f"{_arguments.received('data', rule, data)}, which is empty")

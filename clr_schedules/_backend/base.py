@@ -103,6 +103,14 @@ class Backend(abc.ABC):
     def _name_scope(self, name: str) -> contextlib.AbstractContextManager[Any]:
         return self.keras.name_scope(name)  # type: ignore[no-any-return]
 
+    @abc.abstractmethod
+    def call_without_value(self, function: Callable[[Any], Any]) -> None:
+        """Calls a function with a float64 scalar whose value Python cannot read.
+
+        So a compiled train step would call it. No device is initialized, unless the function does
+        so itself: a program may configure its devices after it has made its schedules.
+        """
+
     # ---- Schedules from other packages
 
     def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:

@@ -79,6 +79,10 @@ class JAX(base.Backend):
     def floatx(self) -> str:
         return str(jax.dtypes.canonicalize_dtype(super().floatx()))
 
+    def call_without_value(self, function: Callable[[Any], Any]) -> None:
+        with self.wide_types():
+            jax.eval_shape(function, jax.ShapeDtypeStruct((), np.float64))
+
     def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
         step = self.cast(step, self._counter)
         with _enable_x64(self._user_has_x64):

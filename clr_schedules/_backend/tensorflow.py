@@ -67,6 +67,24 @@ class TensorFlow(base.Backend):
     # Whether Python's control flow in a train step becomes TensorFlow's; in Keras 3 it does not.
     _autograph = False
 
+    def call_without_value(self, function: Callable[[Any], Any]) -> None:
+        variables = []
+
+        def refuse(next_creator: Any, **arguments: Any) -> Any:
+            variables.append(arguments)
+            raise RuntimeError("No variable can be made here.")
+
+        # A `tf.function` would initialize the devices.
+        graph = tf.__internal__.FuncGraph("call_without_value")
+        try:
+            with graph.as_default(), tf.variable_creator_scope(refuse):
+                function(tf.compat.v1.placeholder(tf.float64, ()))
+        except Exception:
+            # A function that makes a variable on its first call must not make it in this graph,
+            # which nobody keeps. Whether a train step can call the function is not known then.
+            if not variables:
+                raise
+
     def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
         return self.cast(schedule(step), "float64")
 

@@ -56,6 +56,20 @@ class Operations:
         return torch.searchsorted(torch.as_tensor(array, device=x.device), x, side=side)
 
 
+class TensorWithoutValue(torch.Tensor):  # type: ignore[misc]
+    """A tensor that can be calculated with, and whose value Python cannot read.
+
+    PyTorch would let Python read the value, but not from a GPU into NumPy, and not without a wait
+    for the device.
+    """
+
+    def _refuse(self, *arguments: Any, **keywords: Any) -> Any:
+        raise TypeError("Python cannot read the value of this tensor.")
+
+    __bool__ = __int__ = __float__ = __index__ = __array__ = _refuse
+    item = tolist = numpy = _refuse
+
+
 class Torch(base.Backend):
     """Keras 3 on PyTorch."""
 
@@ -63,6 +77,10 @@ class Torch(base.Backend):
     # Keras passes the hyperparameters to operations on many variables at once, which accept only
     # Python numbers.
     float_hyperparameters = True
+
+    def call_without_value(self, function: Callable[[Any], Any]) -> None:
+        with self.keras.device("cpu"):
+            function(torch.ones((), dtype=torch.float64).as_subclass(TensorWithoutValue))
 
     def is_shared(self, model: Any) -> bool:
         return _distributed() and bool(torch.distributed.get_world_size() > 1)

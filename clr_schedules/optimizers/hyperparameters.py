@@ -30,6 +30,17 @@ _STRUCTURAL = backend.fixed_hyperparameters | {
     "gradient_accumulation_steps",
     "ns_steps",
 }
+# Hyperparameters that cannot follow a schedule, because the state of the optimizer is made of
+# their former values: the step would take the state for what it is not. (The other optimizers of
+# Keras 3.6 to 3.15 use a hyperparameter for the step alone, or keep what they need of its former
+# values, as Nadam does with the product of its momenta.)
+_CONSTANT = {
+    # Each step recovers the averaged weights from weights that were mixed with the former `beta_1`.
+    # `warmup_steps` is a count.
+    "ScheduleFreeAdamW": {"beta_1", "warmup_steps"},
+    # `linear` adds up differences of powers of the accumulator, which `quadratic` holds whole.
+    "Ftrl": {"learning_rate_power", "beta"},
+}
 # The methods that make, build and save an optimizer. All other methods may serve its steps.
 _NOT_FOR_STEPS = {"__init__", "build", "get_config", "from_config"}
 # The smallest normal float64. In float32 it acts as 0, but when Keras asks whether a hyperparameter
@@ -69,7 +80,10 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     Raises:
         TypeError: If ``optimizer`` is not an optimizer of Keras, or a schedule is not a schedule.
         ValueError: If no schedule is given; if the optimizer does not have the hyperparameter, or
-            reads it only when it is built; if the optimizer is built already; or on ``tf_keras``.
+            reads it only when it is built; if the hyperparameter must stay constant
+            (``beta_1`` of ``ScheduleFreeAdamW``, ``beta`` and ``learning_rate_power`` of ``Ftrl``,
+            with whose former values the optimizer's variables were computed); if the optimizer is
+            built already; or on ``tf_keras``.
 
     Reference:
         L. N. Smith, *A disciplined approach to neural network hyper-parameters: Part 1*,
@@ -87,12 +101,13 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
             "`schedule_hyperparameters` needs an optimizer of Keras 3. The optimizers of the "
             "legacy Keras keep copies of their hyperparameters, and a schedule cannot change the "
             "copies. Use Keras 3 instead of tf_keras. "
-            f"Received: optimizer={optimizer!r}"
+            f"Received: optimizer={_arguments.shown(optimizer)}"
         )
     if not isinstance(optimizer, backend.optimizer_classes):
         raise TypeError(_arguments.received("optimizer", "an optimizer of Keras", optimizer))
     inner = backend.inner_optimizer(optimizer)
     names = _schedulable_names(inner)
+    constant = _constant_names(type(inner))
     listed = (
         f"The hyperparameters of `{type(inner).__name__}` that can follow a schedule are: "
         f"{', '.join(names)}"
@@ -103,12 +118,18 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         if name == "learning_rate":
             raise ValueError(
                 "Argument `learning_rate` must be given to the optimizer itself, which accepts a "
-                f"schedule. {listed}. Received: learning_rate={schedule!r}"
+                f"schedule. {listed}. Received: learning_rate={_arguments.shown(schedule)}"
+            )
+        if name in constant:
+            raise ValueError(
+                f"Argument `{name}` must stay constant, since the optimizer's variables hold what "
+                f"former steps computed with it. {listed}. "
+                f"Received: {name}={_arguments.shown(schedule)}"
             )
         if name not in names:
             raise ValueError(
                 f"Argument `{name}` must be a hyperparameter that the optimizer reads as a number "
-                f"in every step. {listed}. Received: {name}={schedule!r}"
+                f"in every step. {listed}. Received: {name}={_arguments.shown(schedule)}"
             )
         if not isinstance(schedule, LearningRateSchedule):
             raise TypeError(_arguments.received(name, "a schedule of Keras", schedule))
@@ -116,7 +137,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         raise ValueError(
             "Argument `optimizer` must not be built yet, since its variables depend on its "
             "hyperparameters. Pass a new optimizer, before it is used in a training. "
-            f"Received: optimizer={optimizer!r}"
+            f"Received: optimizer={_arguments.shown(optimizer)}"
         )
     made = _rebuild_with_schedules(inner, schedules)
     if inner is optimizer:
@@ -191,7 +212,7 @@ class ScheduledOptimizer(RateOnceAStep):
             raise TypeError(
                 f"The `{name}` of this optimizer follows a schedule and cannot be set. Make a new "
                 "optimizer with another schedule instead. "
-                f"Received: {name}={value!r}"
+                f"Received: {name}={_arguments.shown(value)}"
             )
         super().__setattr__(name, value)
 
@@ -221,7 +242,7 @@ class ScheduledOptimizer(RateOnceAStep):
         if "hyperparameter_schedules" not in config or "scheduled_class" not in config:
             raise ValueError(
                 "The config of an optimizer with schedules must have the keys 'scheduled_class' "
-                f"and 'hyperparameter_schedules'. Received: config={config}"
+                f"and 'hyperparameter_schedules'. Received: config={_arguments.shown(config)}"
             )
         if custom_objects:
             with keras.saving.custom_object_scope(custom_objects):
@@ -321,9 +342,14 @@ def _schedulable_names(optimizer: Any) -> list[str]:
         for name, value in _config_with_live_rate(optimizer).items()
         if name in vars(optimizer)
         and name in read
-        and name not in _STRUCTURAL
+        and name not in _STRUCTURAL | _constant_names(kind)
         and (_is_number(value) or name == "weight_decay")  # `weight_decay` may be None
     ]
+
+
+def _constant_names(kind: Any) -> set[str]:
+    """The names of the arguments whose former values are in the optimizer's variables."""
+    return set().union(*(_CONSTANT.get(base.__name__, set()) for base in kind.__mro__))
 
 
 @functools.cache
@@ -424,7 +450,7 @@ class _ScheduledValue:
             raise TypeError(
                 "A hyperparameter that follows a schedule has no value while a step is traced, so "
                 "the optimizer cannot compare it with a number other than 0. Give this "
-                f"hyperparameter a constant. Received: hyperparameter == {other!r}"
+                f"hyperparameter a constant. Received: hyperparameter == {_arguments.shown(other)}"
             )
         return NotImplemented
 

@@ -87,12 +87,14 @@ class Schedule(LearningRateSchedule):
         """The ends of cycles after the iteration ``start``, and up to the iteration ``stop``."""
         return np.array([], np.int64)
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Any, *others: Any) -> Any:
         """The learning rate of a step, inside or outside a compiled train step.
 
         Args:
             step: The number of steps taken so far, from 0, below 2^53: an integer, or an array or
                 a tensor of integers, of any shape. Floats must be whole numbers.
+            others: None. Keras's ``LearningRateScheduler``, which calls a function of the epoch and
+                the present rate, gets an error: a schedule goes into the optimizer.
 
         Returns:
             A tensor of the shape of ``step``, in ``floatx()``: the formula, correctly rounded.
@@ -104,12 +106,40 @@ class Schedule(LearningRateSchedule):
             >>> keras.ops.convert_to_numpy(lr([0, 1000, 2000]))
             array([0.001 , 0.0035, 0.006 ], dtype=float32)
         """
+        if others:
+            raise ValueError(self._goes_into_the_optimizer())
         if isinstance(step, (np.ndarray, np.generic)) or not hasattr(step, "dtype"):
             # A number of Python or NumPy must not become a 32-bit tensor on the way.
             step = _arguments.iterations("step", step)
         dtype = backend.floatx()
         with backend.name_scope(self.name or type(self).__name__), backend.wide_types():
             return backend.cast(self._rate(backend.cast(step, "int64"), backend.xp), dtype)
+
+    if not TYPE_CHECKING:  # for a type checker, a schedule would then have all attributes
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what a schedule does not have: the methods of a callback, say."""
+            if name in ("set_model", "set_params") or name.startswith("on_"):
+                raise TypeError(self._goes_into_the_optimizer())
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __float__(self) -> float:
+        """Raises. Optimizers call it where they want a number, such as a constant decay."""
+        raise TypeError(
+            "A schedule is not a number. Of an optimizer's arguments, only `learning_rate` takes a "
+            "schedule; `clr_schedules.schedule_hyperparameters(optimizer, weight_decay=...)` lets "
+            f"other hyperparameters follow one. Received: {_arguments.shown(self)}"
+        )
+
+    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
+        """Raises as ``float`` does, where TensorFlow wants a number."""
+        return float(self)
+
+    def _goes_into_the_optimizer(self) -> str:
+        return (
+            "A schedule is not a callback: a schedule goes into the optimizer, as in "
+            f"`Adam(learning_rate=...)`. Received: {_arguments.shown(self)}"
+        )
 
     def values(self, steps: npt.ArrayLike) -> Floats:
         """The learning rates of these steps, computed on the host in NumPy by the same formula.
@@ -191,8 +221,8 @@ class Schedule(LearningRateSchedule):
         if (unknown := sorted(set(config) - set(arguments), key=repr)) and not takes_any:
             raise ValueError(
                 f"The config of `{cls.__name__}` must have no other keys than its arguments "
-                f"({', '.join(arguments)}). Received: {', '.join(map(repr, unknown))} in "
-                f"config={config}"
+                f"({', '.join(arguments)}). Received: {', '.join(map(_arguments.shown, unknown))} "
+                f"in config={_arguments.shown(config)}"
             )
         return cls(**config)
 
@@ -242,11 +272,14 @@ class Schedule(LearningRateSchedule):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def _comparable(self) -> dict[str, Any]:
+        fields = self._fields()
         try:
-            return self.get_config()
+            config = self.get_config()
         # A function or an inner schedule that cannot be saved: the fields are compared instead.
         except (NotImplementedError, TypeError, ValueError):
-            return self._fields()
+            return fields
+        # A config holds the name of a function, which may be that of another function by now.
+        return config | {name: value for name, value in fields.items() if inspect.isroutine(value)}
 
 
 def rate_of(schedule: Any, step: Any, xp: Any) -> Any:

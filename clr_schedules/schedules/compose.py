@@ -167,7 +167,7 @@ class Piecewise(Schedule):
         if len(boundaries) != len(schedules) - 1:
             raise ValueError(
                 "Argument `boundaries` must have one entry fewer than `schedules`. Received: "
-                f"{len(schedules)} schedules and boundaries={self.boundaries!r}"
+                f"{len(schedules)} schedules and boundaries={_arguments.shown(self.boundaries)}"
             )
         boundaries = [
             _arguments.count(f"boundaries[{i}]", b, least=0) for i, b in enumerate(boundaries)

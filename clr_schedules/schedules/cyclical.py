@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments
+from clr_schedules._backend import backend
 from clr_schedules._serialization import deserialize, is_registered, register, serialize
 from clr_schedules.schedules import numerics
 from clr_schedules.schedules.base import Integers, Schedule, multiples
@@ -98,8 +99,7 @@ class _Cycle(Schedule):
             wave = wave * numerics.power(self.gamma, step, xp)
         if self.scale_fn is not None:
             x = step if self.scale_mode == "iterations" else step // self._cycle_length + 1
-            scale = call_scale_fn(self.scale_fn, xp.float64(x))
-            wave = wave * numerics.clip_scale(scale, xp)
+            wave = wave * scale_of(self.scale_fn, xp.float64(x), xp)
         return wave
 
     def _natural_length(self) -> int:
@@ -317,8 +317,8 @@ class Cyclical(_Cycle):
         name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:
-        TypeError: If an argument is of the wrong kind; in training, if ``scale_fn`` cannot be
-            computed on a tensor.
+        TypeError: If an argument is of the wrong kind, or ``scale_fn`` cannot be computed on a
+            tensor.
         ValueError: If an argument is out of its range, infinite or NaN, or the bounds are reversed;
             from ``get_config``, if the scale function is not registered.
 
@@ -384,39 +384,41 @@ class Cyclical(_Cycle):
 
 
 def check_scale_fn(scale_fn: Any) -> None:
-    """Raises for what is not a function; warns of a function that cannot be saved."""
+    """Raises for what a train step cannot compute; warns of a function that cannot be saved."""
     if scale_fn is None:
         return
     if not callable(scale_fn):
         rule = "a function of one number, or None"
         raise TypeError(_arguments.received("scale_fn", rule, scale_fn))
+    backend.call_without_value(lambda x: scale_of(scale_fn, x, backend.xp))
     if not is_registered(scale_fn):
         warnings.warn(
             "Argument `scale_fn` is not registered with Keras: a model can be trained with it, but "
             "not saved. Register the function with `@keras.saving.register_keras_serializable()`, "
-            "or use `peak_mult` for a decay per cycle and `gamma` for a decay per iteration. "
-            f"Received: scale_fn={scale_fn!r}",
+            "or do without a function: `peak_mult=0.5` says the same as "
+            "`scale_fn=lambda x: 1 / 2.0 ** (x - 1)`, and `gamma` is a decay per iteration. "
+            f"Received: scale_fn={_arguments.shown(scale_fn)}",
             stacklevel=5,  # where the schedule is made
         )
 
 
-def call_scale_fn(scale_fn: Callable[[Any], Any], x: Any) -> Any:
-    """What the scale function returns; errors that tell what to change."""
+def scale_of(scale_fn: Callable[[Any], Any], x: Any, xp: Any, least: float = 0.0) -> Any:
+    """What the scale function returns, from ``least`` on; errors that tell what to change."""
     try:
         scale = scale_fn(x)
+        if scale is not None:
+            return numerics.clip_scale(scale, xp, least)
     except Exception as error:
         raise TypeError(
             "Argument `scale_fn` must be a function that can be computed on a tensor, and on a "
             "NumPy array: write it with operators (`1 / x`, `0.9 ** x`) or `keras.ops`, without "
-            "`if`, NumPy or `math`. "
-            f"Received: scale_fn={scale_fn!r}, which raised {type(error).__name__}: {error}"
+            f"`if`, NumPy or `math`. Received: scale_fn={_arguments.shown(scale_fn)}, which raised "
+            f"{type(error).__name__}: {_arguments.one_line(error)}"
         ) from error
-    if scale is None:
-        raise TypeError(
-            "Argument `scale_fn` must return a number. "
-            f"Received: scale_fn={scale_fn!r}, which returned None"
-        )
-    return scale
+    raise TypeError(
+        "Argument `scale_fn` must return a number. "
+        f"Received: scale_fn={_arguments.shown(scale_fn)}, which returned None"
+    )
 
 
 def serialize_scale_fn(scale_fn: Any) -> Any:
@@ -426,8 +428,8 @@ def serialize_scale_fn(scale_fn: Any) -> Any:
     if not is_registered(scale_fn):
         raise ValueError(
             "Argument `scale_fn` must be a function registered with "
-            "`@keras.saving.register_keras_serializable()` to be saved. A lambda, or a function "
-            "whose name was registered anew, would not be found on loading. For a decay per cycle "
-            f"use `peak_mult` instead. Received: scale_fn={scale_fn!r}"
+            "`@keras.saving.register_keras_serializable()` to be saved: another function, such as "
+            "a lambda, would not be found on loading. For a decay per cycle use `peak_mult` "
+            f"instead. Received: scale_fn={_arguments.shown(scale_fn)}"
         )
     return serialize(scale_fn)

@@ -110,10 +110,8 @@ def test_a_nan_is_no_rate_outside_the_bounds(engine):
 
 @unsaved
 def test_a_scale_function_without_a_return_is_named():
-    schedule = clr.Cyclical(0.1, 0.9, 10, scale_fn=lambda x: None)
-    for compute_it in (schedule, schedule.values):
-        with pytest.raises(TypeError, match="`scale_fn` must return a number"):
-            compute_it(3)
+    with pytest.raises(TypeError, match=r"`scale_fn` must return a number.*which returned None"):
+        clr.Cyclical(0.1, 0.9, 10, scale_fn=lambda x: None)
 
 
 @given(strategies.schedules, st.integers(0, 2**24))
@@ -225,14 +223,56 @@ def test_a_scale_function_may_use_keras_ops(engine):
     np.testing.assert_allclose(schedule.values([10, 30]), expected, rtol=2e-7)
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's tensors are numbers to `math` and NumPy")
 @unsaved
-def test_a_scale_function_that_only_numpy_can_compute_is_named_when_a_training_begins():
-    schedule = clr.Cyclical(0.1, 0.9, 10, scale_fn=lambda cycle: math.exp(1 - cycle))
-    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(schedule), loss="mse")
-    x = np.ones((4, 1), np.float32)
-    with pytest.raises(TypeError, match=r"`scale_fn` must be .*`keras.ops`.*Received: scale_fn="):
+@pytest.mark.parametrize(
+    "scale_fn",
+    [
+        lambda x: 0.5 * (1 + np.sin(x * np.pi / 2)),
+        lambda x: math.exp(1 - x),
+        lambda x: 1.0 if x < 3 else 0.5,
+        lambda x: max(0.5, 1 / x),
+        lambda x: [1, 1 / 2][int(x)],
+        lambda: 1.0,
+    ],
+)
+def test_a_scale_function_that_no_train_step_can_compute_is_named_when_the_schedule_is_made(
+    scale_fn,
+):
+    message = r"`scale_fn` must be .*without `if`, NumPy or `math`. Received: scale_fn=.*raised"
+    with pytest.raises(TypeError, match=message) as error:
+        clr.Cyclical(0.1, 0.9, 10, scale_fn=scale_fn)
+    assert "`keras.ops`" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@unsaved
+def test_a_scale_function_that_a_train_step_can_compute_is_taken():
+    memory = []
+
+    def in_place(x):
+        x -= 1
+        return 0.5**x
+
+    def from_a_table(x):
+        return table[backend.cast(x, "int32") % 2]
+
+    def of_a_variable(x):  # made on the first call, as layers do
+        if not memory:
+            memory.append(tf.Variable([1.0, 0.5], dtype="float64"))
+        return memory[0][backend.cast(x, "int32") % 2]
+
+    functions = [in_place, from_a_table, lambda x: 1.0]
+    table = backend.cast([1.0, 0.5], "float64" if BACKEND != "jax" else "float32")
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        functions.append(of_a_variable)
+    for scale_fn in functions:
+        schedule = clr.Cyclical(0.1, 0.9, 10, scale_fn=scale_fn)
+        assert not memory
+        model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(schedule), loss="mse")
+        x = np.ones((4, 1), np.float32)
         model.fit(x, x, verbose=0)
 
 
