@@ -36,7 +36,7 @@ import numpy as np
 
 from clr_schedules import _arguments
 from clr_schedules._backend import backend, keras
-from clr_schedules._serialization import find_registered, register
+from clr_schedules._serialization import deserialize, find_registered, register
 from clr_schedules.schedules import numerics
 from clr_schedules.schedules.base import Integers, Schedule
 from clr_schedules.schedules.cyclical import (
@@ -101,7 +101,8 @@ def register_addons() -> None:
 
     Raises:
         TypeError, ValueError: Later, when a file is loaded: if the config cannot come from Addons,
-            or if the scale function is not registered.
+            if the scale function is not registered, or if the optimizer itself comes from Addons
+            (``AdamW``, ``LAMB``, ``Lookahead``, ...).
 
     Warns:
         UserWarning: Later, when a file is loaded: if the scale function comes from
@@ -116,6 +117,7 @@ def register_addons() -> None:
     for saved in (_Cyclical, _Triangular, _Triangular2, _Exponential):
         register(saved, package="Addons", name=saved.name)
     _register_optimizers_of_keras_2()
+    _register_optimizers_of_addons()
 
 
 class _OptimizerOfKeras2:
@@ -147,6 +149,41 @@ def _register_optimizers_of_keras_2() -> None:
         kind = getattr(keras.optimizers, name)
         found = type(name, (_OptimizerOfKeras2,), {"kind": kind})
         keras.saving.get_custom_objects().setdefault(f"Custom>{name}", found)
+
+
+class _OptimizerOfAddons:
+    """Stands for an optimizer of Addons in a file, and says that it cannot be loaded.
+
+    Without this class, Keras 3 takes the optimizer of Keras that has the name in the config, with
+    default arguments: an ``AdamW`` of Addons becomes one of Keras, with a rate of 0.001.
+    """
+
+    @classmethod
+    def from_config(cls, config: _Config) -> Any:
+        """Raises, and names the schedule and the decay, for who compiles the model again."""
+        saved = {
+            key: deserialize(value) if isinstance(value, dict) else value
+            for key, value in config.items()
+            if key in ("learning_rate", "weight_decay")
+        }
+        shown = ", ".join(f"{key}={_arguments.shown(value)}" for key, value in saved.items())
+        raise ValueError(
+            f"The optimizer `{cls.__name__}` of TensorFlow Addons cannot be loaded, since no "
+            "optimizer of Keras takes the same steps. Load the model with `compile=False`, and "
+            "compile it with an optimizer of Keras. (Keras multiplies a `weight_decay` by the "
+            f"learning rate, Addons did not.) Received: {shown or _arguments.shown(config)}"
+        )
+
+
+def _register_optimizers_of_addons() -> None:
+    """Makes Keras refuse the optimizers of Addons, unless Addons itself is imported."""
+    names = (
+        "AdaBelief AdamW COCOB ConditionalGradient LAMB LazyAdam Lookahead MovingAverage "
+        "MultiOptimizer NovoGrad ProximalAdagrad RectifiedAdam SGDW SWA Yogi"
+    )
+    for name in names.split():
+        refused = type(name, (_OptimizerOfAddons,), {})
+        keras.saving.get_custom_objects().setdefault(f"Addons>{name}", refused)
 
 
 @register

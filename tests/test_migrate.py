@@ -6,9 +6,11 @@ import itertools
 import json
 import math
 import pickle
+import shutil
 import zipfile
 from fractions import Fraction
 
+import h5py
 import mpmath
 import numpy as np
 import pytest
@@ -535,6 +537,29 @@ def test_a_lambda_cannot_be_loaded_and_what_to_do_is_said(form, tmp_path):
     model.compile(keras.optimizers.SGD(rate), "mean_squared_error")
     model.train_on_batch(np.ones((3, 2)), np.ones((3, 1)))
     assert int(np.asarray(model.optimizer.iterations)) == 1
+
+
+@old_layers
+@pytest.mark.parametrize("name", ["AdamW", "SGDW", "Lookahead"])
+def test_an_optimizer_of_addons_is_refused_with_what_it_was(name, tmp_path):
+    """Keras 3 would load the first as `AdamW(0.001)`, without a word."""
+    path = tmp_path / "model.h5"
+    shutil.copy(FOLDER / "triangular.h5", path)
+    with h5py.File(path, "a") as file:
+        saved = json.loads(file.attrs["training_config"])
+        rate = saved["optimizer_config"]["config"]["learning_rate"]
+        config = {"name": name, "learning_rate": rate, "weight_decay": 1e-4, "beta_1": 0.9}
+        if name == "Lookahead":
+            config = {"name": name, "optimizer": saved["optimizer_config"], "sync_period": 6}
+        saved["optimizer_config"] = {"class_name": f"Addons>{name}", "config": config}
+        file.attrs["training_config"] = json.dumps(saved)
+    what = rf"`{name}` of TensorFlow Addons cannot be loaded.*`compile=False`.*Received: "
+    if name != "Lookahead":
+        what += r"learning_rate=Triangular\(base_lr=0.001.*, weight_decay=0.0001"
+    with pytest.raises(ValueError, match=what) as error:
+        keras.models.load_model(path)
+    assert len(str(error.value)) < 500
+    assert keras.models.load_model(path, compile=False).count_params()
 
 
 @old_layers
