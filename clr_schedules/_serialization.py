@@ -29,6 +29,16 @@ def find_registered(name: str) -> list[Any]:
     return [found for full_name, found in known.items() if full_name.endswith(f">{name}")]
 
 
+def serialize_function(function: Any) -> dict[str, Any]:
+    """A registered function, or a registered object that is called like one, as Keras saves it."""
+    saved: dict[str, Any] = serialize(function)
+    if saved["class_name"] == "function":
+        # Keras 3.6 and tf_keras would write the name without its package, and may then find another
+        # function whose name ends in the same way.
+        saved["config"] = keras.saving.get_registered_name(function)
+    return saved
+
+
 def is_registered(thing: Any) -> bool:
     """Whether Keras finds a function, or the class of an object, by its name when it loads a file.
 

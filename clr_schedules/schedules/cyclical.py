@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments
 from clr_schedules._backend import backend
-from clr_schedules._serialization import deserialize, is_registered, register, serialize
+from clr_schedules._serialization import deserialize, is_registered, register, serialize_function
 from clr_schedules.schedules import numerics
 from clr_schedules.schedules.base import Integers, Schedule, multiples
 from clr_schedules.schedules.momentum import MirroredMomentum
@@ -432,4 +432,4 @@ def serialize_scale_fn(scale_fn: Any) -> Any:
             "a lambda, would not be found on loading. For a decay per cycle use `peak_mult` "
             f"instead. Received: scale_fn={_arguments.shown(scale_fn)}"
         )
-    return serialize(scale_fn)
+    return serialize_function(scale_fn)
