@@ -6,7 +6,7 @@ import abc
 import contextlib
 import math
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -183,6 +184,13 @@ class Backend(abc.ABC):
                 variables.insert(place, variables.pop())
 
         return restore
+
+    def not_compiled_with_numbers(self, function: _Function) -> _Function:
+        """Keeps a function out of the compiled train step, if it takes Python numbers that change.
+
+        Only if ``float_hyperparameters``, since elsewhere these are tensors.
+        """
+        return function
 
     def remake_train_function(self, model: Any) -> None:
         """Makes the model compile its train step again."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clr_schedules._backend.base import Sweep
+    from clr_schedules._backend.base import Sweep, _Function
 
 
 class Operations:
@@ -81,6 +81,10 @@ class Torch(base.Backend):
     def call_without_value(self, function: Callable[[Any], Any]) -> None:
         with self.keras.device("cpu"):
             function(torch.ones((), dtype=torch.float64).as_subclass(TensorWithoutValue))
+
+    def not_compiled_with_numbers(self, function: _Function) -> _Function:
+        # A compiled function is compiled anew for each new number, up to a limit of 8.
+        return torch.compiler.disable(function)  # type: ignore[no-any-return]
 
     def is_shared(self, model: Any) -> bool:
         return _distributed() and bool(torch.distributed.get_world_size() > 1)

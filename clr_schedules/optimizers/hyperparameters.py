@@ -67,6 +67,11 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
     step. (On TensorFlow, Keras's own optimizers compute the rate again for the weight decay of
     every variable.)
 
+    On PyTorch, Keras wants the hyperparameters as numbers of Python. So each step waits once for
+    the device, to read the number of the step (the update of SGD waits for its rate anyway, that of
+    Adam does not). With ``jit_compile=True``, the update itself is not compiled, because it would
+    be compiled anew for every value; the rest of the train step is.
+
     Args:
         optimizer: An optimizer of Keras 3 that is not built yet. If it is a
             ``LossScaleOptimizer``, the inner optimizer gets the schedules.
@@ -198,10 +203,10 @@ class ScheduledOptimizer(RateOnceAStep):
         with _attributes_set_to(self, in_use):
             super().build(variables)  # type: ignore[misc]
 
+    @backend.not_compiled_with_numbers
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Takes a step with the values that the hyperparameters have at its iteration."""
-        step = self._iterations  # type: ignore[attr-defined]
-        values = {name: _value_at(schedule, step) for name, schedule in scheduled(self).items()}
+        values = _values_at(scheduled(self), self._iterations)  # type: ignore[attr-defined]
         # After the step, the attributes get the constants. Their present values would be wrong if
         # another replica has begun the same step and has set them already.
         with _attributes_set_to(self, values, afterwards=self._hyperparameter_constants):
@@ -383,13 +388,21 @@ def _is_number(value: Any) -> bool:
 # ---- The values that the attributes have during a step
 
 
-def _value_at(schedule: Any, step: Any) -> Any:
-    """The value of a schedule at a step, in the form in which Keras can calculate with it."""
+def _values_at(schedules: dict[str, Any], step: Any) -> dict[str, Any]:
+    """The values of schedules at a step, in the form in which Keras can calculate with them."""
     if backend.float_hyperparameters:
-        own = isinstance(schedule, Schedule)
-        return float(schedule.values(int(step)) if own else schedule(step)) or _ALMOST_0
+        number = int(step)  # read once, because Python waits for the device here
+        return {
+            name: float(each.values(number) if isinstance(each, Schedule) else each(step))
+            or _ALMOST_0
+            for name, each in schedules.items()
+        }
     with backend.wide_types():
-        return _ScheduledValue(rate_of(schedule, backend.cast(step, "int64"), backend.xp))
+        step = backend.cast(step, "int64")
+        return {
+            name: _ScheduledValue(rate_of(schedule, step, backend.xp))
+            for name, schedule in schedules.items()
+        }
 
 
 class _ScheduledValue:
