@@ -4,6 +4,7 @@ import functools
 import json
 import operator
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -342,6 +343,77 @@ def test_only_what_is_read_in_every_step_can_be_scheduled():
     stepped(scheduled)
 
 
+@pytest.mark.parametrize(
+    ("name", "constant"),
+    [
+        ("Ftrl", ["beta", "learning_rate_power"]),
+        ("ScheduleFreeAdamW", ["beta_1", "warmup_steps"]),
+    ],
+)
+def test_what_the_variables_of_an_optimizer_were_computed_with_stays_constant(name, constant):
+    if not hasattr(optimizers, name):
+        pytest.skip(f"Keras {keras.__version__} has no {name}")
+    kind = getattr(optimizers, name)
+    for optimizer in (kind(0.1), type("Mine", (kind,), {})(0.1)):
+        for each in constant:
+            with pytest.raises(ValueError, match=f"`{each}` must stay constant.*Received: {each}="):
+                clr.schedule_hyperparameters(optimizer, **{each: MOMENTUM})
+        with pytest.raises(ValueError, match="needs at least one schedule") as error:
+            clr.schedule_hyperparameters(optimizer)
+        listed = re.findall(r"\w+", str(error.value).partition("are: ")[2])
+        assert "weight_decay" in listed
+        assert not set(listed) & set(constant)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="elsewhere, hyperparameters are tensors")
+def test_on_pytorch_a_step_waits_once_and_is_not_compiled_anew():
+    import torch
+    from torch._dynamo.testing import CompileCounter
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Waits(TorchDispatchMode):
+        """Counts how often Python reads a value from the device."""
+
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **kwargs or {})
+
+    gradients = [torch.ones(3)]
+
+    def ready(**schedules):
+        optimizer = clr.schedule_hyperparameters(optimizers.AdamW(RATE), **schedules)
+        variables = [keras.Variable(np.ones(3, np.float32))]
+        optimizer.build(variables)
+
+        def step():
+            with torch.no_grad():
+                optimizer.apply(gradients, variables)
+
+        return step
+
+    waits = {}
+    for names in (["beta_1"], ["beta_1", "beta_2", "weight_decay"]):
+        step = ready(**dict.fromkeys(names, MOMENTUM))
+        with Waits() as counted:
+            step()
+        waits[len(names)] = counted.count
+    assert waits == {1: 1, 3: 1}
+
+    counter = CompileCounter()
+
+    def whole_step(x):
+        y = x + 1
+        step()
+        return y + 1
+
+    compiled = torch.compile(whole_step, backend=counter)
+    for _ in range(12):
+        compiled(torch.ones(3))
+    assert counter.frame_count == 2  # what is before the update, and what is after it
+
+
 @pytest.mark.parametrize("name", ["Adagrad", "Ftrl"])
 def test_an_initial_value_cannot_be_scheduled(name):
     with pytest.raises(ValueError, match="`initial_accumulator_value` must be a hyperparameter"):
@@ -595,6 +667,21 @@ def test_a_dynamic_subclass_is_compiled_saved_and_loaded(tmp_path):
     for each in (model, loaded):
         fit(each)
     assert np.array_equal(weights(loaded), weights(model))
+
+
+def test_a_registered_dynamic_subclass_is_kept_within_another_optimizer_and_by_pickle():
+    scheduled = clr.schedule_hyperparameters(make("SGD", {}), momentum=MOMENTUM)
+    kind = keras.saving.register_keras_serializable("tests")(counting(type(scheduled)))
+    wrapped = kind.from_config(scheduled.get_config())
+    outer = optimizers.LossScaleOptimizer(wrapped)
+    for again in (
+        optimizers.LossScaleOptimizer.from_config(outer.get_config()).inner_optimizer,
+        type("Outer", (type(outer),), {}).from_config(outer.get_config()).inner_optimizer,
+        pickle.loads(pickle.dumps(wrapped)),
+        optimizers.deserialize(json.loads(json.dumps(optimizers.serialize(wrapped)))),
+    ):
+        assert type(again) is kind
+        assert again.get_config() == wrapped.get_config()
 
 
 def test_a_dynamic_subclass_can_get_more_schedules():
