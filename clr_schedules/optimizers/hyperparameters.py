@@ -112,6 +112,9 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         raise TypeError(_arguments.received("optimizer", "an optimizer of Keras", optimizer))
     inner = backend.inner_optimizer(optimizer)
     names = _schedulable_names(inner)
+    if not names:
+        rule = "an optimizer with hyperparameters of its own; of a `MultiOptimizer`, its optimizers"
+        raise TypeError(_arguments.received("optimizer", rule, optimizer))
     constant = _constant_names(type(inner))
     listed = (
         f"The hyperparameters of `{type(inner).__name__}` that can follow a schedule are: "

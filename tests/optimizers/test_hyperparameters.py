@@ -96,7 +96,7 @@ SLOW = [
     ("Adadelta", {}, {"rho": clr.Triangular(0.8, 0.999, 7)}),
     ("Lamb", {}, {"beta_1": MOMENTUM}),
     ("Adagrad", {}, {"weight_decay": FROM_0}),
-    ("Ftrl", {}, {"l2_regularization_strength": FROM_0, "beta": FROM_0}),
+    ("Ftrl", {}, {"l2_regularization_strength": FROM_0}),
     ("Muon", {}, {"momentum": MOMENTUM, "adam_beta_1": MOMENTUM}),
 ]
 
@@ -478,6 +478,12 @@ def test_bad_arguments_are_named(schedules, error, message):
 def test_no_optimizer_and_a_built_one_are_refused():
     with pytest.raises(TypeError, match=r"`optimizer` must be an optimizer of Keras.*='adam'"):
         clr.schedule_hyperparameters("adam", beta_1=MOMENTUM)
+    if hasattr(optimizers, "MultiOptimizer"):
+        several = optimizers.MultiOptimizer({".*": optimizers.SGD(0.1)})
+        with pytest.raises(
+            TypeError, match=r"`optimizer` must be .*of a `MultiOptimizer`, its opt"
+        ):
+            clr.schedule_hyperparameters(several, momentum=MOMENTUM)
     optimizer = optimizers.Adam(RATE)
     optimizer.build([keras.Variable(np.zeros(3, np.float32))])
     for each in (optimizer, optimizers.LossScaleOptimizer(optimizer)):
