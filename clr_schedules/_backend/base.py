@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+# The name under which a train loop says, for each batch, whether all trainable weights are finite
+# after it: 1 or 0.
+FINITE_WEIGHTS = "(finite weights)"
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -309,10 +313,10 @@ class Sweep(Protocol):
     """The part of a range test that the train loop uses.
 
     Attributes:
-        table: The rate of each step, in the type in which the optimizer takes its rate.
-        steps_per_call: The largest number of steps in one call of the train loop.
-        paced: Whether a call should take fewer steps if the steps are slow.
-        taken: The number of steps that are recorded.
+        table: The rate of each batch, in the type in which the optimizer takes its rate.
+        steps_per_call: The largest number of batches in one call of the train loop.
+        paced: Whether a call should take fewer batches if they are slow.
+        taken: The number of batches that are recorded.
     """
 
     table: NDArray[Any]
@@ -322,25 +326,28 @@ class Sweep(Protocol):
 
     @property
     def remaining(self) -> int:
-        """The number of steps that are still to be taken; 0 after the end of the test."""
+        """The number of batches that are still to be taken; 0 after the end of the test."""
 
     @property
     def last(self) -> dict[str, float]:
         """The logs of the last recorded step."""
 
     def upcoming(self) -> Iterator[Any]:
-        """Yields the rates of the steps that the next call of the train loop takes."""
+        """Yields the rates of the batches that the next call of the train loop takes."""
 
     def add(self, logs: Any) -> None:
-        """Records the logs of some steps: for each name, an array with an entry for each step."""
+        """Records the logs of some batches: for each name, an array with an entry for each.
+
+        The logs have an entry `FINITE_WEIGHTS`.
+        """
 
 
 class TrainLoop(abc.ABC):
-    """Trains some steps of a range test when `fit` calls it."""
+    """Trains on some batches of a range test when `fit` calls it."""
 
     @abc.abstractmethod
     def __call__(self, *arguments: Any) -> Any:
-        """Takes up to ``sweep.steps_per_call`` steps, each at its own rate and with fresh metrics.
+        """Takes up to ``sweep.steps_per_call`` batches, each at its rate and with fresh metrics.
 
         The arguments and the returned value are the same as for Keras's own ``train_function`` on
         this framework. The returned logs are those of the last step. If the data have ended, a
@@ -348,7 +355,7 @@ class TrainLoop(abc.ABC):
         """
 
     def flush(self) -> None:  # noqa: B027 - for PyTorch alone
-        """Gives the sweep the logs of the steps that were taken but are not recorded yet."""
+        """Gives the sweep the logs of the batches that were taken but are not recorded yet."""
 
 
 class SettableRate:

@@ -228,7 +228,8 @@ class TrainLoop(base.TrainLoop):
         self._set_rate(rate)
         for metric in self._model.metrics:
             metric.reset_state()
-        return base.scalars(self._model.train_step(data), self._model)
+        logs = base.scalars(self._model.train_step(data), self._model)
+        return logs | {base.FINITE_WEIGHTS: _all_finite(self._model.trainable_variables)}
 
     def _compiled_step(self) -> Any:
         """The step as a `tf.function`, compiled by XLA if the model is."""
@@ -294,7 +295,7 @@ class _GraphSteps:
 def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     """Makes a graph that takes ``count`` steps; the rate of the first step is ``table[first]``.
 
-    The graph ends early if the data end, and after a loss that is not finite.
+    The graph ends early if the data end, and after a loss or weights that are not finite.
     """
     # The step is traced before the loop, since the loop must know the names and types of the logs.
     spec = one_step.get_concrete_function(
@@ -313,7 +314,9 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
             logs = one_step(without_missing(data.get_value()), rates[first + taken])
             arrays = {name: array.write(taken, logs[name]) for name, array in arrays.items()}
             taken += 1
-            go_on = (taken < count) & tf.math.is_finite(tf.cast(logs["loss"], tf.float64))
+            finite = tf.math.is_finite(tf.cast(logs["loss"], tf.float64))
+            finite &= logs[base.FINITE_WEIGHTS] == 1
+            go_on = (taken < count) & finite
             return taken, peek(go_on), arrays
 
         taken, _, arrays = tf.while_loop(
@@ -332,6 +335,16 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
         return taken, {name: array.stack() for name, array in arrays.items()}
 
     return tf.function(several, autograph=False)
+
+
+def _all_finite(variables: list[Any]) -> tf.Tensor:
+    """1.0 if all entries of all variables are finite, else 0.0."""
+    finite = [
+        tf.reduce_all(tf.math.is_finite(variable))
+        for variable in variables
+        if tf.as_dtype(variable.dtype).is_floating
+    ]
+    return tf.cast(tf.reduce_all(finite), tf.float32)
 
 
 def without_missing(data: Any) -> Any:

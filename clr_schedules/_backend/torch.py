@@ -143,7 +143,15 @@ class TrainLoop(base.TrainLoop):
     def _one_step(self, data: Any, rate: torch.Tensor) -> dict[str, Any]:
         """Takes a step at this rate, and returns its logs."""
         self._set_rate(rate)
-        return base.scalars(self._model.train_step(data), self._model)
+        logs = base.scalars(self._model.train_step(data), self._model)
+        return logs | {base.FINITE_WEIGHTS: _all_finite(self._model.trainable_variables)}
+
+
+def _all_finite(variables: list[Any]) -> torch.Tensor:
+    """Whether all entries of all variables are finite, as a tensor on their device."""
+    weights = [v.value.detach() for v in variables]
+    norms = torch._foreach_norm(weights, float("inf"))
+    return torch.isfinite(torch.stack(norms)).all()
 
 
 def _distributed() -> bool:
