@@ -288,6 +288,51 @@ class Backend(abc.ABC):
         vars(optimizer)["_learning_rate"] = rate = SettableRate()
         return rate.set
 
+    def batches_per_step(self, optimizer: Any) -> int:
+        """The number of batches whose gradients the optimizer accumulates for an update."""
+        return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+    def begin_accumulation(self, optimizer: Any) -> None:
+        """Makes the next batch the first of an update, if the optimizer accumulates gradients.
+
+        The gradients that were accumulated so far are dropped.
+        """
+        batches = self.batches_per_step(optimizer)
+        if batches > 1 and self.is_built(optimizer):
+            counter = optimizer._iterations
+            counter.assign(counter - counter % batches)
+            for gradient in optimizer._accumulated_gradients:
+                gradient.assign(np.zeros(gradient.shape))
+
+    def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Repeats the data without end, if the running Keras can go through them so.
+
+        Args:
+            model: The model.
+            data: The arguments of `fit` that hold the data, and ``shuffle``.
+
+        Returns:
+            The arguments. ``x`` is a `tf.data.Dataset` if the data are repeated.
+        """
+        x = data["x"]
+        if hasattr(x, "cardinality") and hasattr(x, "repeat"):  # a `tf.data.Dataset`
+            return data | {"x": x.repeat()}
+        return data
+
+    @contextlib.contextmanager
+    def without_limits(self) -> Iterator[None]:
+        """A context without the limits of `keras.config.set_max_epochs` and its like."""
+        config = self.keras.config
+        names = ("max_epochs", "max_steps_per_epoch")  # newer than Keras 3.6
+        limits = {n: getattr(config, n)() for n in names if hasattr(config, n)}
+        try:
+            for name in limits:
+                getattr(config, f"set_{name}")(None)
+            yield
+        finally:
+            for name, limit in limits.items():
+                getattr(config, f"set_{name}")(limit)
+
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
         """Tells `fit` how many steps a call of the train function takes.
 

@@ -103,6 +103,18 @@ class TensorFlow(base.Backend):
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
         return ScalarWriter(log_dir)
 
+    def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
+        # With TensorFlow's seed set, the shuffling of arrays starts anew with each iterator, and
+        # Keras makes an iterator for each epoch: all epochs would have the same order. A single
+        # iterator shuffles each pass anew. A model with a `fit` of its own gets the arrays.
+        if data["shuffle"] and type(model).fit is self.keras.Model.fit and "fit" not in vars(model):
+            from keras.src.trainers.data_adapters import array_data_adapter
+
+            if array_data_adapter.can_convert_arrays((data["x"], data["y"], data["sample_weight"])):
+                adapter = array_data_adapter.ArrayDataAdapter(**data)
+                return {"x": adapter.get_tf_dataset().repeat(), "shuffle": False}
+        return super().endless(model, data)
+
     def train_loop(
         self,
         model: Any,

@@ -5,6 +5,7 @@ The train loop is the same as for Keras 3, but the rate and the steps per call a
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ import tensorflow as tf
 from clr_schedules._backend import base, tensorflow
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -107,6 +107,12 @@ class TFKeras(tensorflow.TensorFlow):
             del optimizer._current_learning_rate
 
         return restore
+
+    def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
+        return base.Backend.endless(self, model, data)
+
+    def without_limits(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def steps_per_execution(self, model: Any) -> int:
         variable = model._steps_per_execution
