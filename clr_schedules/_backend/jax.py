@@ -167,4 +167,6 @@ class TrainLoop(base.TrainLoop):
         logs, state = self._model.train_step((trainable, non_trainable, optimizer, fresh), data)
         # Complex weights are checked too, integers are always finite.
         finite = [jnp.all(jnp.isfinite(weight)) for weight in state[0]]
-        return base.scalars(logs, self._model) | {base.FINITE_WEIGHTS: jnp.array(finite).all()}, state
+        return base.scalars(logs, self._model) | {
+            base.FINITE_WEIGHTS: jnp.array(finite).all()
+        }, state

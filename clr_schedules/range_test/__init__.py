@@ -287,7 +287,7 @@ def _num_steps(
         fewest = -(-2 * batches_per_step // batches)
         rule = (
             f"at least {fewest}, since the test needs two steps, a step takes {batches_per_step} "
-            f"and an epoch has {batches} batches"
+            f"of the batches, and an epoch has {batches}"
         )
         raise ValueError(_arguments.received("epochs", rule, epochs))
     return steps
