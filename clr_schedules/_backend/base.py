@@ -322,7 +322,7 @@ class Backend(abc.ABC):
     @contextlib.contextmanager
     def without_limits(self) -> Iterator[None]:
         """A context without the limits of `keras.config.set_max_epochs` and its like."""
-        config = self.keras.config
+        config = getattr(self.keras, "config", None)  # tf_keras has none
         names = ("max_epochs", "max_steps_per_epoch")  # newer than Keras 3.6
         limits = {n: getattr(config, n)() for n in names if hasattr(config, n)}
         try:

@@ -5,7 +5,6 @@ The train loop is the same as for Keras 3, but the rate and the steps per call a
 
 from __future__ import annotations
 
-import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 from clr_schedules._backend import base, tensorflow
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -110,9 +110,6 @@ class TFKeras(tensorflow.TensorFlow):
 
     def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
         return base.Backend.endless(self, model, data)
-
-    def without_limits(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def steps_per_execution(self, model: Any) -> int:
         variable = model._steps_per_execution

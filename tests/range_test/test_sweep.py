@@ -222,8 +222,9 @@ def test_class_weights():
     per_class = {0: 0.5, 1: 2.0}
     weights = np.where(Y[:, 0] == 1, 2.0, 0.5).astype("float32")
     expected = by_hand(batches(weights))[0]
-    data = [Unshuffled() if not LEGACY else dataset()]
-    data += [dataset()] if BACKEND == "tensorflow" else []
+    data = [dataset()] if BACKEND == "tensorflow" else []
+    if not LEGACY and hasattr(keras.config, "max_epochs"):  # `fit` of Keras 3.6 cannot do it
+        data.append(Unshuffled())
     for x in data:
         result = sweep(line(), x, class_weight=per_class)
         np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
