@@ -121,8 +121,10 @@ def count_samples(data: Any) -> int | None:
     """The number of samples in arrays; None for other data."""
     while isinstance(data, (dict, list, tuple)) and len(data):
         first = next(iter(data.values() if isinstance(data, dict) else data))
-        if isinstance(data, (list, tuple)) and isinstance(first, (int, float, list, tuple)):
-            return len(data)  # lists of numbers, which tf_keras accepts as data
+        # A list of numbers, strings or lists, which some models accept as data.
+        samples = isinstance(first, (numbers.Number, str, bytes, list, tuple))
+        if isinstance(data, (list, tuple)) and (samples or getattr(first, "shape", None) == ()):
+            return len(data)
         data = first
     shape = getattr(data, "shape", None)
     return int(shape[0]) if shape else None

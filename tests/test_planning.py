@@ -85,6 +85,9 @@ ARRAY = np.zeros((1000, 3))
         (ARRAY, ARRAY),
         {"a": ARRAY, "b": [ARRAY, ARRAY]},
         [0.5] * 1000,
+        ["text"] * 1000,
+        [np.float32(0.5)] * 1000,
+        {"text": [b"text"] * 1000},
     ],
 )
 def test_arrays_count_as_their_samples(data):

@@ -14,6 +14,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from clr_schedules._backend.base import FINITE_WEIGHTS as FINITE_WEIGHTS
 from clr_schedules._backend.base import ScalarWriter as ScalarWriter
 
 if TYPE_CHECKING:

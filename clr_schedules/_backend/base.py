@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
+# The name under which a train loop says, for each batch, whether all trainable weights are finite
+# after it: 1 or 0.
+FINITE_WEIGHTS = "(finite weights)"
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -300,6 +304,51 @@ class Backend(abc.ABC):
         vars(optimizer)["_learning_rate"] = rate = SettableRate()
         return rate.set
 
+    def batches_per_step(self, optimizer: Any) -> int:
+        """The number of batches whose gradients the optimizer accumulates for an update."""
+        return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+    def begin_accumulation(self, optimizer: Any) -> None:
+        """Makes the next batch the first of an update, if the optimizer accumulates gradients.
+
+        The gradients that were accumulated so far are dropped.
+        """
+        batches = self.batches_per_step(optimizer)
+        if batches > 1 and self.is_built(optimizer):
+            counter = optimizer._iterations
+            counter.assign(counter - counter % batches)
+            for gradient in optimizer._accumulated_gradients:
+                gradient.assign(np.zeros(gradient.shape))
+
+    def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Repeats the data without end, if the running Keras can go through them so.
+
+        Args:
+            model: The model.
+            data: The arguments of `fit` that hold the data, and ``shuffle``.
+
+        Returns:
+            The arguments. ``x`` is a `tf.data.Dataset` if the data are repeated.
+        """
+        x = data["x"]
+        if hasattr(x, "cardinality") and hasattr(x, "repeat"):  # a `tf.data.Dataset`
+            return data | {"x": x.repeat()}
+        return data
+
+    @contextlib.contextmanager
+    def without_limits(self) -> Iterator[None]:
+        """A context without the limits of `keras.config.set_max_epochs` and its like."""
+        config = getattr(self.keras, "config", None)  # tf_keras has none
+        names = ("max_epochs", "max_steps_per_epoch")  # newer than Keras 3.6
+        limits = {n: getattr(config, n)() for n in names if hasattr(config, n)}
+        try:
+            for name in limits:
+                getattr(config, f"set_{name}")(None)
+            yield
+        finally:
+            for name, limit in limits.items():
+                getattr(config, f"set_{name}")(limit)
+
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
         """Tells `fit` how many steps a call of the train function takes.
 
@@ -325,10 +374,10 @@ class Sweep(Protocol):
     """The part of a range test that the train loop uses.
 
     Attributes:
-        table: The rate of each step, in the type in which the optimizer takes its rate.
-        steps_per_call: The largest number of steps in one call of the train loop.
-        paced: Whether a call should take fewer steps if the steps are slow.
-        taken: The number of steps that are recorded.
+        table: The rate of each batch, in the type in which the optimizer takes its rate.
+        steps_per_call: The largest number of batches in one call of the train loop.
+        paced: Whether a call should take fewer batches if they are slow.
+        taken: The number of batches that are recorded.
     """
 
     table: NDArray[Any]
@@ -338,25 +387,28 @@ class Sweep(Protocol):
 
     @property
     def remaining(self) -> int:
-        """The number of steps that are still to be taken; 0 after the end of the test."""
+        """The number of batches that are still to be taken; 0 after the end of the test."""
 
     @property
     def last(self) -> dict[str, float]:
         """The logs of the last recorded step."""
 
     def upcoming(self) -> Iterator[Any]:
-        """Yields the rates of the steps that the next call of the train loop takes."""
+        """Yields the rates of the batches that the next call of the train loop takes."""
 
     def add(self, logs: Any) -> None:
-        """Records the logs of some steps: for each name, an array with an entry for each step."""
+        """Records the logs of some batches: for each name, an array with an entry for each.
+
+        The logs have an entry `FINITE_WEIGHTS`.
+        """
 
 
 class TrainLoop(abc.ABC):
-    """Trains some steps of a range test when `fit` calls it."""
+    """Trains on some batches of a range test when `fit` calls it."""
 
     @abc.abstractmethod
     def __call__(self, *arguments: Any) -> Any:
-        """Takes up to ``sweep.steps_per_call`` steps, each at its own rate and with fresh metrics.
+        """Takes up to ``sweep.steps_per_call`` batches, each at its rate and with fresh metrics.
 
         The arguments and the returned value are the same as for Keras's own ``train_function`` on
         this framework. The returned logs are those of the last step. If the data have ended, a
@@ -364,7 +416,7 @@ class TrainLoop(abc.ABC):
         """
 
     def flush(self) -> None:  # noqa: B027 - for PyTorch alone
-        """Gives the sweep the logs of the steps that were taken but are not recorded yet."""
+        """Gives the sweep the logs of the batches that were taken but are not recorded yet."""
 
 
 class SettableRate:

@@ -169,4 +169,8 @@ class TrainLoop(base.TrainLoop):
         trainable, non_trainable, optimizer, _ = state
         fresh = [jnp.asarray(value) for value in self._fresh_metrics]
         logs, state = self._model.train_step((trainable, non_trainable, optimizer, fresh), data)
-        return base.scalars(logs, self._model), state
+        # Complex weights are checked too, integers are always finite.
+        finite = [jnp.all(jnp.isfinite(weight)) for weight in state[0]]
+        return base.scalars(logs, self._model) | {
+            base.FINITE_WEIGHTS: jnp.array(finite).all()
+        }, state

@@ -121,6 +121,18 @@ class TensorFlow(base.Backend):
     def scalar_writer(self, log_dir: str) -> ScalarWriter:
         return ScalarWriter(log_dir)
 
+    def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
+        # With TensorFlow's seed set, the shuffling of arrays starts anew with each iterator, and
+        # Keras makes an iterator for each epoch: all epochs would have the same order. A single
+        # iterator shuffles each pass anew. A model with a `fit` of its own gets the arrays.
+        if data["shuffle"] and type(model).fit is self.keras.Model.fit and "fit" not in vars(model):
+            from keras.src.trainers.data_adapters import array_data_adapter
+
+            if array_data_adapter.can_convert_arrays((data["x"], data["y"], data["sample_weight"])):
+                adapter = array_data_adapter.ArrayDataAdapter(**data)
+                return {"x": adapter.get_tf_dataset().repeat(), "shuffle": False}
+        return super().endless(model, data)
+
     def train_loop(
         self,
         model: Any,
@@ -246,7 +258,8 @@ class TrainLoop(base.TrainLoop):
         self._set_rate(rate)
         for metric in self._model.metrics:
             metric.reset_state()
-        return base.scalars(self._model.train_step(data), self._model)
+        logs = base.scalars(self._model.train_step(data), self._model)
+        return logs | {base.FINITE_WEIGHTS: _all_finite(self._model.trainable_variables)}
 
     def _compiled_step(self) -> Any:
         """The step as a `tf.function`, compiled by XLA if the model is."""
@@ -312,7 +325,7 @@ class _GraphSteps:
 def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
     """Makes a graph that takes ``count`` steps; the rate of the first step is ``table[first]``.
 
-    The graph ends early if the data end, and after a loss that is not finite.
+    The graph ends early if the data end, and after a loss or weights that are not finite.
     """
     # The step is traced before the loop, since the loop must know the names and types of the logs.
     spec = one_step.get_concrete_function(
@@ -331,7 +344,9 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
             logs = one_step(without_missing(data.get_value()), rates[first + taken])
             arrays = {name: array.write(taken, logs[name]) for name, array in arrays.items()}
             taken += 1
-            go_on = (taken < count) & tf.math.is_finite(tf.cast(logs["loss"], tf.float64))
+            finite = tf.math.is_finite(tf.cast(logs["loss"], tf.float64))
+            finite &= logs[base.FINITE_WEIGHTS] == 1
+            go_on = (taken < count) & finite
             return taken, peek(go_on), arrays
 
         taken, _, arrays = tf.while_loop(
@@ -350,6 +365,16 @@ def _graph_loop(one_step: Any, element_spec: Any, table: Any) -> Any:
         return taken, {name: array.stack() for name, array in arrays.items()}
 
     return tf.function(several, autograph=False)
+
+
+def _all_finite(variables: list[Any]) -> tf.Tensor:
+    """1.0 if all entries of all variables are finite, else 0.0."""
+    finite = [
+        tf.reduce_all(tf.math.is_finite(variable))
+        for variable in variables
+        if tf.as_dtype(variable.dtype).is_floating
+    ]
+    return tf.cast(tf.reduce_all(finite), tf.float32)
 
 
 def without_missing(data: Any) -> Any:

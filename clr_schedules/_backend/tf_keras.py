@@ -108,6 +108,9 @@ class TFKeras(tensorflow.TensorFlow):
 
         return restore
 
+    def endless(self, model: Any, data: dict[str, Any]) -> dict[str, Any]:
+        return base.Backend.endless(self, model, data)
+
     def steps_per_execution(self, model: Any) -> int:
         variable = model._steps_per_execution
         return 1 if variable is None else int(variable.numpy())

@@ -165,7 +165,19 @@ class TrainLoop(base.TrainLoop):
     def _one_step(self, data: Any, rate: torch.Tensor) -> dict[str, Any]:
         """Takes a step at this rate, and returns its logs."""
         self._set_rate(rate)
-        return base.scalars(self._model.train_step(data), self._model)
+        logs = base.scalars(self._model.train_step(data), self._model)
+        return logs | {base.FINITE_WEIGHTS: _all_finite(self._model.trainable_variables)}
+
+
+def _all_finite(variables: list[Any]) -> torch.Tensor:
+    """Whether all entries of all variables are finite, as a tensor on their device."""
+    # The largest absolute value takes one operation, a check of each entry would take several.
+    largest = [
+        torch.linalg.vector_norm(variable.value.detach(), float("inf"))
+        for variable in variables
+        if variable.value.is_floating_point() and variable.value.numel()
+    ]
+    return torch.isfinite(torch.stack(largest)).all() if largest else torch.tensor(True)
 
 
 def _distributed() -> bool:

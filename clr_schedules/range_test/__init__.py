@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import threading
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +24,12 @@ from clr_schedules.range_test.sweep import Sweep, Watcher
 
 _Array = NDArray[np.float64]
 
-# Without `num_steps` and `epochs`, the test takes one epoch, within these limits.
+# Without `num_steps` and `epochs`, the test takes one epoch, within these limits. If the length of
+# an epoch is unknown, it takes the fewest steps.
 _FEWEST_STEPS, _MOST_STEPS = 200, 1000
-# The number of steps in one call of the train loop, if the user gives no `steps_per_execution`.
+# The default smoothing of a test of `n` steps is 1 minus this number divided by `n`.
+_STEPS_OF_SMOOTHING = 20
+# The number of batches in one call of the train loop, if the user gives no `steps_per_execution`.
 _STEPS_PER_CALL = 20
 # Range tests in several threads run one after another, because TensorFlow's seeds and the handling
 # of Ctrl-C belong to the whole process.
@@ -42,9 +48,10 @@ def lr_range_test(
     growth: str = "exponential",
     batch_size: int | None = None,
     sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
     validation_data: Any = None,
-    stop_factor: float = 4.0,
-    smoothing: float = 0.98,
+    stop_factor: float | None = 4.0,
+    smoothing: float | None = None,
     steps_per_execution: int | None = None,
     verbose: Any = "auto",
 ) -> RangeTestResult:
@@ -57,7 +64,16 @@ def lr_range_test(
 
     The test takes the same steps as `fit`: it runs the model's own `train_step`, compiled in the
     way in which the model was compiled. The loss and the metrics of a step are those of its batch
-    alone, without those of the batches before.
+    alone, without those of the batches before. Arrays are shuffled anew for each pass through them.
+
+    A step is one update of the weights. If the optimizer accumulates the gradients of ``k`` batches
+    (``gradient_accumulation_steps=k``), then a step takes ``k`` batches at one rate, and its loss
+    and metrics are the means of theirs. An epoch of ``n`` batches has ``n // k`` steps.
+
+    The test ends early if the loss or a trainable weight is not finite after a step, or if the
+    smoothed loss exceeds its best by the factor ``stop_factor``. Noise does not end the test: the
+    first nine steps do not, nor does a rise of less than five standard errors of the smoothed
+    loss, nor a rise that is not seen in each of the last five losses.
 
     **Afterwards the model is bit for bit what it was**: weights, optimizer, metrics, seed
     generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
@@ -77,23 +93,29 @@ def lr_range_test(
         y: The targets, if ``x`` does not contain them.
         min_lr: The rate of the first step. Above 0. Default: 1e-7.
         max_lr: The rate of the last step. Above ``min_lr``. Default: 10.
-        num_steps: The number of train steps, at least 2. Data with fewer batches are repeated.
-            Default: one epoch, but at least 200 and at most 1,000 steps.
-        epochs: The length of the test in epochs. It can be given instead of ``num_steps``.
+        num_steps: The number of train steps, at least 2. Data with fewer batches are repeated; a
+            generator cannot be repeated, and the test ends with it. Default: one epoch, but at
+            least 200 and at most 1,000 steps; 200 steps for data of unknown length.
+        epochs: The length of the test in epochs, for data of known length. It can be given instead
+            of ``num_steps``.
         growth: ``"exponential"`` (default) or ``"linear"``.
         batch_size: The number of samples in one batch, if the data are arrays. Other data come in
             batches already. Default: 32.
         sample_weight: The weights of the samples, as for `fit`.
+        class_weight: A dictionary with the weights of the classes, as for `fit`: from the number of
+            the class to its weight in the loss. Classes that are left out have weight 1 in Keras 3.
         validation_data: The validation data, as for `fit`. The test evaluates the model on them at
             30 rates. The data must have an end, and must be readable more than once.
         stop_factor: The test ends when the smoothed loss exceeds the best smoothed loss by this
-            factor. Above 1. With infinity, only a loss that is not finite ends the test early.
-            Default: 4.
+            factor. Above 1. With None or infinity, only a loss or weights that are not finite end
+            the test early. Default: 4.
         smoothing: The weight of the past losses in the smoothed loss, which is an exponential
-            moving average with a corrected start. From 0 (no smoothing) to below 1. Default: 0.98.
-        steps_per_execution: The number of steps in one call of the compiled graph. Default: 20,
+            moving average with a corrected start. From 0 (no smoothing) to below 1. Default:
+            ``1 - 20 / n`` for a test of ``n`` steps (0.9 for 200 steps, 0.98 for 1,000), so that
+            the average is over a tenth of the rates; 0 for fewer than 20 steps.
+        steps_per_execution: The number of batches in one call of the compiled graph. Default: 20,
             or the number that the model was compiled with if that is larger; on TensorFlow, fewer
-            if the steps are slow; with validation data, 1.
+            if the batches are slow; with validation data, 1.
         verbose: 0 shows nothing, 1 (or ``"auto"``) a progress bar, 2 one line at the end.
 
     Returns:
@@ -103,7 +125,7 @@ def lr_range_test(
         TypeError, ValueError: If an argument is of a wrong kind or out of range; if the model is
             not compiled, or has no optimizer or several optimizers; if the optimizer has no
             learning rate that can be set; if the model's `train_step` returns no loss; if the data
-            are empty; if ``num_steps`` is missing and the length of the data is unknown; if several
+            are empty; if ``epochs`` is given and the length of the data is unknown; if several
             processes train the model together (then all of them raise the error). Errors that the
             model or the data raise are not caught.
 
@@ -126,7 +148,8 @@ def lr_range_test(
     """
     optimizers = _optimizers(model)
     batch_size = None if batch_size is None else _arguments.count("batch_size", batch_size)
-    num_steps = _num_steps(x, batch_size, num_steps, epochs)
+    batches_per_step = backend.batches_per_step(optimizers[-1])
+    num_steps = _num_steps(x, batch_size, batches_per_step, num_steps, epochs)
     rates = _rates(min_lr, max_lr, num_steps, growth)
     if steps_per_execution is not None:
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
@@ -141,24 +164,35 @@ def lr_range_test(
         rates,
         backend.floatx(),
         stop_factor=_stop_factor(stop_factor),
-        smoothing=_arguments.number_in(
-            "smoothing", smoothing, "a number of at least 0 and below 1", 0.0, 1 - 2.0**-53
-        ),
-        # A call with many steps saves time. With validation data, a call takes one step, so that a
-        # validation can follow any step.
+        smoothing=_smoothing(smoothing, num_steps),
+        # A call with many batches saves time. With validation data, a call takes one batch, so that
+        # a validation can follow any step.
         steps_per_call=steps_per_execution
         or (max(_STEPS_PER_CALL, compiled) if validation_data is None else 1),
         paced=steps_per_execution is None,
+        batches_per_step=batches_per_step,
     )
     verbosity = _verbosity(verbose)
     _check_validation_data(validation_data)
+    _check_class_weight(class_weight)
+    data = {
+        "x": x,
+        "y": y,
+        "sample_weight": sample_weight,
+        "class_weight": class_weight,
+        "batch_size": batch_size,
+    }
     with _ONE_AT_A_TIME, Interrupts() as interrupts:
         snapshot = Snapshot(model, optimizers)
         try:
             snapshot.prepare()
+            backend.begin_accumulation(optimizers[-1])
             set_rate = backend.take_over_rate(optimizers[-1])
+            arguments = _passes(model, data, sweep.remaining)
             backend.set_steps_per_call(
-                model, sweep.steps_per_call, planning.count_batches(x, batch_size)
+                model,
+                sweep.steps_per_call,
+                arguments.get("steps_per_epoch") or planning.count_batches(x, batch_size),
             )
             loop = backend.train_loop(model, sweep, set_rate, snapshot.building)
             vars(model)["train_function"] = loop
@@ -171,27 +205,23 @@ def lr_range_test(
                 batch_size=batch_size,
                 verbose=verbosity,
             )
-            with interrupts.let_through(), contextlib.closing(watcher):
-                model.fit(
-                    x,
-                    y,
-                    batch_size=batch_size,
-                    sample_weight=sample_weight,
-                    **_passes(x, num_steps),
-                    shuffle=_can_be_shuffled(x),
-                    verbose=0,
-                    callbacks=[watcher],
-                )
+            with (
+                interrupts.let_through(),
+                contextlib.closing(watcher),
+                backend.without_limits(),
+                _silent_about_the_end_of_data(),
+            ):
+                model.fit(**arguments, verbose=0, callbacks=[watcher])
                 loop.flush()
         finally:
             snapshot.restore()
-    if not sweep.taken:
+    if not sweep.steps:
         raise ValueError(
             "No train step was taken. Either the data are empty, or the model overrides `fit` or "
             "`make_train_function` with a method that does not call `model.train_function`. "
             f"Received: model={model}, x={type(x).__name__}"
         )
-    sweep.end(f"stopped: the data ended after {sweep.taken} of {num_steps} steps")
+    sweep.end(f"stopped: the data ended after {sweep.steps} of {num_steps} steps")
     return _result(sweep, watcher, growth)
 
 
@@ -227,10 +257,12 @@ def _optimizers(model: Any) -> list[Any]:
     return found
 
 
-def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> int:
+def _num_steps(
+    x: Any, batch_size: int | None, batches_per_step: int, num_steps: Any, epochs: Any
+) -> int:
     """The number of steps of the test."""
-    epoch = planning.count_batches(x, batch_size)
-    if epoch == 0:
+    batches = planning.count_batches(x, batch_size)
+    if batches == 0:
         raise ValueError(f"Argument `x` must have at least one batch. Received: x={x!r}")
     if num_steps is not None:
         if epochs is not None:
@@ -242,18 +274,23 @@ def _num_steps(x: Any, batch_size: int | None, num_steps: Any, epochs: Any) -> i
         if steps < 2:
             raise ValueError(_arguments.received("num_steps", "at least 2", num_steps))
         return steps
-    given = None if epochs is None else _arguments.count("epochs", epochs)
-    if epoch is None:
+    if epochs is None:
+        return min(max((batches or 0) // batches_per_step, _FEWEST_STEPS), _MOST_STEPS)
+    given = _arguments.count("epochs", epochs)
+    if batches is None:
         raise ValueError(
-            "Argument `num_steps` must be given for data of unknown length. "
-            f"Received: x={type(x).__name__}, num_steps=None"
+            "Argument `epochs` cannot be given for data of unknown length. Give `num_steps` "
+            f"instead. Received: epochs={epochs!r}, x={type(x).__name__}"
         )
-    if given is None:
-        return min(max(epoch, _FEWEST_STEPS), _MOST_STEPS)
-    if given * epoch == 1:
-        rule = "at least 2, since one epoch has a single batch and the test needs two steps"
+    steps = given * batches // batches_per_step
+    if steps < 2:
+        fewest = -(-2 * batches_per_step // batches)
+        rule = (
+            f"at least {fewest}, since the test needs two steps, a step takes {batches_per_step} "
+            f"of the batches, and an epoch has {batches}"
+        )
         raise ValueError(_arguments.received("epochs", rule, epochs))
-    return given * epoch
+    return steps
 
 
 def _check_validation_data(data: Any) -> None:
@@ -270,13 +307,30 @@ def _check_validation_data(data: Any) -> None:
         raise ValueError(_arguments.received("validation_data", rule, data))
 
 
-def _passes(x: Any, num_steps: int) -> dict[str, int]:
-    """The arguments with which `fit` goes through the data often enough for all steps."""
+def _check_class_weight(value: Any) -> None:
+    """Checks the argument `class_weight`, since Keras ignores keys that are no class."""
+    rule = "a dictionary from the number of a class, from 0, to a weight of at least 0, or None"
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        raise TypeError(_arguments.received("class_weight", rule, value))
+    for key, weight in value.items():
+        if isinstance(key, bool) or not isinstance(key, numbers.Integral) or key < 0:
+            raise ValueError(_arguments.received("class_weight", rule, value))
+        _arguments.number_in("class_weight", weight, rule, 0.0, math.inf)
+
+
+def _passes(model: Any, data: dict[str, Any], batches: int) -> dict[str, Any]:
+    """The arguments with which `fit` goes through the data often enough for all batches."""
+    x = data["x"]
     if hasattr(x, "__next__"):
-        return {"epochs": 1}
-    if planning.cardinality(x) == -1:
-        return {"epochs": 1, "steps_per_epoch": num_steps}
-    return {"epochs": num_steps}
+        return data | {"epochs": 1, "shuffle": False}
+    data = backend.endless(model, data | {"shuffle": _can_be_shuffled(x)})
+    # One pass through endless data needs no number of batches for each epoch. That number may be
+    # unknown, and may differ from epoch to epoch.
+    if planning.cardinality(data["x"]) == -1:
+        return data | {"epochs": 1, "steps_per_epoch": batches}
+    return data | {"epochs": batches}
 
 
 def _can_be_shuffled(x: Any) -> bool:
@@ -285,6 +339,17 @@ def _can_be_shuffled(x: Any) -> bool:
         return True
     indexed = hasattr(x, "__getitem__") and planning.count_batches(x, None) is not None
     return indexed and planning.cardinality(x) is None
+
+
+@contextlib.contextmanager
+def _silent_about_the_end_of_data() -> Iterator[None]:
+    """A context in which Keras does not warn at the end of data whose length it did not know.
+
+    The test begins the next pass then, or says in its result that the data ended.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        yield
 
 
 def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
@@ -301,11 +366,19 @@ def _rates(min_lr: Any, max_lr: Any, num_steps: int, growth: Any) -> _Array:
 
 
 def _stop_factor(value: Any) -> float:
-    """Checks the argument `stop_factor`, which may be infinite."""
-    if isinstance(value, float) and value == math.inf:
-        return value
-    rule = "a number above 1"
+    """Checks the argument `stop_factor`. None and infinity mean that no rise ends the test."""
+    if value is None or (isinstance(value, (float, np.floating)) and value == math.inf):
+        return math.inf
+    rule = "a number above 1, or None (or infinity) if no rise of the loss may end the test"
     return _arguments.number_in("stop_factor", value, rule, 1.0, math.inf, open_low=True)
+
+
+def _smoothing(value: Any, num_steps: int) -> float:
+    """Checks the argument `smoothing`, or computes its default for this number of steps."""
+    if value is None:
+        return max(0.0, 1 - _STEPS_OF_SMOOTHING / num_steps)
+    rule = "a number of at least 0 and below 1, or None"
+    return _arguments.number_in("smoothing", value, rule, 0.0, 1 - 2.0**-53)
 
 
 def _verbosity(value: Any) -> int:
@@ -324,7 +397,7 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
         for name in next(iter(watcher.validations), ())
     }
     return RangeTestResult(
-        learning_rates=sweep.rates[: sweep.taken].copy(),
+        learning_rates=sweep.rates[: sweep.steps].copy(),
         losses=losses,
         smoothed_losses=suggestions.smooth(losses, sweep.smoothing),
         metrics=metrics,

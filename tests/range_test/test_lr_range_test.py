@@ -36,10 +36,12 @@ NOT_FINITE = [math.nan, math.inf, -math.inf]
         ("batch_size", [0, -16, 2.5, math.nan], ValueError),
         ("growth", [None, 3, True], TypeError),
         ("growth", ["", "geometric", "Linear"], ValueError),
-        ("stop_factor", NOT_NUMBERS, TypeError),
+        ("stop_factor", NOT_NUMBERS[1:], TypeError),
         ("stop_factor", [math.nan, -math.inf, 1, 0.5, -4], ValueError),
-        ("smoothing", NOT_NUMBERS, TypeError),
+        ("smoothing", NOT_NUMBERS[1:], TypeError),
         ("smoothing", [*NOT_FINITE, -0.1, 1, 1.5], ValueError),
+        ("class_weight", [[1.0, 2.0], "balanced", 2.0], TypeError),
+        ("class_weight", [{"0": 1.0}, {-1: 1.0}, {0: -1.0}, {0: math.nan}], ValueError),
         ("steps_per_execution", ["20", True, [20]], TypeError),
         ("steps_per_execution", [0, -1, 1.5, math.inf], ValueError),
         ("verbose", [None, "loud", 3, -1, 0.5, math.nan, [1]], ValueError),
@@ -82,10 +84,15 @@ def test_validation_data_that_cannot_be_gone_through_again(model):
             clr.lr_range_test(model, X, Y, validation_data=data, **GOOD)
 
 
-def test_unknown_lengths_need_a_number_of_steps(model):
-    for arguments in ({}, {"epochs": 2}):
-        with pytest.raises(ValueError, match=r"`num_steps` must be given for data of unknown"):
-            clr.lr_range_test(model, model_zoo.generate(), verbose=0, **arguments)
+def test_unknown_lengths_have_no_epochs(model):
+    with pytest.raises(ValueError, match=r"`epochs` cannot be given .* Give `num_steps` instead"):
+        clr.lr_range_test(model, model_zoo.generate(), epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("never", [None, np.float32("inf")])
+def test_no_rise_ends_it(model, never):
+    options = GOOD | {"stop_factor": never, "min_lr": 1.0, "max_lr": 1e3, "smoothing": 0}
+    assert clr.lr_range_test(model, X, Y, **options).stop_reason.startswith("completed")
 
 
 # Rates may be numbers of any kind.
@@ -104,8 +111,8 @@ def test_the_curve_has_the_rates_of_its_growth_and_smoothed_losses(model, growth
     assert result.stop_reason == f"completed: reached the last learning rate, {high:g}"
     average = 0.0
     for step, loss in enumerate(result.losses):
-        average = 0.98 * average + 0.02 * loss
-        smoothed = average / (1 - 0.98 ** (step + 1))
+        average = 0.5 * average + 0.5 * loss  # by default, 1 - 20 / 40 is the weight of the past
+        smoothed = average / (1 - 0.5 ** (step + 1))
         np.testing.assert_allclose(result.smoothed_losses[step], smoothed, rtol=1e-12)
 
 

@@ -76,6 +76,9 @@ class Unshuffled(Batches):
     def num_batches(self):
         return None
 
+    def __getitem__(self, index):
+        return super().__getitem__(index % BATCHES)
+
 
 ORDERED = {"generator": model_zoo.generate}
 if BACKEND == "tensorflow":
@@ -106,8 +109,6 @@ def variables(model):
     return {name: state[name] for name in whole_state.variables(state)}
 
 
-# When data of unknown length have been gone through once, Keras says so, in `fit` as well.
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
@@ -166,6 +167,145 @@ def test_arrays_go_on_into_the_next_epochs():
     assert len(set(result.losses.tolist())) == STEPS
     short = sweep(line(), X[:50], Y[:50], batch_size=BATCH)  # the last batch has 2 samples
     assert len(short.losses) == STEPS
+
+
+@pytest.mark.parametrize("nested", [lambda x: x, lambda x: {"numbers": x}])
+def test_each_pass_over_arrays_has_an_order_of_its_own(nested):
+    """Also with a seed, with which Keras's own `fit` on TensorFlow repeats the order."""
+
+    def orders():
+        keras.utils.set_random_seed(3)
+        inputs = keras.layers.Input((1,), name="numbers")
+        model = keras.Model(nested(inputs), keras.layers.Dense(1, use_bias=False)(inputs))
+        model.compile("sgd", loss="mse")
+        model.set_weights([np.ones((1, 1))])
+        numbers = np.arange(24, dtype=np.float32)[:, None]
+        options = {"min_lr": 1e-30, "max_lr": 1e-29, "num_steps": 72, "batch_size": 1}
+        result = sweep(model, nested(numbers), 0 * numbers, **options)
+        return np.sqrt(result.losses).round().reshape(3, 24)
+
+    passes = orders()
+    np.testing.assert_array_equal(np.sort(passes), np.tile(np.arange(24), (3, 1)))
+    assert len(set(map(tuple, passes))) == 3
+    np.testing.assert_array_equal(orders(), passes)
+
+
+@pytest.mark.skipif(LEGACY, reason="its optimizers do not accumulate gradients")
+def test_an_update_is_a_step_under_accumulation():
+    """Even if the training before has ended between two updates."""
+    model = line()
+    model.compile(
+        keras.optimizers.SGD(1.0, gradient_accumulation_steps=4), loss="mse", metrics=["mae"]
+    )
+    model.fit(X[:12], Y[:12], batch_size=4, verbose=0)  # three of the four batches of an update
+    quarters = ((x[i : i + 4], y[i : i + 4]) for x, y in batches() for i in range(0, BATCH, 4))
+    result = sweep(model, quarters, validation_data=(X, Y))
+    losses, errors = by_hand(batches())
+    np.testing.assert_array_equal(result.learning_rates, RATES)
+    np.testing.assert_allclose(result.losses, losses, rtol=1e-5)
+    np.testing.assert_allclose(result.metrics["mae"], errors, rtol=1e-5)
+    assert len(set(result.validation_losses)) == len(result.validation_learning_rates) == 30
+    # Of 11 batches, two updates take 8. Those of the third update are not enough.
+    result = sweep(model, (batch for batch in batches()[:11]))
+    assert result.stop_reason == "stopped: the data ended after 2 of 50 steps"
+    np.testing.assert_array_equal(result.learning_rates, RATES[:2])
+    epochs = sweep(model, X, Y, batch_size=BATCH, num_steps=None, epochs=3)
+    assert len(epochs.losses) == 3 * BATCHES // 4
+    assert len(sweep(model, X, Y, batch_size=1, num_steps=None).losses) == 200
+    with pytest.raises(
+        ValueError, match=r"`epochs` must be at least 2, .* takes 4 of the batches, .*has 5"
+    ):
+        sweep(model, X[:5], Y[:5], batch_size=1, num_steps=None, epochs=1)
+
+
+def test_class_weights():
+    per_class = {0: 0.5, 1: 2.0}
+    weights = np.where(Y[:, 0] == 1, 2.0, 0.5).astype("float32")
+    expected = by_hand(batches(weights))[0]
+    data = [dataset()] if BACKEND == "tensorflow" else []
+    if not LEGACY and hasattr(keras.config, "max_epochs"):  # `fit` of Keras 3.6 cannot do it
+        data.append(Unshuffled())
+    for x in data:
+        result = sweep(line(), x, class_weight=per_class)
+        np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
+    # Arrays, in one batch, so that the shuffling makes no difference.
+    result = sweep(line(), X, Y, class_weight=per_class, batch_size=len(X), num_steps=5)
+    expected = by_hand([(X, Y, weights)] * 5, result.learning_rates)[0]
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
+
+
+def test_data_of_unknown_length_take_200_steps():
+    result = sweep(line(), model_zoo.generate(), num_steps=None, max_lr=1e-3)
+    assert result.stop_reason.startswith("completed")
+    assert len(result.losses) == 200
+
+
+@needs_tensorflow
+def test_epochs_of_a_changing_length():
+    import tensorflow as tf
+
+    lengths = iter([3, 7, 1, 2, *[4] * 20])
+
+    def epoch():
+        yield from batches()[: next(lengths)]
+
+    spec = tf.TensorSpec((BATCH, 4)), tf.TensorSpec((BATCH, 1))
+    result = sweep(line(), tf.data.Dataset.from_generator(epoch, output_signature=spec))
+    assert result.stop_reason.startswith("completed")
+    assert len(result.losses) == STEPS
+
+
+@pytest.mark.skipif(LEGACY, reason="it has no such limits")
+def test_limits_for_quick_runs_do_not_shorten_it():
+    config = keras.config
+    if not hasattr(config, "set_max_epochs"):
+        pytest.skip("this Keras has no such limits")
+    config.set_max_epochs(1)
+    config.set_max_steps_per_epoch(3)
+    try:
+        assert len(sweep(line(), X, Y, batch_size=BATCH).losses) == STEPS
+        with pytest.raises(ValueError, match="ambiguous"):
+            sweep(line(), X, Y[:30])
+        assert (config.max_epochs(), config.max_steps_per_epoch()) == (1, 3)
+    finally:
+        config.set_max_epochs(None)
+        config.set_max_steps_per_epoch(None)
+
+
+def test_a_model_whose_fit_converts_its_data_gets_them_as_they_are():
+    class Lengths(keras.Sequential):
+        def fit(self, x, y, **arguments):
+            assert isinstance(x, list)
+            return super().fit(np.array([[len(text)] for text in x]) / 10, y, **arguments)
+
+    model = Lengths([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse")
+    texts = ["a" * (i % 7) for i in range(320)]
+    result = sweep(model, texts, Y, num_steps=None, epochs=2)
+    assert len(result.losses) == 2 * 320 // 32
+
+
+def test_weights_that_are_not_finite_end_it():
+    """The slope of a square root at 0 is infinite; the loss itself is 0."""
+    if LEGACY:
+        from tensorflow import reduce_mean, sqrt
+    else:
+        reduce_mean, sqrt = keras.ops.mean, keras.ops.sqrt
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile("sgd", loss=lambda y, predicted: sqrt(reduce_mean((y - predicted) ** 2)))
+    data = [(x, y) if i != 2 else (0 * x, 0 * y) for i, (x, y) in enumerate(batches())]
+    result = sweep(model, iter_of(data), min_lr=1e-7)
+    rate = f"{result.learning_rates[2]:.3g}"
+    assert result.stop_reason == (
+        f"diverged: the weights were not finite after step 3, at a learning rate of {rate}"
+    )
+    assert len(result.losses) == 3
+    assert result.losses[2] == 0
+
+
+def iter_of(data):
+    """A generator of these batches."""
+    yield from data
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -272,7 +412,6 @@ def test_validation_at_30_rates_sees_the_model_after_the_step():
     np.testing.assert_allclose(errors[:-1], result.metrics["mae"][2::2], rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_data_that_end_early():
     def few():
         for index in range(30):
@@ -345,7 +484,6 @@ def test_models_that_cannot_be_swept():
         sweep(model, X, Y)
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.skipif(LEGACY, reason="the legacy Keras hands its data to `fit` another way")
 def test_a_model_that_trains_in_its_own_way():
     class Own(keras.Sequential):
@@ -434,33 +572,76 @@ def swept(losses, steps=1, **arguments):
     return sweep
 
 
-losses = st.lists(st.floats(1e-3, 1e6) | st.just(math.nan) | st.just(math.inf), min_size=2)
+def plain_rule(losses, factor, smoothing):
+    """The step that ends the test by the definition, over the whole curve at once, or None."""
+    for steps in range(1, len(losses) + 1):
+        seen = np.array(losses[:steps])
+        if not math.isfinite(seen[-1]):
+            return steps
+        if steps < 10:
+            continue
+
+        def weights(n):
+            past = smoothing ** np.arange(n)[::-1]
+            return past / past.sum()
+
+        averages = [weights(n) @ seen[:n] for n in range(10, steps + 1)]
+        best = 10 + int(np.argmin(averages))
+        lowest, rise = averages[best - 10], averages[-1] - averages[best - 10]
+        noise = np.mean(np.diff(seen[:-5]) ** 2) / 2  # the variance of a single loss
+        error = np.sqrt(noise * sum(np.sum(weights(n) ** 2) for n in (steps, best)))
+        high = (seen[-5:] > factor * lowest).all()
+        if high and rise > (factor - 1) * lowest and rise > 5 * error:
+            return steps
+    return None
 
 
-@given(losses, st.floats(1.01, 10), st.floats(0, 0.99), st.integers(1, 7))
+losses = st.lists(st.floats(1.0, 1.5), min_size=10, max_size=30).flatmap(
+    lambda calm: st.lists(
+        st.floats(1.0, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=20
+    ).map(lambda wild: calm + wild)
+)
+
+
+@given(losses, st.floats(1.01, 10), st.floats(0, 0.95), st.integers(1, 7))
 def test_it_stops_at_the_first_step_that_says_so(losses, factor, smoothing, steps):
-    """By the definition, in a plain loop; however many steps a call takes."""
-    average, best, stop = 0.0, math.inf, len(losses)
-    for step, loss in enumerate(losses, start=1):
-        average = smoothing * average + (1 - smoothing) * loss
-        smoothed = average / (1 - smoothing**step)
-        best = min(best, smoothed)
-        if not math.isfinite(loss) or smoothed - best > (factor - 1) * best:
-            stop = step
-            break
+    """However many steps a call takes."""
+    stop = plain_rule(losses, factor, smoothing)
     sweep = swept(losses, steps, stop_factor=factor, smoothing=smoothing)
-    assert sweep.taken == stop
-    np.testing.assert_array_equal(sweep.columns()["loss"], losses[:stop])
-    assert sweep.stop_reason is not None
+    assert sweep.steps == (stop or len(losses))
+    np.testing.assert_array_equal(sweep.columns()["loss"], losses[: sweep.steps])
+    assert sweep.stop_reason.startswith("diverged" if stop else "completed")
     assert sweep.remaining == 0
+
+
+def trained(seed, steps, wrong=0.1):
+    """The losses of a trained model: most near 0.001, those of batches with a mistake near 0.3."""
+    random = np.random.default_rng(seed)
+    mistake = random.random(steps) < wrong
+    return np.where(mistake, 0.3, 0.001) * random.lognormal(0, 0.8, steps)
+
+
+@pytest.mark.parametrize(("steps", "smoothing"), [(20, 0.0), (50, 0.6), (200, 0.9), (1000, 0.98)])
+def test_noise_does_not_end_it_and_a_divergence_does(steps, smoothing):
+    """A loss that grows by half in each step ends it within ten steps."""
+    false, late = [], []
+    for seed in range(100):
+        calm = trained(seed, steps)
+        false.append(swept(calm, steps=200, smoothing=smoothing).stop_reason[:8] == "diverged")
+        start = int(steps * 0.6)
+        blown = calm + 0.3 * 1.5 ** np.clip(np.arange(steps) - start, -99, 99)
+        sweep = swept(blown, steps=200, smoothing=smoothing)
+        late.append(sweep.steps - start)
+    assert sum(false) <= 2
+    assert max(late) <= 10
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_the_last(bad):
     sweep = swept([1.0, 1.0, bad, 1.0], steps=4, stop_factor=math.inf)
     assert sweep.taken == 3
-    rate = f"{sweep.rates[2]:.3g}"
-    assert sweep.stop_reason == f"diverged: the loss was {bad:g} at a learning rate of {rate}"
+    at = f"step 3, at a learning rate of {sweep.rates[2]:.3g}"
+    assert sweep.stop_reason == f"diverged: the loss was {bad:g} at {at}"
 
 
 def test_losses_below_zero_do_not_stop_a_descent():
