@@ -182,11 +182,15 @@ def test_early_stopping_restores_weights_and_not_the_count():
     assert all(np.array_equal(*pair) for pair in pairs)
 
 
-def test_the_count_cannot_be_set_under_accumulation():
+def test_under_accumulation_the_count_cannot_be_set_and_counts_updates():
     optimizer = keras.optimizers.Adam(LR, gradient_accumulation_steps=2)
-    model = make(optimizer)
-    optimizer.build(model.trainable_variables)
+    model, logger = make(optimizer), clr.LearningRateLogger()
+    train(model, callbacks=[logger])
     assert not hasattr(optimizer.iterations, "assign")
+    assert int(np.asarray(optimizer.iterations)) == STEPS // 2
+    assert logger.history["iteration"] == list(range(STEPS))
+    rates = LR.values(range(STEPS)).astype(np.float32)
+    np.testing.assert_array_equal(np.float32(logger.history["learning_rate"]), rates)
 
 
 def test_the_count_of_a_scaled_optimizer():
