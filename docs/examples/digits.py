@@ -109,16 +109,13 @@ def save(figure, name):
 # ----------
 # The rate climbs through three decades on either side of Adam's default, one step at each rate.
 # The bounds are where the accuracy begins to rise, and where it slows or the training is about to
-# become unstable; ``range_test.py`` beside this page tells how to read them off the curve. The
-# smoothing is shorter than the default, which suits longer tests: it remembers some ten steps.
+# become unstable; ``range_test.py`` beside this page tells how to read them off the curve.
 #
 # The test sees the training images and no others.
 
 model = compiled_model(1e-3)
 start = time.perf_counter()
-result = clr.lr_range_test(
-    model, x, y, batch_size=BATCH_SIZE, min_lr=1e-6, max_lr=1.0, smoothing=0.9, verbose=0
-)
+result = clr.lr_range_test(model, x, y, batch_size=BATCH_SIZE, min_lr=1e-6, max_lr=1.0, verbose=0)
 test_seconds = time.perf_counter() - start
 suggestion = result.suggest()
 pictures = [save(result.plot().figure, "range_test.png")]

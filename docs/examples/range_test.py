@@ -61,12 +61,11 @@ model.compile(
 # --------
 # By default, the rate grows exponentially from 1e-7 to 10. Adam's default rate is 1e-3, so three
 # decades on either side of it are enough here. The number of steps is that of an epoch, but at
-# least 200, as here. So few steps are better smoothed over about ten of them (``smoothing=0.9``)
-# than over fifty, which is the default.
+# least 200, as here.
 #
 # The test stops early if the smoothed loss is four times its best, or not finite.
 
-settings = {"batch_size": 64, "smoothing": 0.9, "verbose": 0}
+settings = {"batch_size": 64, "verbose": 0}
 result = clr.lr_range_test(model, x, y, min_lr=1e-6, max_lr=1.0, **settings)
 print(result)
 
@@ -82,8 +81,8 @@ print(result)
 #    up before the accuracy slows, it is half of the rate at which it does.
 # 4. **The loss blows up.** What was learned is lost.
 #
-# A metric whose name contains "acc" counts as an accuracy. Without one, both bounds are read off
-# the loss: the rate at which it begins to fall, and half of the rate at which it blows up.
+# If no metric is an accuracy, both bounds are read off the loss: the rate at which it begins to
+# fall, and half of the rate at which it blows up.
 
 suggestion = result.suggest()
 print(suggestion)

@@ -18,6 +18,34 @@ import tensorflow as tf
 PAGE = ROOT / "docs" / "how_it_works.md"
 
 
+class Counting(keras.optimizers.schedules.LearningRateSchedule):
+    calls = 0
+
+    def __call__(self, step):
+        self.calls += 1
+        return 1e-3
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Adam", "SGD", "RMSprop"])
+def test_weight_decay_computes_the_rate_once_more_for_every_variable(kind):
+    variables = [keras.Variable(np.ones(2, np.float32)) for _ in range(20)]
+    made = {}
+    for name in ("of Keras", "of schedule_hyperparameters"):
+        optimizer = getattr(keras.optimizers, kind)(Counting(), weight_decay=0.01)
+        if name != "of Keras":
+            decay = clr.Piecewise([0.01], boundaries=[])
+            optimizer = clr.schedule_hyperparameters(optimizer, weight_decay=decay)
+        optimizer.build(variables)
+        schedule = optimizer._learning_rate
+        schedule.calls = 0
+        optimizer.apply([tf.ones(2) for _ in variables])
+        made[name] = schedule.calls
+    assert made == {"of Keras": 21, "of schedule_hyperparameters": 1}
+
+
 @pytest.mark.skipif(not tf.__version__.startswith("2.21."), reason="what 2.21 makes is shown")
 def test_the_instructions_shown_are_those_of_the_compiled_step():
     optimizer = keras.optimizers.Adam(clr.Triangular(1e-3, 6e-3, 2000))

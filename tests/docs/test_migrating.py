@@ -66,13 +66,17 @@ def test_what_the_second_column_names_is_there():
 def test_the_lines_of_code_run():
     """All but the lines that load a file: `test_migrate.py` runs those."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
     names = {"keras": keras, "clr": clr, "model": model}
     names |= {"x_train": np.ones((64, 4)), "y_train": np.ones(64)}
     for block in blocks[1:]:
         exec(block, names)
     assert len(names["cyclical"].history["lr"]) == 2
+    rates = names["lr"].values([0, 500, 2500, 4500, 6500, 8500, 9500])
+    peaks = 0.006, 0.001, 0.0035
+    expected = [0, 0.001, *peaks, 0.001 / 25, 0.001 / 25 / 1e4]
+    np.testing.assert_allclose(rates, expected, rtol=1e-9)
 
 
 # --- The formulas of others ---
@@ -229,10 +233,79 @@ def test_scales_count_as_the_callback_s_and_pytorch_s(mode, index):
     assert clr.Cyclical(0.1, 0.9, 7, scale_fn=strategies.wild).values(7) == 0.9
 
 
-def test_a_lambda_of_the_callback_is_peak_mult():
-    decaying = clr.Cyclical(0.1, 0.9, 7, peak_mult=1 / 1.2).values(range(60))
-    expected = [textbook(i, 0.1, 0.9, 7, lambda x, _: 1 / 1.2 ** (x - 1)) for i in range(60)]
-    np.testing.assert_allclose(decaying, expected, rtol=1e-12)
+@row(CALLBACK, "`scale_fn=lambda x: 0.5 * (1 + np.sin(x * np.pi / 2))`")
+@pytest.mark.skipif(LEGACY, reason="the operations of Keras 3")
+def test_a_sine_of_the_callback_computes_with_keras_ops():
+    @keras.saving.register_keras_serializable(package="tests")
+    def raised_sine(x):
+        return 0.5 * (1 + keras.ops.sin(x * (math.pi / 2)))
+
+    def theirs(x, _):
+        return 0.5 * (1 + math.sin(x * math.pi / 2))
+
+    lr = clr.Cyclical(0.1, 0.9, 7, scale_fn=raised_sine)
+    expected = [textbook(i, 0.1, 0.9, 7, theirs) for i in range(60)]
+    np.testing.assert_allclose(lr.values(range(60)), expected, rtol=1e-6)
+    model = weight_model(keras.optimizers.SGD(lr))
+    fit(model, 60)
+    moved = -np.asarray(model.get_weights()[0]).item()
+    assert moved == pytest.approx(sum(expected), rel=1e-5)
+
+
+@row(CALLBACK, "`scale_fn=lambda x: 1 / 2.0 ** (x - 1)`")
+@row(CALLBACK, "`scale_fn=lambda x: 1 / 1.2 ** (x - 1)`")
+@row(CALLBACK, '`scale_fn=lambda x: 0.999 ** x`, with `scale_mode="iterations"`')
+def test_lambdas_of_the_callback_are_numbers():
+    for ours, theirs in {
+        clr.Triangular2(0.1, 0.9, 7): lambda x, _: 1 / 2.0 ** (x - 1),
+        clr.Cyclical(0.1, 0.9, 7, peak_mult=1 / 1.2): lambda x, _: 1 / 1.2 ** (x - 1),
+        clr.ExpRange(0.1, 0.9, 7, gamma=0.999): lambda _, x: 0.999**x,
+    }.items():
+        expected = [textbook(i, 0.1, 0.9, 7, theirs) for i in range(60)]
+        np.testing.assert_allclose(ours.values(range(60)), expected, rtol=1e-12)
+
+
+def decayed_weight(optimizer):
+    """A weight of 1 after four steps whose gradient is 0, so that it moves by the decay alone."""
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(optimizer, loss=lambda y_true, y_pred: 0 * y_pred)
+    model.set_weights([np.ones((1, 1))])
+    fit(model, 4)
+    return np.asarray(model.get_weights()[0]).item()
+
+
+@row(ADDONS, "`AdamW(weight_decay=schedule)`")
+@pytest.mark.skipif(LEGACY, reason="the optimizers of Keras 3")
+def test_addons_decay_is_the_rate_times_keras_s():
+    """Addons subtracts `weight_decay * weight`, its documentation says."""
+    lr = clr.Triangular(0.01, 0.05, 2)
+    decay = clr.Triangular(0.1, 0.9, 3)
+    ours = clr.schedule_hyperparameters(
+        keras.optimizers.AdamW(lr, weight_decay=0.5), weight_decay=decay
+    )
+    expected = np.prod([1 - lr.values(i) * decay.values(i) for i in range(4)])
+    assert decayed_weight(ours) == pytest.approx(expected, rel=1e-6)
+    # In proportion to the rate: `weight_decay=lambda step: 0.5 * lr(step)` of Addons.
+    addons = np.prod([1 - 0.5 * lr.values(i) for i in range(4)])
+    constant = keras.optimizers.AdamW(lr, weight_decay=0.5)
+    assert decayed_weight(constant) == pytest.approx(addons, rel=1e-6)
+
+
+@row(ADDONS, "`Lookahead`")
+@pytest.mark.skipif(LEGACY, reason="the optimizers of Keras 3")
+def test_the_moving_average_of_keras_takes_in_every_step():
+    optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=6)
+    model = weight_model(optimizer)
+    fit(model, 7)
+    weight = average = -1.0  # the average begins with the weight after the first step
+    for step in range(2, 8):
+        weight -= 1
+        average = 0.5 * average + 0.5 * weight
+        if step == 6:
+            weight = average
+    assert not hasattr(keras.optimizers, "Lookahead")
+    # At the end of `fit`, Keras replaces the weights once more.
+    assert np.asarray(model.get_weights()[0]).item() == pytest.approx(average)
 
 
 def trained(rate, callback):

@@ -86,6 +86,9 @@ def finish(model, folder, **more):
 # `docs/resuming.md` has this function too.
 def mend_backup(folder, model, steps_per_epoch):
     """Makes what a kill has left of a backup whole; `model` is one to throw away."""
+    scaled = hasattr(model.optimizer, "inner_optimizer")  # as under mixed_float16
+    if scaled or getattr(model.optimizer, "gradient_accumulation_steps", None):
+        raise ValueError("Not every batch is a step of this optimizer: save a file for each epoch")
     model.optimizer.build(model.trainable_variables)
     latest, copy = folder / "latest.weights.h5", folder / "copy.weights.h5"
     found = [path for path in (latest, folder / "latest.weights.h5.bkp") if path.exists()]
@@ -105,7 +108,7 @@ def mend_backup(folder, model, steps_per_epoch):
         return
     if len(found) > 1:
         raise ValueError(f"Of {folder}, no file can be read: they are of another model")
-    if found:  # it was killed in its first backup; training begins anew
+    if found:  # it was killed while it wrote, and no pair before was kept: training begins anew
         folder.rename(f"{folder}-unreadable-{time.time_ns()}")
 
 
