@@ -46,6 +46,7 @@ class Backend(abc.ABC):
             The formulas also use the operators ``+ - * / // % ** < <= > >=`` of tensors.
         optimizer_classes: The base classes of all optimizers.
         variable_class: The class of Keras's variables.
+        part_classes: The base classes of the parts of a model, such as layers and metrics.
         settable_hyperparameters: True if optimizers read their hyperparameters from attributes at
             every step.
         float_hyperparameters: True if these attributes must be Python floats, not tensors.
@@ -55,6 +56,7 @@ class Backend(abc.ABC):
     """
 
     xp: Any
+    part_classes: tuple[Any, ...]
     settable_hyperparameters = True
     float_hyperparameters = False
     fixed_hyperparameters: frozenset[str] = frozenset()
@@ -70,6 +72,17 @@ class Backend(abc.ABC):
         # The class `keras.Variable` does not serve here: in Keras 3.6 it is a subclass of the class
         # that layers use.
         self.variable_class: Any = keras.src.backend.Variable
+        self.part_classes = self._keras_parts()
+
+    def _keras_parts(self) -> tuple[Any, ...]:
+        """Keras's classes of the parts of a model."""
+        keras = self.keras
+        return (
+            keras.layers.Layer,
+            keras.losses.Loss,
+            keras.metrics.Metric,
+            *self.optimizer_classes,
+        )
 
     # ---- Numbers and tensors
 
@@ -211,17 +224,28 @@ class Backend(abc.ABC):
         """Whether a model or an optimizer has made its variables."""
         return bool(thing.built)
 
+    def is_part(self, thing: Any) -> bool:
+        """Whether an object is a part of a model, or one of Keras's own objects within the parts.
+
+        A training may change the attributes of such an object, and the range test puts them back.
+        """
+        if isinstance(thing, self.part_classes):
+            return True
+        # Keras's objects for the data are no parts: their state is the state of the user's data.
+        module = type(thing).__module__
+        is_data = re.search(r"\.(trainers|data_adapter)\b", module)
+        return module.startswith(f"{self.keras.__name__}.") and not is_data
+
     def is_variable(self, thing: Any) -> bool:
-        """Whether this is a variable of Keras or of the framework."""
+        """Whether this is a variable of Keras or of the framework.
+
+        Other objects of the framework that hold changeable values count as variables too.
+        """
         return isinstance(thing, self.variable_class)
 
     def unwrap(self, variable: Any) -> Any | None:
         """The framework's variable within a Keras variable; None if there is no value yet."""
         return getattr(variable, "_value", variable)
-
-    @abc.abstractmethod
-    def native_variables(self, model: Any) -> Iterable[Any]:
-        """The framework's own variables in a model, also variables that Keras does not know."""
 
     @abc.abstractmethod
     def read(self, variable: Any) -> Any:

@@ -16,7 +16,7 @@ from clr_schedules._backend import base
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -94,9 +94,6 @@ class JAX(base.Backend):
 
     def is_chief(self, model: Any) -> bool:
         return bool(jax.process_index() == 0)
-
-    def native_variables(self, model: Any) -> Iterator[Any]:
-        return iter(())  # JAX has no variables
 
     def unwrap(self, variable: Any) -> Any | None:
         """The Keras variable itself, because JAX has no variables; None if it has no value yet."""

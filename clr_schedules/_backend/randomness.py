@@ -5,9 +5,11 @@ The framework that Keras runs on is not enough, because the data may come from a
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,21 @@ def set_random_state(state: dict[str, Any]) -> None:
         sys.modules["torch"].set_rng_state(state["torch"])
     if "cuda" in state:
         sys.modules["torch"].cuda.set_rng_state_all(state["cuda"])
+
+
+def is_generator(thing: Any) -> bool:
+    """Whether this is a random generator of Python or NumPy."""
+    return isinstance(thing, (random.Random, np.random.Generator, np.random.RandomState))
+
+
+def remember_generator(generator: Any) -> Callable[[], None]:
+    """Remembers the state of a generator, and returns a function that puts it back."""
+    if isinstance(generator, random.Random):
+        return partial(generator.setstate, generator.getstate())
+    if isinstance(generator, np.random.RandomState):
+        return partial(generator.set_state, generator.get_state(legacy=False))
+    bits = generator.bit_generator
+    return partial(setattr, bits, "state", copy.deepcopy(bits.state))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The intended duration of a call of the graph. Between two calls, Python can handle a Ctrl-C.
 _SECONDS_PER_CALL = 0.25
+# The tables that a training can change.
+_TABLES = (tf.lookup.experimental.MutableHashTable, tf.lookup.experimental.DenseHashTable)
 
 
 class Operations:
@@ -101,15 +103,27 @@ class TensorFlow(base.Backend):
         resolver = strategy.cluster_resolver
         return (resolver.task_type, resolver.task_id) == workers[0]
 
-    def native_variables(self, model: Any) -> Iterator[tf.Variable]:
-        reached = tf.train.TrackableView(model).descendants()
-        return (thing for thing in reached if isinstance(thing, tf.Variable))
+    def _keras_parts(self) -> tuple[Any, ...]:
+        # Modules, loaded SavedModels and generators of random numbers are of the first class, and
+        # the lists in which TensorFlow keeps the attributes of such objects are of the second.
+        tracking = tf.__internal__.tracking
+        return *super()._keras_parts(), tracking.AutoTrackable, tracking.TrackableDataStructure
 
     def is_variable(self, thing: Any) -> bool:
-        return isinstance(thing, (tf.Variable, self.variable_class))
+        return isinstance(thing, (tf.Variable, self.variable_class, *_TABLES))
 
-    def read(self, variable: tf.Variable) -> Any:
+    def read(self, variable: Any) -> Any:
+        if isinstance(variable, _TABLES):
+            return variable.export()
         return np.array(variable.numpy())
+
+    def write(self, variable: Any, value: Any) -> None:
+        if not isinstance(variable, _TABLES):
+            variable.assign(value)
+            return
+        keys, _ = variable.export()
+        variable.remove(keys)
+        variable.insert(*value)
 
     def _map(self, schedule: Callable[[Any], Any]) -> Callable[[Integers], Any]:
         return tf.function(  # type: ignore[no-any-return]

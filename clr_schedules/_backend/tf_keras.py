@@ -34,6 +34,7 @@ class TFKeras(tensorflow.TensorFlow):
         optimizers = tf_keras.optimizers
         self.optimizer_classes = (optimizers.Optimizer, optimizers.legacy.Optimizer)
         self.variable_class = tf.Variable
+        self.part_classes = self._keras_parts()
 
     def floatx(self) -> str:
         return str(self.keras.backend.floatx())
@@ -73,8 +74,12 @@ class TFKeras(tensorflow.TensorFlow):
         rate = _settable_schedule(self.keras)
         if "_hyper" in attributes:  # the optimizers of tf_keras.optimizers.legacy
             attributes["_hyper"] = {**attributes["_hyper"], "learning_rate": rate}
-        else:
-            attributes["_learning_rate"] = rate
+            return rate.set  # type: ignore[no-any-return]
+        attributes["_learning_rate"] = rate
+        # If the user assigned a schedule, the optimizer would make this variable in the first step,
+        # where its initial value would be a rate that exists only in the trace of the step.
+        if "_current_learning_rate" not in attributes:
+            optimizer._build_learning_rate(rate)
         return rate.set  # type: ignore[no-any-return]
 
     def iteration(self, optimizer: Any) -> int:

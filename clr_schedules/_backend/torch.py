@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -95,8 +94,16 @@ class Torch(base.Backend):
     def set_steps_per_call(self, model: Any, steps: int, length: int | None) -> None:
         pass  # on PyTorch, `fit` takes one step per call
 
-    def native_variables(self, model: Any) -> Iterator[torch.Tensor]:
-        return itertools.chain(model.parameters(), model.buffers())
+    def _keras_parts(self) -> tuple[Any, ...]:
+        return *super()._keras_parts(), torch.nn.Module, torch.optim.Optimizer
+
+    def is_variable(self, thing: Any) -> bool:
+        return isinstance(thing, (torch.Tensor, torch.Generator, self.variable_class))
+
+    def unwrap(self, variable: Any) -> torch.Tensor | torch.Generator | None:
+        native = super().unwrap(variable)
+        # A tensor on the device "meta" has no value.
+        return None if native is None or native.device.type == "meta" else native
 
     def modules(self, model: Any) -> Iterator[torch.nn.Module]:
         return model.modules()  # type: ignore[no-any-return]
@@ -104,10 +111,15 @@ class Torch(base.Backend):
     def resume_training(self, model: Any) -> None:
         model.train()
 
-    def read(self, variable: torch.Tensor) -> torch.Tensor:
-        return variable.detach().cpu().clone()
+    def read(self, variable: torch.Tensor | torch.Generator) -> torch.Tensor:
+        if isinstance(variable, torch.Generator):
+            return variable.get_state()
+        return variable.detach().to("cpu", copy=True)
 
-    def write(self, variable: torch.Tensor, value: torch.Tensor) -> None:
+    def write(self, variable: torch.Tensor | torch.Generator, value: torch.Tensor) -> None:
+        if isinstance(variable, torch.Generator):
+            variable.set_state(value)
+            return
         with torch.no_grad():
             variable.copy_(value)
 

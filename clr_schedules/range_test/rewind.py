@@ -6,21 +6,26 @@ The README in this folder explains what is put back, and in which order.
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from clr_schedules._backend import backend
 from clr_schedules._backend.randomness import (
+    is_generator,
     random_state,
+    remember_generator,
     same,
     set_random_state,
     use_other_tensorflow_seeds,
 )
+from clr_schedules.range_test.reach import attributes, reach
 
 # The attributes that `fit` and `evaluate` set on a model. If the model is not built before the
-# test, only these are put back, since its other attributes hold the results of the building.
+# test, the attributes that the building sets stay, but these are put back.
 _SET_BY_FIT = (
     "history",
     "stop_training",
@@ -36,8 +41,13 @@ _SET_BY_FIT = (
     "_jax_state_synced",
     "_symbolic_build",
 )
-# Stands for the value of an attribute that the model did not have.
-_ABSENT = object()
+# The attribute in which the layers of tf_keras count their seeds. Tracing a step moves it, also if
+# the step is traced in order to build the model.
+_MOVED_BY_TRACING = ("_seed",)
+# The classes of containers whose entries are put back, the subclass first.
+_CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque)
+
+
 
 
 class Snapshot:
@@ -55,32 +65,25 @@ class Snapshot:
 
     def __init__(self, model: Any, optimizers: list[Any]) -> None:
         self._model = model
-        self._optimizers = optimizers
-        # Pairs of a variable and the value that it had when it was seen first.
-        self._values: list[tuple[Any, Any]] = []
-        self._seen: set[int] = set()
+        self._roots = [model, *model.metrics, *optimizers]
         self._built = backend.is_built(model)
-        self._attributes = [
-            (
-                model,
-                dict(vars(model))
-                if self._built
-                else {name: vars(model).get(name, _ABSENT) for name in _SET_BY_FIT},
-            ),
-            *((optimizer, dict(vars(optimizer))) for optimizer in optimizers),
-        ]
+        # What was seen, by the ids of the objects: the contents of the parts of the model; pairs of
+        # a variable and the value that it had when it was seen first; and for each random
+        # generator, the function that puts its state back.
+        self._contents: dict[int, _Contents] = {}
+        self._values: dict[int, tuple[Any, Any]] = {}
+        self._generators: dict[int, Callable[[], None]] = {}
         self._modes = {module: module.training for module in backend.modules(model)}
         self._restore_globals = backend.remember_globals()
         self._restore_tensorflow: Callable[[], None] = lambda: None
         self._first_random = self._random = random_state()
-        self._remember_variables()
+        self._remember()
+        # The parts of the optimizers alone, which are put back although the model is built.
+        self._of_optimizers = {id(thing) for thing, _ in reach(optimizers, without=(model,))}
 
     def prepare(self) -> None:
-        """Replaces objects by copies where the training would change them beyond repair."""
+        """Gives TensorFlow other seeds, and has Keras build the model in the context `building`."""
         self._restore_tensorflow = use_other_tensorflow_seeds()
-        for optimizer in self._optimizers:
-            if not backend.is_built(optimizer):
-                copy_containers(optimizer)
         # Keras itself builds some models before the first step, on JAX and PyTorch.
         if hasattr(self._model, "_symbolic_build"):
             vars(self._model)["_symbolic_build"] = self.building()(self._model._symbolic_build)
@@ -92,21 +95,31 @@ class Snapshot:
         The new variables go back to the values that they have at the end of this context. The
         random numbers that the building draws stay drawn, since a user's own `fit` would draw them
         too: an initializer without a seed draws a seed, and on some backends Keras draws a batch.
+
+        If the model was built before, the context does nothing, and everything is put back.
         """
         before = random_state()
         yield
+        if self._built:
+            return
         # If a generator had moved before this context, something other than the building has
         # drawn numbers. Then the state that was remembered before is kept.
         if same(before, self._first_random):
             self._random = random_state()
-        self._remember_variables()
+        former, self._contents = self._contents, {}
+        self._remember()
+        for key, contents in self._contents.items():
+            if key in former:
+                contents.keep_from(former[key])
+        self._contents |= {key: former[key] for key in self._of_optimizers & former.keys()}
 
     def restore(self) -> None:
         """Puts everything back. If a step fails, its error is raised after all other steps."""
         steps: list[Callable[[], Any]] = [
-            *(partial(self._restore_attributes, *each) for each in self._attributes),
+            *(contents.restore for contents in self._contents.values()),
             self._restore_modes,
-            *(partial(backend.write, *each) for each in self._values),
+            *(partial(backend.write, *each) for each in self._values.values()),
+            *self._generators.values(),
             partial(set_random_state, self._random),
             self._restore_globals,
             self._restore_tensorflow,
@@ -116,78 +129,86 @@ class Snapshot:
             for step in reversed(steps):
                 stack.callback(step)
 
-    def _restore_attributes(self, thing: Any, before: dict[str, Any]) -> None:
-        """Puts back the attributes of the model or an optimizer.
-
-        The attributes are written into the object's dictionary, because Keras's ``__setattr__``
-        would track, convert or refuse them.
-        """
-        now = vars(thing)
-        if self._built or thing is not self._model:
-            for name in now.keys() - before.keys():
-                del now[name]
-        for name, value in before.items():
-            if value is _ABSENT:
-                now.pop(name, None)
-            else:
-                now[name] = value
-
     def _restore_modes(self) -> None:
         """Puts back the training modes of PyTorch's modules."""
         # Keras makes some modules anew during the training. They get the mode of the model.
         for module in backend.modules(self._model):
             module.training = self._modes.get(module, self._modes[self._model])
 
-    def _remember_variables(self) -> None:
-        """Remembers the value of each variable, unless an earlier call has remembered it."""
-        for variable in self._all_variables():
-            if id(variable) not in self._seen:
-                self._seen.add(id(variable))
-                self._values.append((variable, backend.read(variable)))
+    def _remember(self) -> None:
+        """Remembers everything that the model and the optimizers refer to.
 
-    def _all_variables(self) -> Iterator[Any]:
-        """Yields the framework's variables of the model and the optimizers, some more than once."""
-        model = self._model
-        # A model of tf_keras raises an error if it is asked for its variables before it is built.
-        groups: list[Iterable[Any]] = [model.variables if backend.is_built(model) else ()]
-        groups += [metric.variables for metric in model.metrics]
-        for optimizer in self._optimizers:
-            listed = optimizer.variables
-            groups.append(listed() if callable(listed) else listed)
-        # Variables that are in none of these lists, such as the states of recurrent layers and
-        # tf_keras's counters of steps.
-        for thing in (*model._flatten_layers(), *self._optimizers):
-            groups.append(filter(backend.is_variable, flatten(list(vars(thing).values()))))
-        for group in groups:
-            for variable in group:
-                if (native := backend.unwrap(variable)) is not None:
-                    yield native
-        yield from backend.native_variables(model)
+        A variable or a random generator that was remembered before keeps its state from then.
+        """
+        for thing, owned in reach(self._roots):
+            if backend.is_variable(thing):
+                native = backend.unwrap(thing)
+                if native is not None and id(native) not in self._values:
+                    self._values[id(native)] = native, backend.read(native)
+            elif is_generator(thing):
+                if id(thing) not in self._generators:
+                    self._generators[id(thing)] = remember_generator(thing)
+            elif owned and _has_contents(thing):
+                self._contents[id(thing)] = _Contents(thing)
 
 
-def copy_containers(optimizer: Any) -> None:
-    """Replaces the lists, dictionaries and sets of an optimizer by copies.
+class _Contents:
+    """The attributes and the entries of an object, to be put back into the same object.
 
-    Building the optimizer adds to the copies, and the snapshot then puts the unchanged originals
-    back. Keras 3's tracker holds the same lists, so the tracker is replaced by a copy too, which
-    holds the copied lists.
+    They are read and written without the object's own methods, because Keras and TensorFlow have
+    methods that would track, convert or refuse them.
     """
-    attributes = vars(optimizer)
-    copies = {
-        name: kind(value)
-        for name, value in attributes.items()
-        for kind in (list, dict, set)
-        if isinstance(value, kind)
-    }
-    if (tracker := attributes.get("_tracker")) is not None:
-        copy_of = {id(attributes[name]): value for name, value in copies.items()}
-        copies["_tracker"] = tracker = copy.copy(tracker)
-        tracker.config = {
-            name: (is_kind, copy_of.get(id(store), store))
-            for name, (is_kind, store) in tracker.config.items()
-        }
-        tracker.stored_ids = {name: set(ids) for name, ids in tracker.stored_ids.items()}
-    attributes.update(copies)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+        self._attributes = dict(attributes(thing))
+        self._class = next((each for each in _CONTAINERS if isinstance(thing, each)), None)
+        self._entries = self._present_entries()
+
+    def keep_from(self, earlier: _Contents) -> None:
+        """Takes over, from a time before the building, what the building does not set."""
+        for name in _SET_BY_FIT:
+            self._attributes.pop(name, None)
+        for name in (*_SET_BY_FIT, *_MOVED_BY_TRACING):
+            if name in earlier._attributes:
+                self._attributes[name] = earlier._attributes[name]
+
+    def restore(self) -> None:
+        """Puts the attributes and the entries back."""
+        now = attributes(self._thing)
+        for name in now.keys() - self._attributes.keys():
+            del now[name]
+        now.update(self._attributes)
+        if isinstance(self._thing, np.ndarray):
+            self._thing[...] = self._entries
+        elif self._class is not None and not _same_entries(self._entries, self._present_entries()):
+            self._class.clear(self._thing)
+            fill = self._class.extend if hasattr(self._class, "extend") else self._class.update
+            fill(self._thing, self._entries)
+
+    def _present_entries(self) -> Any:
+        if isinstance(self._thing, np.ndarray):
+            return self._thing.copy()
+        if self._class is None:
+            return None
+        is_dict = issubclass(self._class, dict)
+        return list((self._class.items if is_dict else self._class.__iter__)(self._thing))
+
+
+def _has_contents(thing: Any) -> bool:
+    """Whether an object has attributes or entries that a training could change."""
+    if isinstance(thing, np.ndarray):
+        return bool(thing.flags.writeable)
+    return isinstance(thing, _CONTAINERS) or bool(attributes(thing))
+
+
+def _same_entries(some: list[Any], others: list[Any]) -> bool:
+    """Whether two lists have the same objects, or pairs of the same objects, in the same order."""
+
+    def identities(entries: list[Any]) -> list[Any]:
+        return [tuple(map(id, each)) if type(each) is tuple else id(each) for each in entries]
+
+    return identities(some) == identities(others)
 
 
 def flatten(thing: Any, depth: int = 4) -> Iterator[Any]:
