@@ -86,7 +86,11 @@ class RangeTestResult:
             The suggestion. A rate that the curve does not show is None, and ``reasons`` says why.
         """
         answers = suggestions.suggest(
-            self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
+            self.learning_rates,
+            self.losses,
+            self.smoothed_losses,
+            self.accuracies,
+            self.stop_reason,
         )
         rates = {name: None if isinstance(a, str) else a for name, a in answers.items()}
         reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
