@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 _Array: TypeAlias = NDArray[np.float64]
 
-# An order is visible if neighbours are alike by this many standard deviations of a random order.
-# `benchmarks/range_test_reasons.py` counts the false alarms: none in some thousand curves.
-_VISIBLE = 3.0
+# Neighbours are alike if they are so by this many standard deviations of a random order.
+# `benchmarks/range_test_reasons.py` counts the false alarms: about one in 1,000 curves.
+_ALIKE = 2.75
+# An order is worth the name if what remains is at least this part of the range of the values. The
+# wandering of a training on noisy gradients is at most 0.01 of it on the quadratics of the tests.
+_RAGGED = 0.03
 # A jump is one between two levels of this many steps.
 _LEVEL = 5
 # With fewer values, their likeness says nothing.
@@ -20,33 +23,40 @@ _FEWEST_VALUES = 12
 _LONGEST_PASS = 1000
 
 
-def is_visible(values: _Array) -> bool:
+def neighbours_are_alike(values: _Array) -> bool:
     """Whether neighbours are more alike than in a random order.
 
     What remains of the values after the best falling curve is subtracted shows no likeness of
     neighbours if the batches are shuffled, wherever and however the values fall.
 
     Args:
-        values: The losses of the batches, or their negative accuracies, in the order of the steps,
-            up to where they no longer fall.
+        values: The losses of the batches, in the order of the steps, up to where they no longer
+            fall.
 
     Returns:
-        Whether the batches come in an order.
+        Whether they are, so that the batches come in an order.
     """
-    if _jumps(values):
-        return True
     ragged = values - _falling(values)
+    if np.std(ragged) < _RAGGED * np.ptp(values):
+        return False
     steps = _steps_of_a_pass(ragged)
     # Passes over data in one order repeat themselves, and tell no more than a single one.
     passes = len(ragged) / max(steps, 1)
-    return bool(max(_likeness(ragged[:steps]), _likeness(ragged) / passes**0.5) > _VISIBLE)
+    return bool(max(_likeness(ragged[:steps]), _likeness(ragged) / passes**0.5) > _ALIKE)
 
 
-def _jumps(values: _Array) -> bool:
-    """Whether the values change by half of their range between two steps, and stay there.
+def jumps(values: _Array) -> bool:
+    """Whether the losses change by half of their range between two steps, and stay there.
 
-    A training changes the values little by little: during a fall, they change within the five steps
-    before and after a step as well.
+    A training changes the loss little by little: during a fall, the loss changes within the five
+    steps before and after a step as well.
+
+    Args:
+        values: The losses of the batches, in the order of the steps, up to where they no longer
+            fall.
+
+    Returns:
+        Whether they do, so that the batches come in an order.
     """
     if len(values) < 2 * _LEVEL:
         return False

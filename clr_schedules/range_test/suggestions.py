@@ -36,6 +36,10 @@ _ROUNDING = 1e-6
 _BAND = 3.0
 # From this accuracy on, a model whose loss does not fall is taken for a trained model.
 _TRAINED = 0.9
+# The loss of a guess is known if its error is at most this part of it.
+_KNOWN = 0.08
+# A loss that is up to this part above that of a guess is no better than a guess.
+_ABOVE_A_GUESS = 0.2
 
 NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
 
@@ -129,7 +133,7 @@ def suggest(
     # The plain mean serves for accuracies, because they have no outliers, and because with one
     # sample in a batch every accuracy is 0 or 1. Their rise is a fall of their negatives.
     accuracy = None if accuracies is None else _FallingCurve(-accuracies, _mean)
-    if reason := _in_an_order(loss, accuracy):
+    if reason := _in_an_order(loss):
         return dict.fromkeys(NAMES, reason)
     unseen = _why_unseen(rates, loss, accuracies, lost)
     if accuracies is not None and accuracy and not accuracy.seen:
@@ -404,17 +408,17 @@ def _why_unseen(
     )
 
 
-def _in_an_order(loss: _FallingCurve, accuracy: _FallingCurve | None) -> str | None:
+def _in_an_order(loss: _FallingCurve) -> str | None:
     """The reason that the batches come in an order; None if they do not.
 
     This looks at the steps up to the floor, since beyond it the loss is ragged for other reasons.
     The floor is that of averages over a fifth of the steps here, since those over fewer steps are
-    low also where the data are easy.
+    low also where the data are easy. The accuracies are not asked: they may sink before they rise.
     """
     window = max(5, len(loss.values) // 5) | 1
     steps = int(np.argmin(_moving(loss.values, window, _mean))) + 1
-    curves = (loss,) if accuracy is None else (loss, accuracy)
-    if not any(batch_order.is_visible(curve.values[:steps]) for curve in curves):
+    losses = loss.values[:steps]
+    if not (batch_order.jumps(losses) or batch_order.neighbours_are_alike(losses)):
         return None
     return (
         "The batches come in an order (neighbouring batches are more alike than others), and the "
@@ -431,28 +435,41 @@ def _at_chance(losses: _Array, loss: _FallingCurve, accuracies: _Array) -> str |
     classes, nothing can be said.
     """
     end = loss.rises() + 1
-    averages, accuracies = loss.averages[:end], accuracies[:end]
-    low = averages <= loss.floor + loss.step
-    before, after = accuracies[~low], accuracies[low]
-    if len(before) < 2 or len(after) < 2:
+    low = loss.averages[:end] <= loss.floor + loss.step
+    if np.sum(low) < 2 or np.sum(~low) < 2:
         return None
-    difference = np.mean(after) - np.mean(before)
-    if difference > 3 * np.sqrt(np.var(before) / len(before) + np.var(after) / len(after)):
+    before, after = _Mean(accuracies[:end][~low]), _Mean(accuracies[:end][low])
+    accuracy = _Mean(accuracies[:end])
+    floor = _Mean(losses[:end][loss.averages[:end] <= loss.floor + 3 * loss.error])
+    if not 2 * accuracy.error < accuracy.value < 1 - 2 * accuracy.error:
         return None
-    accuracy, error = float(np.mean(accuracies)), float(np.std(accuracies)) / len(accuracies) ** 0.5
-    if not 2 * error < accuracy < 1 - 2 * error:
+    rise = after.value - before.value
+    # If all guess the same class, another class may be a little more frequent.
+    if rise > max(3 * math.hypot(before.error, after.error), _variance(accuracy.value) / 4):
         return None
-    floor = float(np.mean(losses[:end][low]))
     for guess in _GUESSES:
-        expected = guess(accuracy)
-        tolerance = abs(guess(accuracy + error) - guess(accuracy - error))
-        if tolerance <= 0.06 * expected and -tolerance <= floor - expected <= 0.06 * expected:
+        expected = guess(accuracy.value)
+        bounds = [guess(accuracy.value + sign * accuracy.error) for sign in (-1, 1)]
+        error = math.hypot(bounds[1] - bounds[0], 2 * floor.error)
+        if (
+            error < _KNOWN * expected
+            and -error < floor.value - expected < _ABOVE_A_GUESS * expected
+        ):
             return (
-                f"The accuracy stayed at {accuracy:.2g}, and the loss fell only to {floor:.3g}, "
-                "the loss of a guess that does not depend on the input. See whether the model can "
-                "learn: look at the labels, the scale of the inputs, and for units that are dead."
+                f"The accuracy stayed at {accuracy.value:.2g}, and the loss fell only to "
+                f"{floor.value:.3g}, about the loss of a guess that does not depend on the input. "
+                "See whether the model can learn: look at the labels, the scale of the inputs, and "
+                "for units that are dead."
             )
     return None
+
+
+class _Mean:
+    """The mean of some values, and its standard error."""
+
+    def __init__(self, values: _Array) -> None:
+        self.value = float(np.mean(values))
+        self.error = float(np.std(values)) / len(values) ** 0.5
 
 
 def _entropy(accuracy: float) -> float:
