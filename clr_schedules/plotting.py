@@ -205,7 +205,7 @@ def plot_range_test(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     """Draws the curve of a range test, and the rates that it suggests.
 
     The loss is the solid line on the left axis. The dashed line on the right axis is the accuracy:
-    the mean of all metrics with "acc" in their names. The pale lines show single batches, the
+    the mean of the metrics that are accuracies. The pale lines show single batches, the
     strong lines their moving averages, and the circles the losses on validation data. The axis of
     the loss ends a little above the descent, so that a loss that blows up does not flatten the
     rest of the curve.

@@ -11,7 +11,8 @@ ROOT = Path(clr_schedules.__file__).parent
 # Each layer may use those above it. A module that is not named belongs to the layer of its folder.
 LAYERS = [
     ["_arguments", "reference"],
-    ["planning", "range_test.suggestions", "_backend"],
+    ["planning", "range_test.batch_order", "_backend"],
+    ["range_test.suggestions"],
     ["_serialization"],
     ["schedules.numerics"],
     ["schedules.base"],
@@ -24,7 +25,7 @@ LAYERS = [
 # The only lines that reach up: methods that draw what they belong to.
 PLOT_METHODS = {"schedules.base", "range_test.result", "callbacks.step_log"}
 # Those that use nothing of the package but the checks of arguments.
-INDEPENDENT = ["reference", "planning", "range_test.suggestions"]
+INDEPENDENT = ["reference", "planning", "range_test.batch_order"]
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -97,6 +98,10 @@ def test_there_are_no_circles():
 @pytest.mark.parametrize("module", INDEPENDENT)
 def test_independent_modules_use_the_checks_of_arguments_alone(module):
     assert imports(module) <= {"_arguments"}
+
+
+def test_suggestions_use_independent_modules_alone():
+    assert imports("range_test.suggestions") <= {"_arguments", *INDEPENDENT}
 
 
 def test_no_module_but_the_backend_asks_which_framework_runs():

@@ -19,6 +19,7 @@ from clr_schedules.range_test import suggestions
 from clr_schedules.range_test.interrupts import Interrupts
 from clr_schedules.range_test.result import RangeTestResult as RangeTestResult
 from clr_schedules.range_test.result import Suggestion as Suggestion
+from clr_schedules.range_test.result import is_name_of_accuracy
 from clr_schedules.range_test.rewind import Snapshot, flatten
 from clr_schedules.range_test.sweep import Sweep, Watcher
 
@@ -31,6 +32,15 @@ _FEWEST_STEPS, _MOST_STEPS = 200, 1000
 _STEPS_OF_SMOOTHING = 20
 # The number of batches in one call of the train loop, if the user gives no `steps_per_execution`.
 _STEPS_PER_CALL = 20
+# The classes of Keras's accuracies.
+_ACCURACIES = (
+    keras.metrics.Accuracy,
+    keras.metrics.BinaryAccuracy,
+    keras.metrics.CategoricalAccuracy,
+    keras.metrics.SparseCategoricalAccuracy,
+    keras.metrics.TopKCategoricalAccuracy,
+    keras.metrics.SparseTopKCategoricalAccuracy,
+)
 # Range tests in several threads run one after another, because TensorFlow's seeds and the handling
 # of Ctrl-C belong to the whole process.
 _ONE_AT_A_TIME = threading.RLock()
@@ -222,7 +232,7 @@ def lr_range_test(
             f"Received: model={model}, x={type(x).__name__}"
         )
     sweep.end(f"stopped: the data ended after {sweep.steps} of {num_steps} steps")
-    return _result(sweep, watcher, growth)
+    return _result(sweep, watcher, growth, model)
 
 
 def _optimizers(model: Any) -> list[Any]:
@@ -388,7 +398,7 @@ def _verbosity(value: Any) -> int:
     return 1 if value == "auto" else int(value)
 
 
-def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
+def _result(sweep: Sweep, watcher: Watcher, growth: str, model: Any) -> RangeTestResult:
     """Collects the result of a test that has ended."""
     metrics = sweep.columns()
     losses = metrics.pop("loss", np.empty(0))
@@ -406,4 +416,22 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str) -> RangeTestResult:
         validation_learning_rates=validation.pop("learning_rate", np.empty(0)),
         validation_losses=validation.pop("loss", np.empty(0)),
         validation_metrics=validation,
+        accuracy_names=tuple(name for name in metrics if _is_accuracy(name, model)),
     )
+
+
+def _is_accuracy(name: str, model: Any) -> bool:
+    """Whether the entry of this name in the logs is an accuracy: by its class, or by its name.
+
+    The class decides if it is one of Keras's own, except for those that average any function.
+    """
+    # In Keras 3, one metric holds those that the model is compiled with. A log has the name of its
+    # metric, often after the name of an output and an underscore.
+    metrics = [inner for outer in model.metrics for inner in getattr(outer, "metrics", [outer])]
+    own = [m for m in metrics if name == m.name or name.endswith(f"_{m.name}")]
+    if any(isinstance(metric, _ACCURACIES) for metric in own):
+        return True
+    averages = keras.metrics.Mean, keras.metrics.Sum, keras.metrics.MeanMetricWrapper
+    of_keras = [vars(keras.metrics).get(type(m).__name__) is type(m) for m in own]
+    decided = [known and type(m) not in averages for m, known in zip(own, of_keras, strict=True)]
+    return not any(decided) and is_name_of_accuracy(name)

@@ -9,8 +9,9 @@ import io
 import json
 import math
 import os
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,6 +45,9 @@ class RangeTestResult:
             data. Empty without validation data.
         validation_losses: The loss on the validation data at these rates.
         validation_metrics: The metrics on the validation data at these rates.
+        accuracy_names: The names of those metrics that are accuracies. With None, these are the
+            metrics that have the name of an accuracy in Keras, such as ``accuracy``, ``acc``,
+            ``binary_accuracy`` or ``<output>_accuracy``.
 
     Example:
         >>> import numpy as np
@@ -66,12 +70,15 @@ class RangeTestResult:
     validation_learning_rates: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
     validation_losses: _Array = dataclasses.field(default_factory=lambda: np.empty(0))
     validation_metrics: Mapping[str, _Array] = dataclasses.field(default_factory=dict)
+    accuracy_names: Sequence[str] | None = None
 
     @property
     def accuracies(self) -> _Array | None:
-        """For each step, the mean of the metrics with "acc" in their name; None without any."""
-        found = [values for name, values in self.metrics.items() if "acc" in name.lower()]
-        return np.mean(found, axis=0) if found else None
+        """For each step, the mean of the metrics that are accuracies; None without any."""
+        names = self.accuracy_names
+        if names is None:
+            names = [name for name in self.metrics if is_name_of_accuracy(name)]
+        return np.mean([self.metrics[name] for name in names], axis=0) if names else None
 
     def suggest(self) -> Suggestion:
         """Reads the bounds of a cycle, and three single rates, off the curve.
@@ -80,13 +87,18 @@ class RangeTestResult:
         ``base_lr`` is the rate at which the accuracy begins to rise, and ``max_lr`` is the rate at
         which the accuracy rises more slowly, becomes ragged or falls. Without an accuracy,
         ``base_lr`` is the rate at which the loss begins to fall, and at ``max_lr`` the loss is
-        about to blow up.
+        about to blow up. The other rates follow the rules of fastai.
 
         Returns:
-            The suggestion. A rate that the curve does not show is None, and ``reasons`` says why.
+            The suggestion. A rate that the curve does not show is None, and ``reasons`` says why,
+            and what to do.
         """
         answers = suggestions.suggest(
-            self.learning_rates, self.losses, self.smoothed_losses, self.accuracies
+            self.learning_rates,
+            self.losses,
+            self.smoothed_losses,
+            self.accuracies,
+            self.stop_reason,
         )
         rates = {name: None if isinstance(a, str) else a for name, a in answers.items()}
         reasons = {name: a for name, a in answers.items() if isinstance(a, str)}
@@ -141,7 +153,9 @@ class RangeTestResult:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("class", None) != cls.__name__:
                 raise ValueError("the file holds an object of another class")
-            result = cls(**_from_json(content))
+            names = content.pop("accuracy_names", None)
+            names = None if names is None else tuple(names)
+            result = cls(**_from_json(content), accuracy_names=names)
             result._check()
         # A file of another origin may hold values of any type, or be nested so deeply that it
         # exceeds Python's stack.
@@ -182,6 +196,8 @@ class RangeTestResult:
             shapes = {np.shape(column) for column in columns}
             if len(shapes) != 1 or len(*shapes) != 1:
                 raise ValueError(f"the columns have the shapes {sorted(shapes)}")
+        if unknown := set(self.accuracy_names or ()) - set(self.metrics):
+            raise ValueError(f"`accuracy_names` has names that are no metrics: {sorted(unknown)}")
         if not (isinstance(self.stop_reason, str) and isinstance(self.growth, str)):
             raise ValueError(
                 "`stop_reason` and `growth` are not strings: "
@@ -197,7 +213,7 @@ class RangeTestResult:
         return f"<RangeTestResult: {text}; {self.stop_reason}>"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Suggestion:
     """The rates that a range test suggests. A rate that the curve does not show is None.
 
@@ -207,7 +223,8 @@ class Suggestion:
         steepest: The rate at which the smoothed loss falls fastest (fastai's ``steep``).
         valley: The middle of the longest descent of the smoothed loss (fastai's ``valley``).
         minimum: A tenth of the rate at which the smoothed loss is lowest (fastai's ``minimum``).
-        reasons: For the name of each rate that is None, the reason.
+        reasons: For the name of each rate that is None, a sentence with the reason, and a sentence
+            that says what to do.
 
     Example:
         >>> import numpy as np
@@ -218,8 +235,16 @@ class Suggestion:
         >>> suggestion.max_lr is None
         True
         >>> print(suggestion.reasons["max_lr"])
-        the loss was still falling at the highest rate, 0.01
-    """
+        The loss was still falling at the highest rate, 0.01. Run the test again with a higher `max_lr`.
+        >>> clr.Suggestion(1e-3, 6e-3, 1e-3, 2e-3, None, {"minimum": "The loss was flat. Wait."})
+        Suggestion:
+          base_lr   0.001
+          max_lr    0.006
+          steepest  0.001
+          valley    0.002
+          minimum   None
+        minimum is None: The loss was flat. Wait.
+    """  # noqa: E501 - an output of a doctest stands in one line
 
     base_lr: float | None
     max_lr: float | None
@@ -244,7 +269,7 @@ class Suggestion:
         Raises:
             TypeError: If ``kind`` takes neither bound.
             ValueError: If ``kind`` takes a bound that the curve does not show. The message says
-                why.
+                why, and what to do.
 
         Example:
             >>> import clr_schedules as clr
@@ -265,12 +290,54 @@ class Suggestion:
         bounds = {name: getattr(self, name) for name in names if name not in arguments}
         missing = [name for name, rate in bounds.items() if rate is None]
         if missing:
-            why = "; ".join(f"{name} is None: {self.reasons.get(name, '')}" for name in missing)
+            why = " ".join(self.why_none(missing))
+            own = ", ".join(f"{name}=…" for name in missing)
             raise ValueError(
-                f"The range test does not show all bounds that the schedule takes. {why}. Give the "
-                f"missing bounds: schedule(…, {', '.join(f'{name}=…' for name in missing)})"
+                f"The range test does not show all bounds that the schedule takes. {why} "
+                f"(Or give what is missing yourself: schedule(…, {own}).)"
             )
         return kind(**bounds, **arguments)
+
+    def why_none(self, names: Iterable[str]) -> list[str]:
+        """Says why rates are None: a reason that several rates share is said once.
+
+        Args:
+            names: The names of the rates. Those that are not None are left out.
+
+        Returns:
+            A text for each reason, such as ``"base_lr and max_lr are None: …"``.
+        """
+        sharing: dict[str, list[str]] = {}
+        for name in names:
+            if getattr(self, name) is None:
+                sharing.setdefault(self.reasons.get(name, ""), []).append(name)
+        return [
+            f"{_listed(same)} {'is' if len(same) == 1 else 'are'} None"
+            + (f": {reason}" if reason else ".")
+            for reason, same in sharing.items()
+        ]
+
+    def __repr__(self) -> str:
+        rates = {name: getattr(self, name) for name in suggestions.NAMES}
+        lines = [
+            f"  {name:<8}  {'None' if rate is None else format(rate, '.3g')}"
+            for name, rate in rates.items()
+        ]
+        return "\n".join(["Suggestion:", *lines, *self.why_none(suggestions.NAMES)])
+
+
+def is_name_of_accuracy(name: str) -> bool:
+    """Whether a metric of this name is an accuracy, as Keras names its accuracies.
+
+    The last word of the name is ``acc`` or ``accuracy``, as in ``binary_accuracy`` or
+    ``<output>_acc``. A number may follow, by which Keras distinguishes equal names.
+    """
+    return re.search(r"(^|[^a-z])(acc|accuracy)(_\d+)?$", name.lower()) is not None
+
+
+def _listed(names: list[str]) -> str:
+    """The names with commas and an "and"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _to_json(value: Any) -> Any:

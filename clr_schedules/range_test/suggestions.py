@@ -1,17 +1,21 @@
 """Reads learning rates off the curve of a range test, with NumPy alone.
 
 All functions are pure, and take arrays with an entry for each training step. If the curve does not
-show a rate, a function returns the reason as a string instead of the rate.
+show a rate, a function returns a string instead of the rate: a sentence with the reason, and a
+sentence that says what to do.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clr_schedules.range_test import batch_order
 
 _Array: TypeAlias = NDArray[np.float64]
 
@@ -27,6 +31,30 @@ _VISIBLE = 0.1
 _SIGNIFICANT = 8.0
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
+# A cycle needs bounds that differ by at least this factor. With 200 steps on eight decades, the
+# bounds themselves are read to a factor of 2.5.
+_BAND = 3.0
+# From this accuracy on, a model whose loss does not fall is taken for a trained model.
+_TRAINED = 0.9
+# The loss of a guess is known if its error is at most this part of it.
+_KNOWN = 0.08
+# A loss that is up to this part above that of a guess is no better than a guess.
+_ABOVE_A_GUESS = 0.2
+
+NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
+
+_LOWER = "Run the test again with a lower `min_lr`."
+_HIGHER = "Run the test again with a higher `max_lr`."
+_NO_DESCENT = (
+    "The smoothed loss does not fall where the loss falls. Run the test again with less "
+    "`smoothing` or more steps."
+)
+_NO_NANS = (
+    "Look for NaN and infinite values in the data, the targets and the sample weights; if there "
+    "are none, run the test again with a lower `min_lr`."
+)
+# How the `stop_reason` of a test begins whose weights were not finite.
+_WEIGHTS = "diverged: the weights were not finite"
 
 
 def smooth(losses: _Array, smoothing: float) -> _Array:
@@ -57,6 +85,7 @@ def suggest(
     losses: _Array,
     smoothed_losses: _Array,
     accuracies: _Array | None,
+    stop_reason: str = "",
 ) -> dict[str, float | str]:
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
@@ -69,45 +98,75 @@ def suggest(
 
     ``steepest``, ``valley`` and ``minimum`` follow the rules of fastai's ``lr_find``. They are read
     from the smoothed losses, without the first tenth of the steps (fastai: of the planned steps)
-    and without the last five steps. If the loss does not fall, these rates do not exist.
+    and without the last five steps, and only from the step on where the loss begins to fall up to
+    the lowest smoothed loss. If the loss does not fall, these rates do not exist.
+
+    If the batches come in an order, or if the accuracy stays at that of a guess, none of the rates
+    exists.
 
     If all rates are multiplied by a factor, so are the five results. The results do not depend on
-    the unit of the losses. Steps from the first loss on that is not finite are ignored.
+    the unit of the losses, unless the accuracy does not rise: then the losses are compared with
+    those of a guess. Steps from the first loss on that is not finite are ignored.
 
     Args:
         learning_rates: The rate of each step.
         losses: The loss of each step's batch.
         smoothed_losses: The losses, smoothed by `smooth`.
         accuracies: The accuracy of each step's batch, or None.
+        stop_reason: The reason for which the test ended, as in a `RangeTestResult`.
 
     Returns:
         A dictionary with the keys ``base_lr``, ``max_lr``, ``steepest``, ``valley`` and
-        ``minimum``. Each value is a rate, or a string with the reason for a missing rate.
+        ``minimum``. Each value is a rate, or a string with the reason for a missing rate and with
+        what to do.
     """
     rates, losses, smoothed = (
         np.asarray(values, np.float64) for values in (learning_rates, losses, smoothed_losses)
     )
     steps = _finite_steps(losses)
     diverged = steps < len(losses)
+    lost = _not_finite(rates, losses, steps, stop_reason)
     if steps < _FEWEST_STEPS:
-        names = ("base_lr", "max_lr", "steepest", "valley", "minimum")
-        return dict.fromkeys(names, _too_few(steps, diverged=diverged))
+        return dict.fromkeys(NAMES, lost or _too_few(steps))
     loss = _FallingCurve(losses[:steps], _midmean)
-    accuracy = _rise(accuracies, steps)
+    accuracies = _finite_accuracies(accuracies, steps)
+    # The plain mean serves for accuracies, because they have no outliers, and because with one
+    # sample in a batch every accuracy is 0 or 1. Their rise is a fall of their negatives.
+    accuracy = None if accuracies is None else _FallingCurve(-accuracies, _mean)
+    if reason := _in_an_order(loss):
+        return dict.fromkeys(NAMES, reason)
+    unseen = _why_unseen(rates, loss, accuracies, lost)
+    if accuracies is not None and accuracy and not accuracy.seen:
+        accuracy = None
+        if loss.seen and (reason := _at_chance(losses[:steps], loss, accuracies)):
+            return dict.fromkeys(NAMES, reason)
+    if not (loss.seen or accuracy):
+        return dict.fromkeys(NAMES, unseen)
     top = _max(rates[:steps], loss, accuracy, diverged=diverged)
+    if lost and stop_reason.startswith(_WEIGHTS) and loss.rises() == steps - 1:
+        # A rate that is too high raises the loss before it makes the weights infinite.
+        top = lost
     answers = {"base_lr": _base(rates, loss, accuracy, top), "max_lr": top}
-    # As fastai, leave out the first tenth of the steps, the last five steps, and the smoothed
-    # losses from the first on that is not finite.
-    first = len(rates) // 10
-    kept = slice(first, first + _finite_steps(smoothed[first:-5]))
+    kept = _descent(loss, smoothed)
     for name, rule in (("steepest", _steepest), ("valley", _valley), ("minimum", _minimum)):
         if not loss.seen:
-            answers[name] = loss.why_unseen()
+            answers[name] = unseen
         elif kept.stop - kept.start < 2:
-            answers[name] = "the smoothed loss is not finite after the first tenth of the steps"
+            answers[name] = _NO_DESCENT
         else:
             answers[name] = rule(rates, smoothed, kept)
     return answers
+
+
+def _descent(loss: _FallingCurve, smoothed: _Array) -> slice:
+    """The steps for the rules of fastai: from the start of the fall to the lowest smoothed loss.
+
+    As in fastai, the first tenth of the steps, the last five steps, and the smoothed losses from
+    the first on that is not finite are left out.
+    """
+    first = max(len(smoothed) // 10, loss.begins() or 0)
+    finite = smoothed[first : first + _finite_steps(smoothed[first:-5])]
+    return slice(first, first + int(np.argmin(finite)) + 1 if len(finite) else first)
 
 
 class _FallingCurve:
@@ -121,6 +180,7 @@ class _FallingCurve:
     def __init__(self, values: _Array, average: Callable[[_Array], _Array]) -> None:
         # The values are divided by a power of two, which is exact. They are at most 1 then, so
         # that no difference overflows.
+        self.raw = values
         self.values = _normalized(values)
         # With a twentieth of the steps, the test resolves eight decades of rates to a factor of
         # 2.5. The number of steps is odd, and at least 5, so that a window has a middle half. Above
@@ -142,11 +202,9 @@ class _FallingCurve:
         self.jump = max(_VISIBLE * self.depth, _SIGNIFICANT * noise)
         self.seen = self.depth > self.step
 
-    def why_unseen(self) -> str:
-        """The reason why the curve shows no fall."""
-        if self.values[-1] > self.level + self.jump:
-            return "the loss rose without having fallen by more than its noise"
-        return "the loss did not fall by more than its noise"
+    def has_risen(self) -> bool:
+        """Whether the last value is above the level before the fall."""
+        return bool(self.values[-1] > self.level + self.jump)
 
     def begins(self) -> int | None:
         """The last step before the fall; None if the fall begins within the first window."""
@@ -168,17 +226,12 @@ class _FallingCurve:
         return self.bottom + int(np.flatnonzero(low)[-1])
 
 
-def _rise(accuracies: _Array | None, steps: int) -> _FallingCurve | None:
-    """The rise of the accuracies, as a fall of their negatives; None if they do not rise."""
+def _finite_accuracies(accuracies: _Array | None, steps: int) -> _Array | None:
+    """The accuracies of these steps; None if one of them is not finite."""
     if accuracies is None:
         return None
     accuracies = np.asarray(accuracies, np.float64)[:steps]
-    if not np.all(np.isfinite(accuracies)):
-        return None
-    # The plain mean serves here, because accuracies have no outliers, and because with one sample
-    # in a batch every accuracy is 0 or 1.
-    accuracy = _FallingCurve(-accuracies, _mean)
-    return accuracy if accuracy.seen else None
+    return accuracies if np.all(np.isfinite(accuracies)) else None
 
 
 def _base(
@@ -186,18 +239,19 @@ def _base(
 ) -> float | str:
     """The rate at which the accuracy begins to rise or the loss begins to fall.
 
-    The rate must be below ``top``, the upper bound, if there is an upper bound.
+    The rate must be well below ``top``, the upper bound, if there is an upper bound.
     """
-    fall = accuracy or loss
-    if not fall.seen:
-        return fall.why_unseen()
-    step = fall.begins()
+    step = (accuracy or loss).begins()
     if step is None:
         already = "accuracy was already rising" if accuracy else "loss was already falling"
-        return f"the {already} at the lowest rate, {rates[0]:.3g}"
+        return f"The {already} at the lowest rate, {rates[0]:.3g}. {_LOWER}"
     rate = float(rates[step])
-    if not isinstance(top, str) and rate >= top:
-        return f"learning began only at {rate:.3g}, which is not below max_lr={top:.3g}"
+    if not isinstance(top, str) and rate * _BAND > top:
+        return (
+            f"Learning began only at {rate:.3g}, which is not below max_lr={top:.3g} by a factor "
+            f"of {_BAND:g}, so that the two are no band for a cycle. Use `max_lr` alone, as "
+            "`OneCycle` does, or a third or a fourth of it as `base_lr`, the paper's rule of thumb."
+        )
     return rate
 
 
@@ -205,16 +259,17 @@ def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
     """The rate at which the accuracy rises more slowly, but at most half the edge of stability."""
-    answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
+    still = f"The accuracy was still rising at the highest rate, {rates[-1]:.3g}. {_HIGHER}"
+    answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else still
     if accuracy:
         step = accuracy.slows()
         if step is not None:
             rate = float(rates[step])
             answer = rate if isinstance(answer, str) else min(rate, answer)
         elif isinstance(answer, str):
-            answer = f"the accuracy was still rising at the highest rate, {rates[-1]:.3g}"
+            answer = still
     if not isinstance(answer, str) and answer < rates[0]:
-        return f"the rate would be below the lowest rate, {rates[0]:.3g}"
+        return f"The rate would be below the lowest rate, {rates[0]:.3g}. {_LOWER}"
     return answer
 
 
@@ -238,7 +293,7 @@ def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float |
     if len(above) == 1 and not diverged:
         falling = loss.bottom >= len(rates) - loss.window
         what = "was still falling at" if falling else "did not rise again up to"
-        return f"the loss {what} the highest rate, {rates[-1]:.3g}"
+        return f"The loss {what} the highest rate, {rates[-1]:.3g}. {_HIGHER}"
     records = np.flatnonzero(above[1:] > np.maximum.accumulate(above)[:-1])
     records = records[above[records] > 0]
     if not len(records):
@@ -258,7 +313,7 @@ def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     # `log1p` gives the logarithm of the ratio of two rates accurately even if they are close.
     slopes = np.diff(_normalized(smoothed[kept])) / np.log1p(np.diff(rates) / rates[:-1])
     step = int(np.argmin(slopes))
-    return float(rates[step]) if slopes[step] < 0 else "the smoothed loss did not fall"
+    return float(rates[step]) if slopes[step] < 0 else _NO_DESCENT
 
 
 def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
@@ -281,7 +336,7 @@ def _valley(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
             longest, end = length, step
     # With one or two entries, the rule would just return the first or the last rate.
     if longest < 3:
-        return "the smoothed loss did not fall for three steps"
+        return _NO_DESCENT
     section = longest / 3
     return float(rates[kept][end - longest + int(section) + int(section / 2)])
 
@@ -294,17 +349,153 @@ def _minimum(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     """
     lowest = kept.start + int(np.argmin(smoothed[kept]))
     if np.all(smoothed[lowest:] <= smoothed[lowest]):
-        return f"the smoothed loss was still falling at the highest rate, {rates[-1]:.3g}"
+        return (
+            f"The smoothed loss was still falling at the highest rate, {rates[-1]:.3g}. {_HIGHER}"
+        )
     rate = float(rates[lowest]) / 10
-    return rate if rate >= rates[0] else f"the rate would be below the lowest rate, {rates[0]:.3g}"
+    if rate < rates[0]:
+        return f"The rate would be below the lowest rate, {rates[0]:.3g}. {_LOWER}"
+    return rate
 
 
-def _too_few(steps: int, *, diverged: bool) -> str:
+# Why the curve shows nothing ----------------------------------------------------------------------
+
+
+def _too_few(steps: int) -> str:
     """The reason why a curve of so few steps shows nothing."""
-    if diverged and not steps:
-        return "the loss was not finite from the first step on"
-    counted = "steps with a finite loss" if diverged else "steps"
-    return f"the test took only {steps} {counted}; at least {_FEWEST_STEPS} are needed"
+    return (
+        f"The test took only {steps} steps; at least {_FEWEST_STEPS} are needed. "
+        "Run the test again with more steps."
+    )
+
+
+def _not_finite(rates: _Array, losses: _Array, steps: int, stop_reason: str) -> str | None:
+    """The reason that weights or a loss were not finite; None if all were finite."""
+    if stop_reason.startswith(_WEIGHTS):
+        what = stop_reason.removeprefix("diverged: ")
+    elif steps < len(losses):
+        where = f"at step {steps + 1}, at a learning rate of {rates[steps]:.3g}"
+        what = f"the loss was {losses[steps]:g} {where}"
+    else:
+        return None
+    return f"{what[0].upper()}{what[1:]}. {_NO_NANS}"
+
+
+def _why_unseen(
+    rates: _Array, loss: _FallingCurve, accuracies: _Array | None, lost: str | None
+) -> str:
+    """The reason why the loss did not fall."""
+    rose = loss.has_risen()
+    if lost and not rose:
+        return lost
+    did = f"{'rose without having fallen' if rose else 'did not fall'} by more than its noise"
+    first = None if accuracies is None else float(np.mean(accuracies[: loss.window]))
+    if first is not None and first >= _TRAINED:
+        return (
+            f"The loss {did}, and the accuracy was {first:.2g} from the start: the model may be "
+            "trained already. Train it on at a low constant rate, or run the test with the weights "
+            "that the training is to start from."
+        )
+    if rose:
+        return (
+            f"The loss {did}: the lowest rate, {rates[0]:.3g}, may be too high, or the model may "
+            "be trained already. Run the test again with a lower `min_lr` and more steps."
+        )
+    return (
+        f"The loss {did}: the model may be trained already, or unable to learn, or the batches may "
+        "be too few or too small to show a fall. Run the test again with more steps, larger "
+        "batches or a higher `max_lr`, and see whether the model learns at all."
+    )
+
+
+def _in_an_order(loss: _FallingCurve) -> str | None:
+    """The reason that the batches come in an order; None if they do not.
+
+    This looks at the steps up to the floor, since beyond it the loss is ragged for other reasons.
+    The floor is that of averages over a fifth of the steps here, since those over fewer steps are
+    low also where the data are easy. The accuracies are not asked: they may sink before they rise.
+    """
+    window = max(5, len(loss.values) // 5) | 1
+    steps = int(np.argmin(_moving(loss.values, window, _mean))) + 1
+    losses = loss.values[:steps]
+    if not (batch_order.jumps(losses) or batch_order.neighbours_are_alike(losses)):
+        return None
+    return (
+        "The batches come in an order (neighbouring batches are more alike than others), and the "
+        "curve shows this order instead of the effect of the rate. Shuffle the data."
+    )
+
+
+def _at_chance(losses: _Array, loss: _FallingCurve, accuracies: _Array) -> str | None:
+    """The reason that the loss fell only to that of a guess; None if it did not.
+
+    A guess is a prediction that does not depend on the input. The accuracy tells the loss of a good
+    guess, if the loss is one of the usual ones. The accuracy of a guess does not rise. If it is
+    known so badly that the loss of a guess is uncertain by some percent, as it is with many
+    classes, nothing can be said.
+    """
+    end = loss.rises() + 1
+    low = loss.averages[:end] <= loss.floor + loss.step
+    if np.sum(low) < 2 or np.sum(~low) < 2:
+        return None
+    before, after = _Mean(accuracies[:end][~low]), _Mean(accuracies[:end][low])
+    accuracy = _Mean(accuracies[:end])
+    floor = _Mean(losses[:end][loss.averages[:end] <= loss.floor + 3 * loss.error])
+    if not 2 * accuracy.error < accuracy.value < 1 - 2 * accuracy.error:
+        return None
+    rise = after.value - before.value
+    # If all guess the same class, another class may be a little more frequent.
+    if rise > max(3 * math.hypot(before.error, after.error), _variance(accuracy.value) / 4):
+        return None
+    for guess in _GUESSES:
+        expected = guess(accuracy.value)
+        bounds = [guess(accuracy.value + sign * accuracy.error) for sign in (-1, 1)]
+        error = math.hypot(bounds[1] - bounds[0], 2 * floor.error)
+        if (
+            error < _KNOWN * expected
+            and -error < floor.value - expected < _ABOVE_A_GUESS * expected
+        ):
+            return (
+                f"The accuracy stayed at {accuracy.value:.2g}, and the loss fell only to "
+                f"{floor.value:.3g}, about the loss of a guess that does not depend on the input. "
+                "See whether the model can learn: look at the labels, the scale of the inputs, and "
+                "for units that are dead."
+            )
+    return None
+
+
+class _Mean:
+    """The mean of some values, and its standard error."""
+
+    def __init__(self, values: _Array) -> None:
+        self.value = float(np.mean(values))
+        self.error = float(np.std(values)) / len(values) ** 0.5
+
+
+def _entropy(accuracy: float) -> float:
+    """The lowest cross-entropy of a guess whose class has this probability.
+
+    It is that of as many classes of this probability as there can be, and one with the rest.
+    """
+    classes = int(1 / accuracy)
+    rest = max(1 - classes * accuracy, 0.0)
+    return -classes * accuracy * math.log(accuracy) - (rest and rest * math.log(rest))
+
+
+def _binary_entropy(accuracy: float) -> float:
+    """The binary cross-entropy of a guess, for two classes or for each of several one-hot."""
+    return -accuracy * math.log(accuracy) - (1 - accuracy) * math.log(1 - accuracy)
+
+
+def _variance(accuracy: float) -> float:
+    """The mean squared error of a guess, for two classes or for several one-hot."""
+    return accuracy * (1 - accuracy)
+
+
+_GUESSES = (_entropy, _binary_entropy, _variance)
+
+
+# Arrays -------------------------------------------------------------------------------------------
 
 
 def _finite_steps(values: _Array) -> int:

@@ -287,8 +287,20 @@ def test_a_function_of_any_names_gets_both_bounds():
 
 
 def test_no_schedule_without_bounds():
-    reasons = {"max_lr": "the loss was still falling at max_lr=10", "base_lr": "it was flat"}
-    with pytest.raises(ValueError, match=r"base_lr is None: it was flat; max_lr .*still falling"):
-        clr.Suggestion(None, None, None, None, None, reasons).schedule(clr.Triangular, step_size=9)
-    with pytest.raises(ValueError, match=r"max_lr is None: the loss was still falling"):
-        clr.Suggestion(1e-3, None, None, None, None, reasons).schedule(clr.Triangular, step_size=9)
+    reasons = {"max_lr": "It was still falling. Go higher.", "base_lr": "It was flat. Go lower."}
+    suggestion = clr.Suggestion(None, None, None, None, None, reasons)
+    with pytest.raises(
+        ValueError, match=r"base_lr is None: It was flat\. Go lower\. max_lr is None"
+    ):
+        suggestion.schedule(clr.Triangular, step_size=9)
+    for one_sided in (suggestion, clr.Suggestion(1e-3, None, None, None, None, reasons)):
+        with pytest.raises(
+            ValueError, match=r"takes\. max_lr is None: It was still .*\. Go higher\."
+        ):
+            one_sided.schedule(clr.OneCycle, total_steps=100)
+    reasons = dict.fromkeys(("base_lr", "max_lr"), "The batches come in an order. Shuffle.")
+    suggestion = clr.Suggestion(None, None, None, None, None, reasons)
+    with pytest.raises(
+        ValueError, match=r"takes\. base_lr and max_lr are None: The [^:]*: schedule\("
+    ):
+        suggestion.schedule(clr.Triangular, step_size=9)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,14 +13,23 @@ NAMES = ("base_lr", "max_lr", "steepest", "valley", "minimum")
 SMOOTHING = 0.98
 
 
-def suggest(rates, losses, smoothed, accuracies=None):
+FLAT = "The loss did not fall by more than its noise"
+ROSE = "The loss rose without having fallen by more than its noise"
+ORDER = "The batches come in an order"
+CHANCE = "The accuracy stayed at"
+LOWER = "Run the test again with a lower `min_lr`."
+HIGHER = "Run the test again with a higher `max_lr`."
+
+
+def suggest(rates, losses, smoothed, accuracies=None, stop_reason="completed"):
     metrics = {} if accuracies is None else {"accuracy": accuracies}
-    return clr.RangeTestResult(rates, losses, smoothed, metrics, "completed").suggest()
+    return clr.RangeTestResult(rates, losses, smoothed, metrics, stop_reason).suggest()
 
 
-def read(rates, losses, accuracies=None):
+def read(rates, losses, accuracies=None, stop_reason="completed"):
     losses = np.asarray(losses, float)
-    return suggest(rates, losses, suggestions.smooth(losses, SMOOTHING), accuracies)
+    smoothed = suggestions.smooth(losses, SMOOTHING)
+    return suggest(rates, losses, smoothed, accuracies, stop_reason)
 
 
 def rates_of(steps, low=1e-7, high=10.0):
@@ -44,20 +54,21 @@ def check(reading, rates):
         assert (rate is None) == (name in reading.reasons)
         if rate is None:
             reason = reading.reasons[name]
-            assert reason
-            assert reason[0].islower()
-            assert not reason.endswith(".")
+            # What it is, and what to do.
+            assert re.fullmatch(r"[A-Z].*[^.]\. [A-Z].*[^.]\.", reason), reason
         else:
             assert isinstance(rate, float)
             assert rates[0] <= rate <= rates[-1]
     if reading.base_lr is not None and reading.max_lr is not None:
-        assert reading.base_lr < reading.max_lr
+        assert 3 * reading.base_lr <= reading.max_lr
 
 
 def nothing(reading, reason):
     assert [getattr(reading, name) for name in NAMES] == [None] * 5
     assert set(reading.reasons) == set(NAMES)
-    assert set(reading.reasons.values()) == {reason}
+    (only,) = set(reading.reasons.values())
+    assert only.startswith(reason), only
+    check(reading, ())
 
 
 # The smoothed loss -------------------------------------------------------------------------------
@@ -134,7 +145,7 @@ def test_any_numbers_at_all_are_read_without_a_warning(curve):
     if len(curve[0]):
         check(reading, curve[0])
     else:
-        nothing(reading, "the test took only 0 steps; at least 20 are needed")
+        nothing(reading, "The test took only 0 steps; at least 20 are needed")
 
 
 @given(curves(), st.integers(-60, 60))
@@ -232,8 +243,10 @@ def test_linear_growth():
     losses = 2.3 - 2 * learned + np.maximum(0, rates - 0.15) * 50
     reading = read(rates, losses, 0.1 + 0.8 * learned)
     check(reading, rates)
-    assert 0.03 < reading.base_lr < 0.06
     assert 0.06 < reading.max_lr < 0.12
+    # Between the two rates is less than a factor of 3.
+    assert reading.reasons.keys() == {"base_lr"}
+    assert reading.reasons["base_lr"].startswith("Learning began only at 0.042,")
 
 
 def test_a_long_test_is_read_too():
@@ -249,32 +262,31 @@ def test_a_long_test_is_read_too():
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 19])
 def test_a_few_steps_show_nothing(steps):
     losses = np.linspace(2.3, 0.1, steps)
-    reason = f"the test took only {steps} steps; at least 20 are needed"
+    reason = f"The test took only {steps} steps; at least 20 are needed"
     nothing(read(rates_of(steps), losses, losses), reason)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nothing_finite_shows_nothing(value):
     nothing(
-        read(rates_of(100), np.full(100, value)), "the loss was not finite from the first step on"
+        read(rates_of(100), np.full(100, value)),
+        f"The loss was {value} at step 1, at a learning rate of 1e-07. Look for NaN",
     )
     few = np.append([2.3, 2.2, 2.1], np.full(97, value))
     nothing(
         read(rates_of(100), few),
-        "the test took only 3 steps with a finite loss; at least 20 are needed",
+        f"The loss was {value} at step 4, at a learning rate of 1.75e-07. Look for NaN",
     )
 
 
 @pytest.mark.parametrize("value", [0.0, 2.3, -1e-300, 1e300])
 def test_a_flat_loss_shows_nothing(value):
-    nothing(
-        read(rates_of(200), np.full(200, value)), "the loss did not fall by more than its noise"
-    )
+    nothing(read(rates_of(200), np.full(200, value)), FLAT)
 
 
 def test_the_rounding_of_float32_is_not_a_fall():
     losses = np.linspace(2.3, 2.3 - 1e-6, 200).astype(np.float32)
-    nothing(read(rates_of(200), losses), "the loss did not fall by more than its noise")
+    nothing(read(rates_of(200), losses), FLAT)
 
 
 NOISES = {
@@ -301,17 +313,15 @@ def test_pure_noise_shows_nothing(noise, steps):
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_a_loss_that_only_rises_shows_nothing(noise):
     losses = np.linspace(1, 3, 200) + noise * np.random.default_rng(0).standard_normal(200)
-    nothing(
-        read(rates_of(200), losses), "the loss rose without having fallen by more than its noise"
-    )
+    nothing(read(rates_of(200), losses), ROSE)
 
 
 def test_divergence_from_the_first_step():
     losses = 10.0 ** np.arange(4)  # and the test stops
-    nothing(read(rates_of(200)[:4], losses), "the test took only 4 steps; at least 20 are needed")
+    nothing(read(rates_of(200)[:4], losses), "The test took only 4 steps; at least 20 are needed")
     nothing(
         read(rates_of(30), 2.0 ** np.arange(30)),
-        "the loss rose without having fallen by more than its noise",
+        ROSE,
     )
 
 
@@ -324,8 +334,8 @@ def test_a_loss_that_still_falls_at_the_highest_rate_shows_no_maximum(noise):
     check(reading, rates)
     assert 1e-4 < reading.base_lr < 1e-2
     assert reading.reasons == {
-        "max_lr": "the loss was still falling at the highest rate, 10",
-        "minimum": "the smoothed loss was still falling at the highest rate, 10",
+        "max_lr": f"The loss was still falling at the highest rate, 10. {HIGHER}",
+        "minimum": f"The smoothed loss was still falling at the highest rate, 10. {HIGHER}",
     }
 
 
@@ -333,11 +343,11 @@ def test_a_loss_that_stays_low_shows_no_maximum():
     rates = rates_of(200)
     losses = 2.3 - 2 / (1 + (1e-3 / rates) ** 2)
     assert read(rates, losses).reasons["max_lr"] in (
-        "the loss did not rise again up to the highest rate, 10",
-        "the loss was still falling at the highest rate, 10",
+        f"The loss did not rise again up to the highest rate, 10. {HIGHER}",
+        f"The loss was still falling at the highest rate, 10. {HIGHER}",
     )
     losses[150:] = 0.3
-    reason = "the loss did not rise again up to the highest rate, 10"
+    reason = f"The loss did not rise again up to the highest rate, 10. {HIGHER}"
     assert read(rates, losses).reasons["max_lr"] == reason
 
 
@@ -346,7 +356,10 @@ def test_an_accuracy_that_still_rises_shows_no_maximum():
     accuracies = np.maximum(0.1, 0.1 + np.log10(rates / 1e-4) / 6)
     reading = read(rates, 2.3 - accuracies, accuracies)
     assert reading.max_lr is None
-    assert reading.reasons["max_lr"] == "the accuracy was still rising at the highest rate, 10"
+    assert (
+        reading.reasons["max_lr"]
+        == f"The accuracy was still rising at the highest rate, 10. {HIGHER}"
+    )
     assert 1e-4 < reading.base_lr < 1e-3
 
 
@@ -355,11 +368,13 @@ def test_learning_from_the_lowest_rate_on_shows_no_base():
     losses = np.exp(-20 * rates) + 5 * np.maximum(0, rates - 0.5) ** 2
     reading = read(rates, losses)
     assert reading.base_lr is None
-    assert reading.reasons == {"base_lr": "the loss was already falling at the lowest rate, 0.01"}
+    assert reading.reasons == {
+        "base_lr": f"The loss was already falling at the lowest rate, 0.01. {LOWER}"
+    }
     assert 0.2 < reading.max_lr < 1
     reading = read(rates, losses, 1 - np.exp(-20 * rates))
     assert reading.reasons == {
-        "base_lr": "the accuracy was already rising at the lowest rate, 0.01"
+        "base_lr": f"The accuracy was already rising at the lowest rate, 0.01. {LOWER}"
     }
 
 
@@ -369,8 +384,9 @@ def test_a_base_that_is_not_below_the_maximum_is_none():
     reading = read(rates, losses, late)
     assert reading.max_lr == read(rates, losses).max_lr
     assert reading.base_lr is None
-    assert reading.reasons["base_lr"].startswith("learning began only at 1.89,")
-    assert reading.reasons["base_lr"].endswith(f"not below max_lr={reading.max_lr:.3g}")
+    assert reading.reasons["base_lr"].startswith(
+        f"Learning began only at 1.89, which is not below max_lr={reading.max_lr:.3g} by a factor "
+    )
 
 
 def test_a_maximum_below_the_lowest_rate_is_none():
@@ -379,8 +395,8 @@ def test_a_maximum_below_the_lowest_rate_is_none():
     losses = np.concatenate([np.full(40, 2.3), np.linspace(2.3, 0.1, 40), np.linspace(0.2, 9, 20)])
     reading = read(rates, losses)
     assert reading.max_lr is None
-    assert reading.reasons["max_lr"] == "the rate would be below the lowest rate, 1"
-    assert reading.reasons["minimum"] == "the rate would be below the lowest rate, 1"
+    assert reading.reasons["max_lr"] == f"The rate would be below the lowest rate, 1. {LOWER}"
+    assert reading.reasons["minimum"] == f"The rate would be below the lowest rate, 1. {LOWER}"
     assert reading.base_lr is not None
 
 
@@ -389,6 +405,105 @@ def test_a_loss_that_is_suddenly_not_finite_is_the_edge():
     losses = np.where(rates < 1e-4, 2.3, 2.3 - np.log10(rates / 1e-4) / 3)
     losses[80:] = math.nan
     assert read(rates, losses).max_lr == rates[79] / 2
+
+
+@pytest.mark.parametrize("when", ["step 3, at a learning rate of 1.2e-07", "step 40, at …"])
+def test_weights_that_are_not_finite_are_named_where_the_loss_has_not_fallen(when):
+    """Such a network may go on at the loss of a guess, as one of relus does."""
+    steps = int(when.split()[1].strip(","))
+    losses = 2.3 + 0.05 * np.random.default_rng(0).standard_normal(steps)
+    stop = f"diverged: the weights were not finite after {when}"
+    reason = (
+        f"The weights were not finite after {when}. Look for NaN and infinite values in the data"
+    )
+    nothing(read(rates_of(200)[:steps], losses, np.full(steps, 0.1), stop), reason)
+
+
+def test_weights_that_are_not_finite_after_a_rise_are_an_edge_and_without_one_they_are_not():
+    rates, losses, accuracies = with_ups_and_downs(200)
+    stop = "diverged: the weights were not finite after step 200, at a learning rate of 10"
+    assert read(rates, losses, accuracies, stop) == read(rates, losses, accuracies)
+    early = read(rates[:130], losses[:130], accuracies[:130], stop)
+    assert early.base_lr == pytest.approx(read(rates, losses, accuracies).base_lr, rel=0.7)
+    assert early.reasons["max_lr"].startswith("The weights were not finite after step 200")
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_trained_model_shows_nothing(noise):
+    """The loss is small, and its noise is that of a few hard samples."""
+    rng = np.random.default_rng(0)
+    losses = rng.gamma(0.5, 0.01, 200)
+    losses[190:] += np.linspace(0, 3, 10) * noise
+    accuracies = 0.98 + 0.02 * rng.uniform(-1, 1, 200)
+    start = ROSE if noise else FLAT
+    expected = (
+        f"{start}, and the accuracy was 0.98 from the start: the model may be trained already"
+    )
+    nothing(read(rates_of(200), losses, accuracies), expected)
+    assert "may be trained already" in read(rates_of(200), losses).reasons["max_lr"]
+
+
+def blocks(steps, length, seed=0):
+    """A level for each block of batches of one class, the same in each pass of ten blocks."""
+    levels = np.random.default_rng(seed).normal(2.3, 0.7, 10)
+    return levels[np.arange(steps) // length % 10]
+
+
+def test_batches_in_an_order_show_nothing():
+    rates, losses, accuracies = with_ups_and_downs(300)
+    for seed in range(20):
+        ordered = losses + blocks(300, 6, seed)
+        nothing(read(rates, ordered), ORDER)
+        nothing(read(rates, ordered, accuracies), ORDER)
+    # Two sources, the second of which is easier.
+    nothing(read(rates, losses + 2 * (np.arange(300) % 60 < 30)), ORDER)
+
+
+def test_batches_in_a_random_order_that_repeats_are_in_no_order():
+    for batches in (3, 10, 25, 60, 100, 299):
+        alarms = 0
+        for seed in range(25):
+            rates, losses, _ = with_ups_and_downs(300, seed, noise=0.02)
+            rng = np.random.default_rng(seed)
+            again = losses + np.resize(0.4 * rng.standard_normal(batches), 300)
+            alarms += ORDER in read(rates, again).reasons.get("max_lr", "")
+        assert alarms <= 1, batches
+
+
+def test_an_accuracy_of_a_guess_shows_nothing_where_the_loss_is_that_of_a_guess():
+    """Ten classes alike, or two of which one has nine tenths: the loss falls, to its guess."""
+    rates = rates_of(200)
+    rng = np.random.default_rng(0)
+    fall = 1 / (1 + (rates / 1e-3) ** 1.5) + np.maximum(0, np.log10(rates)) ** 2
+    for part, guess in ((0.1, math.log(10)), (0.9, 0.325), (0.1, 0.09), (0.1, 0.325)):
+        accuracies = rng.binomial(32, part, 200) / 32
+        losses = guess * (1.02 + fall) + 0.02 * guess * rng.standard_normal(200)
+        nothing(read(rates, losses, accuracies), f"{CHANCE} {np.mean(accuracies):.1g}")
+        assert read(rates, losses).max_lr is not None
+        # Lower than that of a guess: the loss tells what the accuracy does not.
+        better = read(rates, losses - 0.2 * guess, accuracies)
+        assert better.max_lr is not None, (part, guess)
+
+
+def test_an_accuracy_that_is_hardly_known_does_not_count():
+    """Language models: of thousands of words, the loss falls long before one is guessed right."""
+    rates, losses, _ = with_ups_and_downs(200)
+    rare = (np.random.default_rng(0).random(200) < 0.1) / 32
+    for accuracies in (rare, np.zeros(200), np.ones(200)):
+        assert read(rates, losses + 6, accuracies) == read(rates, losses + 6)
+
+
+def test_single_rates_are_where_the_loss_falls():
+    """Beside a dip in the flat part and a steep fall beyond the lowest loss."""
+    rates, losses, _ = with_ups_and_downs(200, noise=0.0)
+    smoothed = suggestions.smooth(losses, 0.8)
+    base = read(rates, losses).base_lr
+    lowest = rates[np.argmin(smoothed)]
+    smoothed[30], smoothed[-12:-9] = 9.0, (30.0, 20.0, 10.0)
+    reading = suggest(rates, losses, smoothed)
+    assert base <= min(reading.valley, reading.steepest)
+    assert max(reading.valley, reading.steepest) <= lowest
+    assert reading.minimum == lowest / 10
 
 
 # Where a rule changes its mind -------------------------------------------------------------------
@@ -425,8 +540,7 @@ def test_the_readings_of_a_noisy_curve_stay_what_they_are(steps, noise):
 
 def test_a_loss_that_blows_up_in_the_last_step_alone_has_risen():
     losses = np.append(np.full(199, 2.3), 9.0)
-    reason = "the loss rose without having fallen by more than its noise"
-    assert read(rates_of(200), losses).reasons["max_lr"] == reason
+    assert read(rates_of(200), losses).reasons["max_lr"].startswith(ROSE)
 
 
 def test_an_accuracy_that_is_best_beyond_the_edge_does_not_raise_the_maximum():
@@ -437,23 +551,22 @@ def test_an_accuracy_that_is_best_beyond_the_edge_does_not_raise_the_maximum():
 
 def test_a_smoothed_loss_that_is_finite_for_two_steps_is_read_and_for_one_it_is_not():
     rates, losses, _ = with_ups_and_downs(200)
+    begins = int(np.flatnonzero(rates == read(rates, losses).base_lr)[0])
     smoothed = np.full(200, math.nan)
-    smoothed[20:22] = 2, 1
-    assert suggest(rates, losses, smoothed).steepest == rates[20]
-    smoothed[21] = math.nan
+    smoothed[begins : begins + 2] = 2, 1
+    assert suggest(rates, losses, smoothed).steepest == rates[begins]
+    smoothed[begins + 1] = math.nan
     reasons = suggest(rates, losses, smoothed).reasons
-    reason = "the smoothed loss is not finite after the first tenth of the steps"
-    assert reasons == dict.fromkeys(("steepest", "valley", "minimum"), reason)
+    assert reasons == dict.fromkeys(("steepest", "valley", "minimum"), suggestions._NO_DESCENT)
 
 
 def test_a_valley_has_at_least_three_entries():
     rates, losses, _ = with_ups_and_downs(200)
     smoothed = np.arange(200.0)
-    smoothed[100:102] = 99.5, 98.5  # each falls once from the two before
-    reason = "the smoothed loss did not fall for three steps"
-    assert suggest(rates, losses, smoothed).reasons["valley"] == reason
-    smoothed[99] = 100
-    assert suggest(rates, losses, smoothed).valley == rates[101 - 3 + 1]
+    smoothed[100] = 10  # falls once from those before
+    assert suggest(rates, losses, smoothed).reasons["valley"] == suggestions._NO_DESCENT
+    smoothed[99] = 20
+    assert suggest(rates, losses, smoothed).valley == rates[100 - 3 + 1]
 
 
 def test_float32_is_read_as_the_same_numbers_in_float64():
@@ -468,14 +581,21 @@ def test_the_lowest_rate_is_named():
     rates = np.linspace(1, 1.5, 100)
     losses = np.concatenate([np.full(40, 2.3), np.linspace(2.3, 0.1, 40), np.linspace(0.2, 9, 20)])
     reasons = read(rates, losses).reasons
-    assert reasons["max_lr"] == reasons["minimum"] == "the rate would be below the lowest rate, 1"
+    assert (
+        reasons["max_lr"]
+        == reasons["minimum"]
+        == f"The rate would be below the lowest rate, 1. {LOWER}"
+    )
 
 
 # The rules of others -----------------------------------------------------------------------------
 
 
 def trimmed(rates, smoothed):
-    return rates[len(rates) // 10 : -5], smoothed[len(rates) // 10 : -5]
+    """Where the loss falls from the first step on: up to the lowest smoothed loss."""
+    first = len(rates) // 10
+    end = first + int(np.argmin(smoothed[first:-5])) + 1
+    return rates[first:end], smoothed[first:end]
 
 
 def longest_valley(losses):
@@ -494,8 +614,11 @@ def longest_valley(losses):
 def test_the_rules_of_others_by_their_definitions(values, seed):
     smoothed = np.array(values, float)
     rates = np.cumsum(0.01 + np.random.default_rng(seed).random(len(values)))
-    reading = suggest(rates, np.linspace(1, 0, len(rates)), smoothed)
+    reading = suggest(rates, np.repeat([1.0, 0.0], [3, len(rates) - 3]), smoothed)
     kept, inner = trimmed(rates, smoothed)
+    if len(kept) < 2:
+        assert reading.steepest is reading.valley is reading.minimum is None
+        return
 
     slopes = [
         (inner[i + 1] - inner[i]) / math.log(kept[i + 1] / kept[i]) for i in range(len(kept) - 1)
@@ -518,8 +641,8 @@ def test_others_on_a_curve_that_can_be_read_by_hand():
     rates = np.arange(1.0, 41.0)
     smoothed = np.concatenate(
         [np.full(10, 9.0), np.arange(9.0, 0, -1), np.arange(1.0, 22.0)]
-    )  # kept: steps 4 to 34; falls by one from step 10 (rate 11) to step 18 (rate 19)
-    losses = np.concatenate([np.full(15, 9.0), np.linspace(9, 0, 10), np.full(15, 20.0)])
+    )  # falls by one from step 10 (rate 11) to step 18 (rate 19), the last that is kept
+    losses = np.concatenate([np.full(7, 9.0), np.linspace(9, 0, 18), np.full(15, 20.0)])
     reading = suggest(rates, losses, smoothed)
     assert reading.steepest == 18  # the last step down is the shortest on the axis of logarithms
     # Nine entries, the last at step 18; so taken to start at step 9; 3 + 1 steps from there.
@@ -566,10 +689,8 @@ def of_the_edge(curvature, *args):
         reading = read(rates, losses)
         check(reading, rates)
         if reading.max_lr is None:
-            assert reading.reasons["max_lr"] in (
-                "the loss did not rise again up to the highest rate, 1e+03",
-                "the loss did not rise again up to the highest rate, 1e+05",
-            )
+            what = r"The loss did not rise again up to the highest rate, 1e\+0[35]\. .*"
+            assert re.fullmatch(what, reading.reasons["max_lr"])
         yield math.nan if reading.max_lr is None else reading.max_lr * curvature / 2
 
 
