@@ -124,6 +124,7 @@ class CyclicalLR(StepLog):
         super().on_train_begin(logs)
         model = self.model
         self._optimizer = optimizer = the_optimizer(model, "`CyclicalLR`")[-1]
+        self._all_named = False
         self._refuse_other_callbacks()
         found = backend.rate_source(optimizer)
         follower = _release(optimizer, model)

@@ -184,7 +184,8 @@ class StepCounters:
     def new_steps(self) -> list[NewSteps]:
         """Reads the counters, and returns the steps of each optimizer that has taken some."""
         starts: dict[int, int] = {}
-        tops = self._find()
+        # Those that were there before count too: the model may have got another optimizer since.
+        tops = _distinct([*self._find(), *(optimizer for optimizer, _, _ in self._known.values())])
         for optimizer in tops:
             self._read(optimizer, 0, starts)
         moved = _distinct(each for top in tops for each in self._moved(top, starts))
