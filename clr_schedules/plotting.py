@@ -36,6 +36,8 @@ _BLUE, _VERMILION, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _ORANGE, _SKY, _PURPLE, _YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"
 _COLORS = (_BLUE, _ORANGE, _GREEN, _VERMILION, _SKY, _PURPLE)
 _DASHES = ("-", "--", "-.", ":")
+# The colours of the rates of several optimizers in the picture of a training.
+_RATE_COLORS = (_GREEN, _VERMILION, _PURPLE, _ORANGE, _SKY)
 # The names of the attributes of schedules and suggestions that are drawn as bounds.
 _BOUNDS = ("base_lr", "max_lr")
 # The other rates of a suggestion, each with its marker and colour.
@@ -134,7 +136,9 @@ def plot_history(
     decades or more. A cross at the upper edge marks a loss that is infinite or NaN.
 
     Several trainings are drawn one after another. A dotted line marks the step at which another
-    optimizer began to count. Steps that were taken without the logger leave a gap.
+    optimizer began to count. Steps that were taken without the logger leave a gap. If several
+    optimizers train a model, each rate has a line of its own, over the steps of its own optimizer.
+    The ends of the epochs are those of the optimizer that has taken the most steps.
 
     Args:
         history: The ``history`` of a `LearningRateLogger` or a `CyclicalLR`.
@@ -157,16 +161,14 @@ def plot_history(
         >>> ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
         ('Training of 4 steps', 'iteration', 'loss')
     """
-    iterations, rates = _columns(history)
+    columns = _columns(history)
     if not all(isinstance(epoch, Mapping) and "steps_logged" in epoch for epoch in epochs):
         rule = "the `epochs` of a LearningRateLogger or a CyclicalLR"
         raise ValueError(_arguments.received("epochs", rule, epochs))
     ax, own_figure = _axes(ax, (7.5, 4.2)), ax is None
-    # The iterations do not rise where another optimizer begins to count. The steps of the new
-    # optimizer are shifted, so that they come after the steps of the former optimizer.
-    starts = np.flatnonzero(np.diff(iterations) <= 0) + 1
-    shifts = np.cumsum([0, *(iterations[starts - 1] + 1 - iterations[starts])])
-    steps = iterations + np.repeat(shifts, np.diff([0, *starts, len(iterations)]))
+    # The first of the optimizers with the most steps has the axis of the iterations.
+    longest = max(columns, key=lambda label: len(columns[label][0]))
+    steps, starts = _one_after_another(columns[longest][0])
 
     handles: list[Any] = []
     rate_ax = ax
@@ -183,11 +185,13 @@ def plot_history(
         # The limit of 100 decades: with more decades, Matplotlib's margins could overflow.
         if 0 < 100 * low <= high < 1e100 * low:
             ax.set_yscale("log")
-    kept = _sample(len(steps))
-    runs = np.cumsum([0, *(np.diff(iterations) != 1)])  # the number of gaps before each step
-    look: _Look = {"color": _GREEN, "linewidth": 1.4, "label": "learning rate"}
-    look["marker"] = "o" if len(steps) == 1 else ""
-    handles += rate_ax.plot(*_broken(steps[kept], rates[kept], runs[kept]), **look)
+    for number, (label, (iterations, rates)) in enumerate(columns.items()):
+        x, kept = _one_after_another(iterations)[0], _sample(len(rates))
+        runs = np.cumsum([0, *(np.diff(iterations) != 1)])  # the number of gaps before each step
+        look: _Look = {"color": _RATE_COLORS[number % len(_RATE_COLORS)], "linewidth": 1.4}
+        look |= {"linestyle": _DASHES[number % len(_DASHES)], "label": label}
+        look["marker"] = "o" if len(rates) == 1 else ""
+        handles += rate_ax.plot(*_broken(x[kept], rates[kept], runs[kept]), **look)
     rate_ax.set_ylabel("learning rate", color=_GREEN)
     if len(starts):
         across = ax.get_xaxis_transform()
@@ -300,17 +304,40 @@ def _labels(schedules: Sequence[Schedule]) -> list[str]:
     ]
 
 
-def _columns(history: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Checks a history, and returns its iterations and its learning rates."""
+def _columns(history: Any) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Checks a history, and returns the iterations and the rates of each learning rate in it."""
     rule = "the `history` of a LearningRateLogger or a CyclicalLR that has logged a training"
     error = _arguments.received("history", rule, history)
     if not isinstance(history, Mapping):
         raise TypeError(error)
-    iterations = history.get("iteration", history.get("iter", ()))
-    rates = history.get("learning_rate", history.get("lr", ()))
-    if not 0 < len(iterations) == len(rates):
+    columns = {}
+    shared = history.get("iteration", history.get("iter", ()))
+    alone = history.get("learning_rate", history.get("lr"))
+    if alone is not None:
+        columns["learning rate"] = shared, alone
+    for name in history:
+        key = name.removeprefix("learning_rate_")
+        # A hyperparameter may have a similar name: Ftrl's `learning_rate_power`.
+        if key != name and (alone is None or f"iteration_{key}" in history):
+            iterations = history.get(f"iteration_{key}", shared)
+            columns[f"learning rate of {key}"] = iterations, history[name]
+    if not columns or not all(0 < len(steps) == len(rates) for steps, rates in columns.values()):
         raise ValueError(error)
-    return np.asarray(iterations, np.int64), np.asarray(rates, np.float64)
+    return {
+        label: (np.asarray(steps, np.int64), np.asarray(rates, np.float64))
+        for label, (steps, rates) in columns.items()
+    }
+
+
+def _one_after_another(iterations: NDArray[np.int64]) -> tuple[Any, Any]:
+    """The places of the steps on the axis, and the first steps of new optimizers.
+
+    The iterations do not rise where another optimizer begins to count. The steps of the new
+    optimizer are shifted, so that they come after the steps of the former optimizer.
+    """
+    starts = np.flatnonzero(np.diff(iterations) <= 0) + 1
+    shifts = np.cumsum([0, *(iterations[starts - 1] + 1 - iterations[starts])])
+    return iterations + np.repeat(shifts, np.diff([0, *starts, len(iterations)])), starts
 
 
 def _draw_losses(

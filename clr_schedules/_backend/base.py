@@ -52,6 +52,7 @@ class Backend(abc.ABC):
         float_hyperparameters: True if these attributes must be Python floats, not tensors.
         fixed_hyperparameters: The names of attributes that must be Python floats although other
             attributes may be tensors. They cannot follow a schedule.
+        rate_is_in_files: True if files of an optimizer hold a constant rate among the variables.
         loads_optimizers_of_keras_2: True if Keras itself loads the optimizers in files of Keras 2.
     """
 
@@ -60,6 +61,7 @@ class Backend(abc.ABC):
     settable_hyperparameters = True
     float_hyperparameters = False
     fixed_hyperparameters: frozenset[str] = frozenset()
+    rate_is_in_files = True
     loads_optimizers_of_keras_2 = False
     # The type in which Keras counts steps.
     _counter = "int32"
@@ -173,11 +175,18 @@ class Backend(abc.ABC):
         return int(self.to_numpy(optimizer._iterations))
 
     def rate_source(self, optimizer: Any) -> Any:
-        """The source of the optimizer's rate: a function of the step, or the present rate."""
+        """The source of the rate that the optimizer is given: a schedule, or the present rate."""
         source = optimizer._learning_rate
         if isinstance(source, self.keras.optimizers.schedules.LearningRateSchedule):
             return source
-        return float(self.to_numpy(source() if callable(source) else source))
+        # A variable of Keras on JAX may be callable itself (with `KERAS_NNX_ENABLED=1`).
+        if callable(source) and not self.is_variable(source):
+            source = source()
+        return float(self.to_numpy(source))
+
+    def rate_decay(self, optimizer: Any) -> float:
+        """The ``decay`` by which an optimizer divides its rate: by 1 + decay * iteration."""
+        return 0.0
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
         """Replaces the constant rate of an optimizer by a schedule.
@@ -185,22 +194,12 @@ class Backend(abc.ABC):
         Returns:
             A function that puts the constant rate back.
         """
-        rate, variables = optimizer._learning_rate, optimizer._variables
-        # The list is empty if the rate is a function, since a function is not among the variables.
-        places = [place for place, variable in enumerate(variables) if variable is rate]
-        optimizer.learning_rate = schedule
-
-        def restore() -> None:
-            tracker = optimizer._tracker
-            locked, tracker.locked = tracker.locked, False
-            optimizer._learning_rate = rate
-            tracker.locked = locked
-            # Keras has added the rate at the end of the variables. It goes back to its old place,
-            # because files of optimizers are read by the order of the variables.
-            for place in places:
-                variables.insert(place, variables.pop())
-
-        return restore
+        # Written into the dictionary, because Keras's setter would take the variable of the rate out
+        # of the list of variables. TensorFlow cannot save an object with a list that was changed
+        # in this way.
+        rate = vars(optimizer)["_learning_rate"]
+        vars(optimizer)["_learning_rate"] = schedule
+        return lambda: vars(optimizer).update(_learning_rate=rate)
 
     def not_compiled_with_numbers(self, function: _Function) -> _Function:
         """Keeps a function out of the compiled train step, if it takes Python numbers that change.

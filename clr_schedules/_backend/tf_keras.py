@@ -24,6 +24,7 @@ class TFKeras(tensorflow.TensorFlow):
     """The legacy Keras, on TensorFlow."""
 
     settable_hyperparameters = False  # optimizers copy their hyperparameters when they are made
+    rate_is_in_files = False
     loads_optimizers_of_keras_2 = True
     _autograph = True
 
@@ -89,14 +90,12 @@ class TFKeras(tensorflow.TensorFlow):
         if not hasattr(optimizer, "_hyper"):
             return super().rate_source(optimizer)
         source = optimizer._hyper["learning_rate"]
-        if not isinstance(source, self.keras.optimizers.schedules.LearningRateSchedule):
-            source = float(self.to_numpy(optimizer.lr))
-        decay = optimizer._initial_decay
-        if not decay:
+        if isinstance(source, self.keras.optimizers.schedules.LearningRateSchedule):
             return source
-        return lambda step: (
-            (source(step) if callable(source) else source) / (1 + decay * tf.cast(step, tf.float32))
-        )
+        return float(self.to_numpy(optimizer.lr))
+
+    def rate_decay(self, optimizer: Any) -> float:
+        return float(getattr(optimizer, "_initial_decay", None) or 0.0)
 
     def install_rate(self, optimizer: Any, schedule: Any) -> Callable[[], None]:
         if hasattr(optimizer, "_hyper"):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments
-from clr_schedules._backend import backend
+from clr_schedules._backend import backend, keras
+from clr_schedules.callbacks.cycling_optimizer import follow, stop_following
 from clr_schedules.callbacks.step_log import StepLog
+from clr_schedules.optimizers.rates_taken import the_optimizer
 from clr_schedules.schedules.compose import Shifted
 from clr_schedules.schedules.cyclical import ExpRange, Triangular, Triangular2
 
 if TYPE_CHECKING:
     from clr_schedules.schedules.base import Schedule
 
-# While an optimizer follows a `CyclicalLR`, this attribute of the optimizer holds a pair: the
-# callback, and a function that gives the optimizer its former rate back. After an exception the
-# attribute is still there, so that the next callback can call the function.
-_FOLLOWED = "_clr_schedules_cyclical_lr"
+# While an optimizer follows a `CyclicalLR`, this attribute of the optimizer holds the callback.
+# After an exception the attribute is still there.
+_FOLLOWER = "_clr_schedules_cyclical_lr"
 
 
 class CyclicalLR(StepLog):
@@ -95,37 +97,60 @@ class CyclicalLR(StepLog):
         self.stepsize, self.gamma = stepsize, float(gamma)
         # The model's own train function; the train function with a schedule; that schedule.
         self._train_functions: tuple[Any, Any, Any] = None, None, None
+        # The optimizer of the present training; its counter before the training, from when it was
+        # handed over; and the count at which the cycle began.
+        self._optimizer: Any = None
+        self._counter_before: int | None = None
+        self._start = 0
+        # The number of steps of the cycle that were taken in a training that was killed, and that
+        # this callback has not seen.
+        self._steps_unseen = 0
 
     @property
     def history(self) -> dict[str, list[Any]]:
         """The iteration and the learning rate of every step."""
         self._catch_up()
-        return {"lr": self._rates, "iter": list(range(len(self._rates)))}
+        rates = self._rates()
+        return {"lr": rates, "iter": list(range(len(rates)))}
+
+    def set_model(self, model: Any) -> None:
+        """Remembers the optimizer's counter, before another callback may restore a later one."""
+        super().set_model(model)
+        optimizer = backend.inner_optimizer(getattr(model, "optimizer", None))
+        self._counter_before = None if optimizer is None else backend.iteration(optimizer)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Puts the schedule into the optimizer."""
         super().on_train_begin(logs)
-        optimizer, model = self._optimizer, self.model
-        other = _restore_rate(optimizer)
-        # The callbacks of one training have the same parameters.
-        if other not in (None, self) and other.params is self.params is not None:
-            raise ValueError(
-                "Only one `CyclicalLR` can be among the callbacks. Remove the others. "
-                f"Received: {other.schedule!r} and {self.schedule!r}"
-            )
+        model = self.model
+        self._optimizer = optimizer = the_optimizer(model, "`CyclicalLR`")[-1]
+        self._all_named = False
+        self._refuse_other_callbacks()
+        found = backend.rate_source(optimizer)
+        follower = _release(optimizer, model)
         former = backend.rate_source(optimizer)
-        if callable(former):
+        own = self._start_of(found)
+        if callable(former) and own is None:
             raise ValueError(
                 "`CyclicalLR` must have an optimizer with a constant learning rate, but the "
                 "optimizer of this model follows a schedule already. Train without the callback, "
                 "or compile the model with a number as the learning rate. "
                 f"Received: learning_rate={former!r}"
             )
-        # The schedule must begin at the callback's first step. The optimizer also counts the steps
-        # that it took without the callback, so the schedule is shifted by their number.
-        steps_without = backend.iteration(optimizer) - len(self._rates)
-        schedule = Shifted(self.schedule, steps_without) if steps_without else self.schedule
-        restore_optimizer = backend.install_rate(optimizer, schedule)
+        if own is not None and follower in (None, self):
+            # The schedule comes from the file of a model that was saved in mid-training, or from a
+            # training of this callback that an exception has ended. The cycle goes on.
+            self._start = own
+        else:
+            # The schedule must begin at the callback's first step. The optimizer also counts the
+            # steps that it took without the callback. Steps that another callback has restored at
+            # the beginning of the training belong to the cycle.
+            counter = self._counter_before
+            counter = backend.iteration(optimizer) if counter is None else counter
+            self._start = counter - len(self._rates()) - self._steps_unseen
+        schedule = Shifted(self.schedule, self._start) if self._start else self.schedule
+        if not callable(former):
+            follow(optimizer, schedule)
         # A compiled train function keeps the rate with which it was compiled, so the schedule needs
         # a train function of its own. It is kept for the next `fit`, which need not compile again.
         plain, cyclical, installed = self._train_functions
@@ -135,33 +160,82 @@ class CyclicalLR(StepLog):
             cyclical = model.train_function
         model.train_function = cyclical
         self._train_functions = plain, cyclical, schedule
+        # Written into the dictionary, since Keras's `__setattr__` would track the object.
+        vars(optimizer)[_FOLLOWER] = self
 
-        def restore() -> None:
-            restore_optimizer()
-            if model.train_function is cyclical:
-                model.train_function = plain
-
-        # Written into the dictionary, since Keras's `__setattr__` would track the objects.
-        vars(optimizer)[_FOLLOWED] = self, restore
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Reads where the counter of the optimizer starts."""
+        if self._counters is None:
+            counter = backend.iteration(self._optimizer)
+            self._steps_unseen = counter - self._start - len(self._rates())
+        super().on_epoch_begin(epoch, logs)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Gives the optimizer its former rate back."""
-        self._catch_up()
-        if self._optimizer is not None:
-            _restore_rate(self._optimizer)
         super().on_train_end(logs)
+        if self._optimizer is not None and vars(self._optimizer).get(_FOLLOWER) is self:
+            _release(self._optimizer, self.model)
+        self._optimizer = self._counter_before = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The state for copies and pickles: the log, without the compiled train functions."""
-        return super().__getstate__() | {"_train_functions": (None, None, None)}
+        without = {"_train_functions": (None, None, None), "_optimizer": None}
+        return super().__getstate__() | without
+
+    def _optimizers(self, model: Any) -> list[Any]:
+        """The model's own optimizer, which is the only one."""
+        return super()._optimizers(model) if self._optimizer is None else [self._optimizer]
+
+    def _rates(self) -> list[float]:
+        """The rates of the logged steps."""
+        return self._columns[""].values["learning_rate"] if "" in self._columns else []
+
+    def _start_of(self, schedule: Any) -> int | None:
+        """The step at which a schedule begins this callback's cycle; None if it is another one."""
+        if isinstance(schedule, Shifted) and schedule.schedule == self.schedule:
+            return schedule.steps
+        return 0 if schedule == self.schedule else None
+
+    def _refuse_other_callbacks(self) -> None:
+        """Raises if another callback of the training sets the learning rate, too."""
+        kinds = keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler, CyclicalLR
+        params = getattr(self, "params", None)
+        # Keras hands a callback no list of the others, but the list holds the callback. Lists of
+        # other trainings may hold it as well, so the parameters are compared: those of one training
+        # are the same object.
+        others = [
+            each
+            for holder in gc.get_referrers(self)
+            if isinstance(holder, list)
+            for each in holder
+            if isinstance(each, kinds) and each is not self
+            if getattr(each, "params", None) is params
+        ]
+        if not others:
+            return
+        if isinstance(others[0], CyclicalLR):
+            raise ValueError(
+                "Only one `CyclicalLR` can be among the callbacks. Remove the others. "
+                f"Received: {self.schedule!r} and {others[0].schedule!r}"
+            )
+        name = type(others[0]).__name__
+        raise ValueError(
+            f"`CyclicalLR` and `{name}` cannot be callbacks of one training, because both set the "
+            "learning rate, and the schedule of `CyclicalLR` sets it in every step. Remove one of "
+            f"them. Received: callbacks with a CyclicalLR and a {name}"
+        )
 
 
-def _restore_rate(optimizer: Any) -> CyclicalLR | None:
-    """Gives an optimizer back the rate that a `CyclicalLR` replaced, and returns the callback.
+def _release(optimizer: Any, model: Any) -> CyclicalLR | None:
+    """Gives an optimizer its constant rate back, and the model its own train function.
 
-    Returns None if the optimizer does not follow a `CyclicalLR`.
+    Returns the callback that the optimizer followed; None if it followed none, or that of a model
+    that was saved in mid-training.
     """
-    callback, restore = vars(optimizer).pop(_FOLLOWED, (None, None))
-    if callback is not None:
-        restore()
-    return callback  # type: ignore[no-any-return]
+    stop_following(optimizer)
+    follower: CyclicalLR | None = vars(optimizer).pop(_FOLLOWER, None)
+    if follower is not None:
+        plain, cyclical, _ = follower._train_functions
+        if model.train_function is cyclical:
+            model.train_function = plain
+    return follower

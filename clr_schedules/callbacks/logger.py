@@ -83,10 +83,20 @@ class LearningRateLogger(StepLog):
     def history(self) -> dict[str, list[Any]]:
         """The iteration, the learning rate and the scheduled hyperparameters of every step."""
         self._catch_up()
-        return {"iteration": self._iterations, **self._logged}
+        columns = {key: each for key, each in self._columns.items() if each.iterations}
+        if not columns:
+            return {"iteration": [], "learning_rate": []}
+        first, *others = (each.iterations for each in columns.values())
+        shared = all(each == first for each in others)
+        history: dict[str, list[Any]] = {"iteration": first} if shared else {}
+        for key, each in columns.items():
+            if not shared:
+                history[f"iteration{key}"] = each.iterations
+            history |= {name + key: values for name, values in each.values.items()}
+        return history
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the optimizer and opens a file in ``log_dir``."""
+        """Checks the optimizers and opens a file in ``log_dir``."""
         super().on_train_begin(logs)
         # If the last training ended by an exception, its file is still open and is used again.
         if self._log_dir is not None and self._writer is None and backend.is_chief(self.model):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clr_schedules._backend import ScalarWriter, backend, keras
+from clr_schedules._backend import ScalarWriter, keras
 from clr_schedules.optimizers import hyperparameters
-from clr_schedules.schedules.base import Floats, Integers, Schedule, rate_of
+from clr_schedules.optimizers.rates_taken import (
+    NewSteps,
+    StepCounters,
+    names_its_rates,
+    optimizers_of,
+    rates_taken,
+    values_at,
+)
+from clr_schedules.schedules.base import Floats, Integers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,16 +37,17 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
-        # The iterations of the logged steps, and for each name the values at these steps. A
-        # hyperparameter is NaN at steps at which it did not follow a schedule.
-        self._iterations: list[int] = []
-        self._logged: dict[str, list[float]] = {"learning_rate": []}
+        # The logged steps. The key is empty where a single optimizer takes the steps of a training,
+        # and "_" and the name of the optimizer where several do, or those of a `MultiOptimizer`.
+        self._columns: dict[str, _Columns] = {}
         self._writer: ScalarWriter | None = None
-        # The state of a training: its optimizer; the iteration of the first step that is not logged
-        # yet; the parameters that Keras gave to all callbacks of the training; and whether batches
+        # The state of a training: its counters, from when its batches begin; the names of the
+        # optimizers that have taken steps in it; whether all columns have the names of optimizers;
+        # whether an earlier training had columns without names; the parameters that Keras gave to all callbacks of the training; and whether batches
         # of the training may be running now.
-        self._optimizer: Any = None
-        self._next_iteration: int | None = None
+        self._counters: StepCounters | None = None
+        self._names: dict[int, str] = {}
+        self._all_named = self._continued = False
         self._training_params: Any = None
         self._batches_running = False
 
@@ -75,91 +85,121 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         return plotting.plot_history(self.history, self.epochs, ax)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the optimizer."""
+        """Checks that there is an optimizer."""
         self._catch_up()  # with the steps of a training that ended by an exception
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
+        optimizers = self._optimizers(self.model)
+        if not optimizers:
             raise ValueError(
                 f"`{type(self).__name__}` must have a model that was compiled with an optimizer. "
                 f"Received: model={self.model!r}"
             )
-        self._optimizer = backend.inner_optimizer(optimizer)
-        self._next_iteration = None
-        self._training_params = self.params
+        self._counters, self._names = None, {}
+        self._all_named = any(map(names_its_rates, optimizers))
+        self._continued = "" in self._columns
+        # A callback in a training loop without parameters may lack the attribute.
+        self._training_params = getattr(self, "params", None)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Reads where the optimizer's counter starts."""
-        # The counter is read only here, because at the beginning of the training another callback
-        # may still load the optimizer's state.
-        if self._next_iteration is None:
-            self._next_iteration = backend.iteration(self._optimizer)
+        """Reads where the counters of the optimizers start."""
+        # The counters are read only here, because at the beginning of the training another callback
+        # may still load the state of an optimizer.
+        if self._counters is None:
+            self._bring_variables_up_to_date()
+            self._counters = StepCounters(functools.partial(self._optimizers, self.model))
         self._batches_running = True
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Logs the epoch's steps, before a callback changes the rate at the end of the epoch."""
         self._catch_up()
         # The training's own validation follows the last batch of the epoch. A callback may call
-        # `evaluate` between two batches, but that evaluation has parameters of its own.
-        if self.params is self._training_params:
+        # `evaluate` between two batches, but that evaluation has parameters of its own. In a
+        # training loop without parameters, every evaluation counts as the training's own.
+        if getattr(self, "params", None) is self._training_params:
             self._batches_running = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Logs the epoch's steps, and adds the rate of the last one to the epoch's logs."""
+        """Logs the epoch's steps, and adds the rates of the last step to the epoch's logs."""
         self._catch_up()
         self._batches_running = False
         logs = {} if logs is None else logs
-        if self._rates:
-            logs["learning_rate"] = self._rates[-1]
-        for name in hyperparameters.scheduled(self._optimizer):
-            if self._logged.get(name):
-                # A metric with the same name takes precedence.
-                logs.setdefault(name, self._logged[name][-1])
-        counts = {"iteration": self._next_iteration, "steps_logged": len(self._iterations)}
-        self.epochs.append({"epoch": epoch, **counts, **logs})
+        longest = _Columns()
+        for key in map(self._key, self._names):
+            columns = self._columns[key]
+            if len(columns.iterations) > len(longest.iterations):
+                longest = columns
+            for name, values in columns.values.items():
+                if name == "learning_rate":
+                    logs[name + key] = values[-1]
+                elif not math.isnan(values[-1]):
+                    # A metric with the same name takes precedence.
+                    logs.setdefault(name + key, values[-1])
+        steps = {
+            "iteration": longest.iterations[-1] + 1 if longest.iterations else 0,
+            "steps_logged": len(longest.iterations),
+        }
+        self.epochs.append({"epoch": epoch, **steps, **logs})
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Logs the last steps, closes the file and releases the optimizer."""
+        """Logs the last steps, closes the file and releases the optimizers."""
         self._catch_up()
-        self._optimizer = None
+        if self._counters is not None and not self._names:
+            names = ", ".join(type(each).__name__ for each in self._optimizers(self.model))
+            warnings.warn(
+                f"`{type(self).__name__}` has logged nothing, because none of the optimizers that "
+                f"it found has taken a step: {names}. It finds the optimizers that are attributes "
+                "of the model or of its layers, also in lists and dictionaries. If the model is "
+                "trained by another optimizer, make that one an attribute of the model.",
+                stacklevel=2,
+            )
+        self._counters = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for copies and pickles: the log, without the open file and the optimizer."""
+        """The state for copies and pickles: the log, without the open file and the optimizers."""
         self._catch_up()
-        return vars(self) | {"_writer": None, "_optimizer": None}
+        return vars(self) | {"_writer": None, "_counters": None, "_names": {}}
 
-    @property
-    def _rates(self) -> list[float]:
-        """The learning rates of the logged steps."""
-        return self._logged["learning_rate"]
+    def _optimizers(self, model: Any) -> list[Any]:
+        """The optimizers whose steps are logged, if they take some."""
+        return optimizers_of(model)
+
+    def _key(self, optimizer: int) -> str:
+        """The key of the columns of an optimizer that has taken steps in this training."""
+        several = self._all_named or len(self._names) > 1
+        return f"_{self._names[optimizer]}" if several else ""
 
     def _catch_up(self) -> None:
         """Logs the steps that were taken since the last call."""
-        if not self._batches_running or self._optimizer is None or self._next_iteration is None:
+        if not self._batches_running or self._counters is None:
             return
         self._bring_variables_up_to_date()
-        steps = np.arange(self._next_iteration, backend.iteration(self._optimizer), dtype=np.int64)
-        if not len(steps):
-            return
-        sources = {
-            "learning_rate": backend.rate_source(self._optimizer),
-            **hyperparameters.scheduled(self._optimizer),
-        }
-        values = {name: _values_taken(source, steps) for name, source in sources.items()}
-        for name in values:
-            self._logged.setdefault(name, [math.nan] * len(self._iterations))
-        for name, column in self._logged.items():
-            column += values[name].tolist() if name in values else [math.nan] * len(steps)
-        self._iterations += steps.tolist()
-        self._next_iteration = int(steps[-1]) + 1
-        if self._writer is not None:
-            for name, new in values.items():
-                self._writer.write(name, steps, new)
+        new_steps = self._counters.new_steps()
+        self._name_columns(new_steps)
+        for optimizer, _, steps in new_steps:
+            key = self._key(id(optimizer))
+            values = {"learning_rate": rates_taken(optimizer, steps)}
+            for name, schedule in hyperparameters.scheduled(optimizer).items():
+                values[name] = values_at(schedule, steps)
+            self._columns[key].add(steps, values)
+            if self._writer is not None:
+                for name, new in values.items():
+                    self._writer.write(name + key, steps, new)
+
+    def _name_columns(self, new_steps: list[NewSteps]) -> None:
+        """Remembers which optimizers have taken steps in this training."""
+        alone = list(self._names)
+        self._names |= {id(each.optimizer): each.name for each in new_steps}
+        # If a second optimizer begins later than the first one, the columns of the first one get
+        # its name, unless they hold steps of other trainings too.
+        if len(alone) == 1 < len(self._names) and not (self._all_named or self._continued):
+            self._columns.setdefault(self._key(*alone), self._columns.pop(""))
+        for optimizer in self._names:
+            self._columns.setdefault(self._key(optimizer), _Columns())
 
     def _bring_variables_up_to_date(self) -> None:
-        """Makes Keras write the present value of the optimizer's counter into its variable.
+        """Makes Keras write the present values of the counters into their variables.
 
         While batches run on JAX, Keras keeps the values of the variables outside of the model. The
         property `Callback.model` writes them back as a side effect, so it is read here.
@@ -167,13 +207,22 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         _ = self.model
 
 
-def _values_taken(source: Any, steps: Integers) -> Floats:
-    """The values that the optimizer used at these steps, rounded in the same way.
+@dataclasses.dataclass
+class _Columns:
+    """What was logged of an optimizer: the iterations, and for each name the values at these.
 
-    The source is a schedule, another function of the step, or a constant.
+    A hyperparameter is NaN at steps at which it did not follow a schedule.
     """
-    if isinstance(source, Schedule):
-        return source.values(steps).astype(backend.floatx()).astype(np.float64)
-    if callable(source):
-        return np.asarray(rate_of(source, steps, np))
-    return np.full(len(steps), source)
+
+    iterations: list[int] = dataclasses.field(default_factory=list)
+    values: dict[str, list[float]] = dataclasses.field(
+        default_factory=lambda: {"learning_rate": []}
+    )
+
+    def add(self, steps: Integers, values: dict[str, Floats]) -> None:
+        """Adds the values at these steps."""
+        for name in values:
+            self.values.setdefault(name, [math.nan] * len(self.iterations))
+        for name, column in self.values.items():
+            column += values[name].tolist() if name in values else [math.nan] * len(steps)
+        self.iterations += steps.tolist()

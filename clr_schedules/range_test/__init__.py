@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from clr_schedules import _arguments, planning
 from clr_schedules._backend import backend, keras
+from clr_schedules.optimizers.rates_taken import check_sweep, the_optimizer
 from clr_schedules.range_test import suggestions
 from clr_schedules.range_test.interrupts import Interrupts
 from clr_schedules.range_test.result import RangeTestResult as RangeTestResult
 from clr_schedules.range_test.result import Suggestion as Suggestion
 from clr_schedules.range_test.result import is_name_of_accuracy
-from clr_schedules.range_test.rewind import Snapshot, flatten
+from clr_schedules.range_test.rewind import Snapshot
 from clr_schedules.range_test.sweep import Sweep, Watcher
 
 _Array = NDArray[np.float64]
@@ -161,6 +162,7 @@ def lr_range_test(
     batches_per_step = backend.batches_per_step(optimizers[-1])
     num_steps = _num_steps(x, batch_size, batches_per_step, num_steps, epochs)
     rates = _rates(min_lr, max_lr, num_steps, growth)
+    check_sweep(optimizers[-1], rates)
     if steps_per_execution is not None:
         steps_per_execution = _arguments.count("steps_per_execution", steps_per_execution)
     if backend.is_shared(model):
@@ -239,30 +241,12 @@ def _optimizers(model: Any) -> list[Any]:
     """The model's optimizer and the optimizers that it wraps. The last of them has the rate."""
     if not isinstance(model, keras.Model):
         raise TypeError(_arguments.received("model", "a Keras model", model))
-    rule = "a model that is compiled with one optimizer"
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        raise ValueError(_arguments.received("model", rule, model))
-    found = [optimizer]
-    while (inner := getattr(found[-1], "inner_optimizer", None)) is not None:
-        found.append(inner)
-    known = set(map(id, found))
-    others = {
-        id(other): f"{type(other).__name__} ({getattr(other, 'name', 'unnamed')})"
-        for thing in (model, *found)
-        for name, value in vars(thing).items()
-        if not name.startswith("_self_")  # TensorFlow's own records on Keras's objects
-        for other in flatten(value)
-        if isinstance(other, backend.optimizer_classes) and id(other) not in known
-    }
-    if others:
-        more = ", ".join(others.values())
-        raise ValueError(
-            f"{_arguments.received('model', rule, model)}, which has other optimizers too: {more}"
-        )
+    found = the_optimizer(model, "The range test")
     if not {"_learning_rate", "_hyper"} & vars(found[-1]).keys():
         raise ValueError(
-            _arguments.received("model", "a model whose optimizer has a learning rate", optimizer)
+            _arguments.received(
+                "model", "a model whose optimizer has a learning rate", type(found[-1]).__name__
+            )
         )
     return found
 
