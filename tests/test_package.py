@@ -19,9 +19,27 @@ def test_is_typed():
     assert Path(clr.__file__).with_name("py.typed").exists()
 
 
+# What a framework refuses as soon as its devices are in use.
+CONFIGURE_DEVICES = {
+    "tensorflow": """
+import tensorflow as tf
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+""",
+    "jax": """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+""",
+    "torch": """
+import torch
+assert not torch.cuda.is_initialized()
+""",
+}
+
+
 @pytest.fixture(scope="module")
 def imported():
-    """What a new process finds when it imports the package."""
+    """What a new process finds when it imports the package, and makes a schedule."""
     code = """
 import sys
 import keras
@@ -32,20 +50,36 @@ early = "clr_schedules.range_test" in sys.modules
 listed = "lr_range_test" in dir(clr)
 from clr_schedules import *
 from clr_schedules.range_test import RangeTestResult as same
+from clr_schedules._backend import backend, keras
+function = lambda cycle: (1 - backend.cast(cycle, "float32")) ** 2
+function.__name__ = "function"
+function = keras.saving.register_keras_serializable(package="tests")(function)
+clr.Cyclical(1e-3, 6e-3, 4, scale_fn=function)
+try:
+    exec(configure_devices)
+    configured = "yes"
+except RuntimeError as error:
+    configured = str(error)
 print(json.dumps({
     "added": sorted(added),
     "tensorflow": "tensorflow" in sys.modules,
     "range test": [early, listed, callable(lr_range_test)],
+    "devices configured": configured,
     "same": RangeTestResult is clr.RangeTestResult is same,
 }))
 """
-    return other_process.run(code)
+    return other_process.run(code, configure_devices=CONFIGURE_DEVICES[BACKEND])
 
 
 def test_import_brings_nothing_but_itself(imported):
     assert "clr_schedules" in imported["added"]
     assert not {"matplotlib", "scipy", "pandas", "rich"} & set(imported["added"])
     assert imported["tensorflow"] == (BACKEND == "tensorflow")
+
+
+def test_a_program_can_configure_its_devices_after_it_has_made_a_schedule(imported):
+    """A scale function is tried when its schedule is made, on no device."""
+    assert imported["devices configured"] == "yes"
 
 
 def test_the_range_test_is_imported_when_it_is_asked_for(imported):
