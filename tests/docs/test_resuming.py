@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.keras_under_test import BACKEND, LEGACY, keras
 from helpers.small_training import STEPS, arrays, state
+from helpers.weight_model import fit, weight, weight_model
 
 import clr_schedules as clr
 
@@ -167,6 +168,27 @@ def test_starting_over():
     assert first_rate(model) == (0, first)
     model.compile(keras.optimizers.Adam(lr), loss="binary_crossentropy")
     assert first_rate(model, epochs=3, initial_epoch=2) == (0, first)  # the epoch moves nothing
+
+
+def test_an_assigned_schedule_is_taken_after_the_next_compile():
+    model = weight_model(keras.optimizers.SGD(clr.Triangular(0.25, 1.0, 3)))
+    fit(model, 5)
+    before, optimizer = weight(model), model.optimizer
+    lr = clr.Triangular(2.0, 4.0, 4)
+    optimizer.learning_rate = clr.Shifted(lr, 5)
+    model.compile(optimizer, model.loss)
+    fit(model, 3)
+    assert weight(model) == before - lr.values(range(3)).sum()
+    assert int(np.asarray(optimizer.iterations)) == 8
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the compiled step of TensorFlow")
+def test_without_the_compile_the_old_schedule_stays():
+    model = weight_model(keras.optimizers.SGD(clr.Triangular(0.25, 0.25, 4)))
+    fit(model, 2)
+    model.optimizer.learning_rate = clr.Triangular(4.0, 4.0, 4)
+    fit(model, 2)
+    assert weight(model) == -4 * 0.25
 
 
 def test_early_stopping_restores_weights_and_not_the_count():
