@@ -50,14 +50,14 @@ class LearningRateLogger(StepLog):
             and is added to the logs and to ``log_dir`` too. With several optimizers, the names of
             these lists end with ``_<name of the optimizer>``. The optimizers share the list
             ``"iteration"`` as long as they have taken the same steps; otherwise each has a list
-            ``"iteration_<name of the optimizer>"``, as long as its other lists. The lists grow over several trainings.
-            They also contain the steps before an exception. (After an exception, read ``history``
-            before the same optimizer is trained without the logger. Otherwise the logger takes
-            those steps for its own.)
+            ``"iteration_<name of the optimizer>"``, as long as its other lists. The lists grow over
+            several trainings. They also contain the steps before an exception. (After an exception,
+            read ``history`` before the same optimizer is trained without the logger. Otherwise the
+            logger takes those steps for its own.)
         epochs: A list with a dict for every epoch. ``"epoch"`` is the number of the epoch;
             ``"iteration"``, the number of steps that the optimizer had taken at the end of the
-            epoch; ``"steps_logged"``, the length of the lists in ``history`` at that time (of several
-            optimizers, both numbers are those of the one with the longest lists). The
+            epoch; ``"steps_logged"``, the length of the lists in ``history`` at that time (of
+            several optimizers, both numbers are those of the one with the longest lists). The
             other entries are Keras's logs. (A metric with one of these three names replaces the
             entry.)
 
