@@ -196,7 +196,7 @@ def test_a_killed_training_goes_on_with_the_callback(tmp_path):
         assert type(model.optimizer) is type(momentum_model().optimizer)
 
     for first in (True, False):
-        backup = keras.callbacks.BackupAndRestore(tmp_path / f"backup {first}")
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / f"backup {first}"))
         for kill in ([Kill()], []):
             callback = clr.CyclicalLR(0.001, 0.006, 7)
             callbacks = [callback, backup] if first else [backup, callback]
@@ -206,7 +206,7 @@ def test_a_killed_training_goes_on_with_the_callback(tmp_path):
             else:
                 check(train(momentum_model(), callbacks), callback)
 
-    save = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")
+    save = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
     with pytest.raises(KilledError):
         train(momentum_model(), [clr.CyclicalLR(0.001, 0.006, 7), save, Kill()])
     for path in ("model.keras", "again.keras"):

@@ -327,3 +327,25 @@ def test_optimizers_are_found_in_inner_models_and_wrappers():
     if BACKEND != "torch":
         scaled = keras.mixed_precision.LossScaleOptimizer(model.optimizer)
         assert inner_optimizers(scaled) == [model.optimizer]
+
+
+@needs_state
+def test_a_sweep_of_an_optimizer_that_takes_no_step_is_refused():
+    """Where the one that does is not found."""
+    hidden = SGD(0.5)
+
+    class Hidden(keras.Sequential):
+        def train_step(self, data):
+            variable = self.trainable_variables[0]
+            hidden.apply_gradients([(backend.tensor(variable) * 0 + 1, variable)])
+            return {"loss": backend.tensor(0.5)}
+
+    model = Hidden([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    hidden.build(model.trainable_variables)
+    model.compile(SGD(0.1), loss="mse")
+    ones, before = np.ones((8, 1), np.float32), weight(model)
+    with pytest.raises(ValueError, match="taken no step in the range test.*SGD"):
+        clr.lr_range_test(model, ones, ones, num_steps=5, verbose=0)
+    with pytest.warns(UserWarning, match="logged nothing"):
+        fit(model, 3, callbacks=[clr.LearningRateLogger()])
+    assert weight(model) < before
