@@ -344,7 +344,7 @@ def test_a_sweep_of_an_optimizer_that_takes_no_step_is_refused():
     hidden.build(model.trainable_variables)
     model.compile(SGD(0.1), loss="mse")
     ones, before = np.ones((8, 1), np.float32), weight(model)
-    with pytest.raises(ValueError, match="taken no step in the range test.*SGD"):
+    with pytest.raises(ValueError, match=r"taken no step in the range test.*SGD"):
         clr.lr_range_test(model, ones, ones, num_steps=5, verbose=0)
     with pytest.warns(UserWarning, match="logged nothing"):
         fit(model, 3, callbacks=[clr.LearningRateLogger()])
