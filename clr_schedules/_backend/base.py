@@ -194,9 +194,9 @@ class Backend(abc.ABC):
         Returns:
             A function that puts the constant rate back.
         """
-        # Written into the dictionary, because Keras's setter would take the variable of the rate out
-        # of the list of variables. TensorFlow cannot save an object with a list that was changed
-        # in this way.
+        # Written into the dictionary, because Keras's setter would take the variable of the rate
+        # out of the list of variables. TensorFlow cannot save an object with a list that was
+        # changed in this way.
         rate = vars(optimizer)["_learning_rate"]
         vars(optimizer)["_learning_rate"] = schedule
         return lambda: vars(optimizer).update(_learning_rate=rate)

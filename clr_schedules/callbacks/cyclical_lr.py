@@ -31,9 +31,12 @@ class CyclicalLR(StepLog):
     continues the cycle, also after trainings without the callback or after a new ``compile``.
 
     New code should use the schedule itself, ``Adam(learning_rate=clr.Triangular(...))``: a saved
-    model then continues its cycle, whereas a new callback begins a new cycle. To continue a
-    training that was killed, put this callback before Keras's ``BackupAndRestore`` in the list of
-    callbacks. ``BackupAndRestore`` then finds an optimizer with a schedule, as it has saved it.
+    model then continues its cycle, whereas a new callback begins a new cycle.
+
+    A training that was killed goes on with its cycle, if the same script runs again with Keras's
+    ``BackupAndRestore`` (before or after this callback), or if a model that ``ModelCheckpoint`` has
+    saved is loaded and trained with the same callback. Weights that were saved in mid-training can
+    be loaded into a model with a constant rate; there, a new callback begins a new cycle.
 
     After an exception the schedule stays in the optimizer until the next training with a
     `CyclicalLR` or a call of ``on_train_end()``.
@@ -56,8 +59,9 @@ class CyclicalLR(StepLog):
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, infinite or NaN, or if ``base_lr`` is above
-            ``max_lr``. At the start of a training: if the optimizer follows a schedule already, or
-            if another `CyclicalLR` is among the callbacks.
+            ``max_lr``. At the start of a training: if the optimizer follows another schedule
+            already; if the model has several optimizers; or if another callback sets the rate
+            (another `CyclicalLR`, ``ReduceLROnPlateau`` or ``LearningRateScheduler``).
 
     Reference:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,

@@ -25,7 +25,7 @@ def follow(optimizer: Any, schedule: Schedule) -> None:
     The variable of the constant rate stays among the optimizer's variables. So files of weights
     fit the optimizer with its constant rate too, in which Keras counts the variables.
     """
-    attributes, kind = vars(optimizer), type(optimizer)
+    attributes, kind = vars(optimizer), optimizer.__class__
     constant = attributes.get("_learning_rate")
     restore_rate = backend.install_rate(optimizer, schedule)
 
@@ -68,13 +68,6 @@ class CyclingOptimizer:
             optimizer = deserialize(config["optimizer"])
             follow(optimizer, deserialize(config["schedule"]))
         return optimizer
-
-    def __reduce__(self) -> Any:
-        # Keras pickles an optimizer as the bytes of a file, and a method of the optimizer's class
-        # that loads them. A new process does not have the extended class, but the same method of
-        # Keras's `Optimizer` loads the bytes too.
-        load, arguments = super().__reduce__()  # type: ignore[misc]
-        return getattr(keras.optimizers.Optimizer, load.__name__), arguments
 
 
 @functools.cache

@@ -24,6 +24,14 @@ class LearningRateLogger(StepLog):
     the end of an epoch, the log is correct. If a callback sets the rate between batches, the logger
     notices the change only at the end of the epoch.
 
+    If several optimizers train the model (Keras's ``MultiOptimizer``, or a GAN whose optimizers are
+    attributes of the model), each optimizer that takes steps has its own rate,
+    ``learning_rate_<name of the optimizer>``, as in Keras's own callbacks, and there is no
+    ``learning_rate``. Give the optimizers names that tell them apart. Some optimizers change the
+    rate that they are given: Keras's ``Adafactor`` caps it, ``ScheduleFreeAdamW`` warms it up, and
+    the ``decay`` of `tf_keras.optimizers.legacy` divides it. The logger logs the rate that they
+    take. For an unknown optimizer it logs the rate that is given.
+
     Put the logger first in the list of callbacks, because callbacks before the logger do not see
     the values that it adds to the logs. (Keras's ``TensorBoard`` callback replaces the rate in its
     own logs by the rate of the next step.)
@@ -39,13 +47,17 @@ class LearningRateLogger(StepLog):
             steps that the optimizer had taken before, from 0 (with gradient accumulation, the
             number of batches). ``"learning_rate"`` is the rate that the optimizer used, rounded to
             ``floatx()``. Each hyperparameter of `schedule_hyperparameters` has a list of its own,
-            and is added to the logs and to ``log_dir`` too. The lists grow over several trainings.
-            They also contain the steps before an exception. (After an exception, read ``history``
-            before the same optimizer is trained without the logger. Otherwise the logger takes
-            those steps for its own.)
+            and is added to the logs and to ``log_dir`` too. With several optimizers, the names of
+            these lists end with ``_<name of the optimizer>``. The optimizers share the list
+            ``"iteration"`` as long as they have taken the same steps; otherwise each has a list
+            ``"iteration_<name of the optimizer>"``, as long as its other lists. The lists grow over
+            several trainings. They also contain the steps before an exception. (After an exception,
+            read ``history`` before the same optimizer is trained without the logger. Otherwise the
+            logger takes those steps for its own.)
         epochs: A list with a dict for every epoch. ``"epoch"`` is the number of the epoch;
             ``"iteration"``, the number of steps that the optimizer had taken at the end of the
-            epoch; ``"steps_logged"``, the length of the lists in ``history`` at that time. The
+            epoch; ``"steps_logged"``, the length of the lists in ``history`` at that time (of
+            several optimizers, both numbers are those of the one with the longest lists). The
             other entries are Keras's logs. (A metric with one of these three names replaces the
             entry.)
 
@@ -54,6 +66,11 @@ class LearningRateLogger(StepLog):
         ImportError: At the start of a training, if ``log_dir`` needs TensorBoard and TensorBoard
             is not installed: ``pip install "clr-schedules[tensorboard]"``.
         ValueError: At the start of a training, if the model was compiled without an optimizer.
+
+    Warns:
+        UserWarning: At the end of a training, if none of the optimizers that the logger found has
+            taken a step. It finds the optimizers that are attributes of the model or of its layers
+            and inner models, also in lists and dictionaries.
 
     Example:
         >>> import keras, numpy as np, clr_schedules as clr

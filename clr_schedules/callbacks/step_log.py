@@ -18,10 +18,11 @@ from clr_schedules.optimizers.rates_taken import (
     rates_taken,
     values_at,
 )
-from clr_schedules.schedules.base import Floats, Integers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from clr_schedules.schedules.base import Floats, Integers
 
 
 class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
@@ -43,8 +44,8 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         self._writer: ScalarWriter | None = None
         # The state of a training: its counters, from when its batches begin; the names of the
         # optimizers that have taken steps in it; whether all columns have the names of optimizers;
-        # whether an earlier training had columns without names; the parameters that Keras gave to all callbacks of the training; and whether batches
-        # of the training may be running now.
+        # whether an earlier training had columns without names; the parameters that Keras gave to
+        # all callbacks of the training; and whether batches of the training may be running now.
         self._counters: StepCounters | None = None
         self._names: dict[int, str] = {}
         self._all_named = self._continued = False

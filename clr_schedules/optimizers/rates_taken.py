@@ -333,8 +333,8 @@ def check_sweep(optimizer: Any, rates: Floats) -> None:
     Raises:
         ValueError: If the optimizer would take another rate; the error says what to change.
     """
-    updates = int(_updates(optimizer, np.array([backend.iteration(optimizer)]))[0])
-    updates = updates + np.arange(len(rates), dtype=np.int64)
+    first = _updates(optimizer, np.array([backend.iteration(optimizer)], np.int64))
+    updates = first + np.arange(len(rates), dtype=np.int64)
     other = np.flatnonzero(~np.isclose(_taken(optimizer, rates, updates), rates, rtol=1e-6, atol=0))
     if len(other):
         own = next(each for each in _WITH_OWN_RATES if each.applies(optimizer))

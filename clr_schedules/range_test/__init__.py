@@ -217,6 +217,7 @@ def lr_range_test(
                 batch_size=batch_size,
                 verbose=verbosity,
             )
+            count = backend.iteration(optimizers[-1])
             with (
                 interrupts.let_through(),
                 contextlib.closing(watcher),
@@ -225,6 +226,7 @@ def lr_range_test(
             ):
                 model.fit(**arguments, verbose=0, callbacks=[watcher])
                 loop.flush()
+            _check_that_it_stepped(model, optimizers[-1], count, sweep)
         finally:
             snapshot.restore()
     if not sweep.steps:
@@ -249,6 +251,18 @@ def _optimizers(model: Any) -> list[Any]:
             )
         )
     return found
+
+
+def _check_that_it_stepped(model: Any, optimizer: Any, count: int, sweep: Sweep) -> None:
+    """Raises if the optimizer has taken no step, although there were losses."""
+    diverged = str(sweep.stop_reason).startswith("diverged")
+    if sweep.taken and not diverged and backend.iteration(optimizer) == count:
+        raise ValueError(
+            "The optimizer of the model has taken no step in the range test, so the rates were "
+            "never used. If `train_step` uses another optimizer, compile the model with that one, "
+            "and use `self.optimizer` in `train_step`. "
+            f"Received: model={model.name!r}, whose optimizer is {type(optimizer).__name__}"
+        )
 
 
 def _num_steps(

@@ -161,6 +161,97 @@ def test_a_model_saved_while_it_cycles_goes_on_and_one_saved_afterwards_has_the_
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+class KilledError(Exception):
+    pass
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends the training at the beginning of its third epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KilledError
+
+
+def momentum_model():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.set_weights([np.ones((1, 1), np.float32), np.zeros(1, np.float32)])
+    model.compile(SGD(0.25, momentum=0.5), loss="mse")
+    return model
+
+
+def train(model, callbacks, **arguments):
+    fit(model, 5, epochs=4, shuffle=False, callbacks=callbacks, **arguments)
+    return model
+
+
+def test_a_killed_training_goes_on_with_the_callback(tmp_path):
+    """From a backup, in each order of the callbacks; from a model that was saved; from weights."""
+    whole = clr.CyclicalLR(0.001, 0.006, 7)
+    expected = train(momentum_model(), [whole]).get_weights()
+
+    def check(model, callback):
+        np.testing.assert_array_equal(model.get_weights()[0], expected[0])
+        assert callback.history["lr"] == whole.history["lr"][10:]
+        assert type(model.optimizer) is type(momentum_model().optimizer)
+
+    for first in (True, False):
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / f"backup {first}"))
+        for kill in ([Kill()], []):
+            callback = clr.CyclicalLR(0.001, 0.006, 7)
+            callbacks = [callback, backup] if first else [backup, callback]
+            if kill:
+                with pytest.raises(KilledError):
+                    train(momentum_model(), callbacks + kill)
+            else:
+                check(train(momentum_model(), callbacks), callback)
+
+    save = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
+    with pytest.raises(KilledError):
+        train(momentum_model(), [clr.CyclicalLR(0.001, 0.006, 7), save, Kill()])
+    for path in ("model.keras", "again.keras"):
+        model = keras.models.load_model(tmp_path / path)
+        model.save(tmp_path / "again.keras")
+    logger, callback = clr.LearningRateLogger(), clr.CyclicalLR(0.001, 0.006, 7)
+    check(train(model, [callback, logger], initial_epoch=2), callback)
+    assert logger.history["learning_rate"] == callback.history["lr"]
+    if not LEGACY:  # there, the loaded optimizer has the schedule and no constant rate
+        assert rate_of(model.optimizer) == 0.25
+        before = len(callback.history["lr"])
+        fit(model, 5, callbacks=[callback])
+        expected_rates = clr.Triangular(0.001, 0.006, 7).values(range(20, 25))
+        np.testing.assert_allclose(callback.history["lr"][before:], expected_rates, rtol=1e-6)
+
+
+@pytest.mark.skipif(LEGACY, reason="files of weights have no optimizer there")
+def test_weights_of_a_cycling_model_fit_one_with_a_constant_rate(tmp_path):
+    class Save(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.save_weights(tmp_path / "of.weights.h5")
+
+    model = train(momentum_model(), [clr.CyclicalLR(0.001, 0.006, 7), Save()])
+    other = momentum_model()
+    other.optimizer.build(other.trainable_variables)
+    other.load_weights(tmp_path / "of.weights.h5")
+    assert (int(np.asarray(other.optimizer.iterations)), rate_of(other.optimizer)) == (20, 0.25)
+    for ours, theirs in zip(listed(model.optimizer), listed(other.optimizer), strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+@needs_tensorflow
+def test_after_the_callback_the_model_is_saved_in_every_way(tmp_path):
+    import tensorflow as tf
+
+    model = momentum_model()
+    fit(model, 5, callbacks=[clr.CyclicalLR(0.001, 0.006, 3)])
+    model.save(tmp_path / "model.keras")
+    model.export(tmp_path / "export", **({} if LEGACY else {"verbose": False}))
+    tf.train.Checkpoint(model).save(tmp_path / "checkpoint")
+    tf.saved_model.save(model, tmp_path / "saved")
+    ones = np.ones((20, 1), np.float32)
+    assert len(clr.lr_range_test(model, ones, ones, num_steps=5, verbose=0).losses) > 1
+
+
 # --- Trainings that are broken off ---
 
 
@@ -231,6 +322,28 @@ def test_the_callback_refuses_an_optimizer_with_a_schedule(rate):
         fit(model, 3, callbacks=[clr.CyclicalLR(0.1, 0.2, 5)])
     fit(model, 3)
     assert model.optimizer._learning_rate is rate
+
+
+class OwnPlateau(keras.callbacks.ReduceLROnPlateau):
+    pass
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_callback_refuses_others_that_set_the_rate(first):
+    model = weight_model(SGD(0.25))
+    for other in (
+        OwnPlateau("loss"),
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
+    ):
+        callbacks = [clr.CyclicalLR(0.1, 0.9, 3), other]
+        name = type(other).__name__
+        with pytest.raises(ValueError, match=f"`CyclicalLR` and `{name}` .* Remove one of them"):
+            fit(model, 4, callbacks=callbacks if first else callbacks[::-1])
+        assert (weight(model), rate_of(model.optimizer)) == (0, 0.25)
+        # Lists of other trainings, with both callbacks in them, are none of its business.
+        fit(model, 4, callbacks=callbacks[:1])
+        assert len(callbacks[0].history["lr"]) == 4
+        model.set_weights([np.zeros((1, 1), np.float32)])
 
 
 def test_two_of_the_callback_are_refused():

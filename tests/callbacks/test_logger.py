@@ -407,6 +407,27 @@ def test_a_missing_writer_names_the_extra(monkeypatch, tmp_path):
         ScalarWriter(str(tmp_path))
 
 
+# --- A loop of one's own ---
+
+
+@both_callbacks
+def test_callbacks_work_in_a_loop_without_parameters(make):
+    model, ones = weight_model(SGD(0.25)), np.ones((1, 1), np.float32)
+    callback = make()
+    callbacks = keras.callbacks.CallbackList([callback], model=model)
+    callbacks.on_train_begin()
+    for epoch in range(2):
+        callbacks.on_epoch_begin(epoch)
+        for _ in range(3):
+            model.train_on_batch(ones, ones)
+        callbacks.on_epoch_end(epoch, {})
+    callbacks.on_train_end()
+    rates = next(rates for name, rates in callback.history.items() if name[0] == "l")
+    assert [epoch["steps_logged"] for epoch in callback.epochs] == [3, 6]
+    assert weight(model) == descend(rates)
+    assert model.optimizer.learning_rate == 0.25
+
+
 # --- Bad input, and copies ---
 
 

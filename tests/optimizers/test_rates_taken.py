@@ -90,12 +90,11 @@ def test_optimizers_that_are_attributes_have_a_column_each(tmp_path):
     assert [line.get_label() for line in lines] == labels
     assert [len(line.get_xdata()) for line in lines] == [20, 10]
 
-    for user in (clr.CyclicalLR(0.1, 0.2, 5), None):
-        with pytest.raises(ValueError, match=r"several optimizers: RMSprop.*critic.*generator"):
-            if user:
-                fit(model, 5, callbacks=[user])
-            else:
-                clr.lr_range_test(model, np.ones((5, 1)), np.ones((5, 1)), verbose=0)
+    names = r"several optimizers: RMSprop.*critic.*generator"
+    with pytest.raises(ValueError, match=names):
+        fit(model, 5, callbacks=[clr.CyclicalLR(0.1, 0.2, 5)])
+    with pytest.raises(ValueError, match=names):
+        clr.lr_range_test(model, np.ones((5, 1)), np.ones((5, 1)), verbose=0)
 
 
 @needs_state
@@ -212,14 +211,18 @@ def test_adafactor_caps_its_rate(rate, relative_step):
     sizes = np.maximum(1e-3, np.abs(np.cumsum([0.0, *-steps[:2]])))
     np.testing.assert_allclose(steps, taken * sizes, rtol=1e-4)
     logger = clr.LearningRateLogger()
-    fit(weight_model(optimizers.Adafactor(rate, relative_step=relative_step)), 3, callbacks=[logger])
+    fit(
+        weight_model(optimizers.Adafactor(rate, relative_step=relative_step)), 3, callbacks=[logger]
+    )
     assert logger.history["learning_rate"] == taken.tolist()
 
 
 def test_a_sweep_of_adafactor_is_refused_unless_it_takes_the_rates():
     x = np.ones((8, 1), np.float32)
     model = weight_model(optimizers.Adafactor(1e-3))
-    with pytest.raises(ValueError, match=r"also with `relative_step=False`.*`max_lr` of at most") as e:
+    with pytest.raises(
+        ValueError, match=r"also with `relative_step=False`.*`max_lr` of at most"
+    ) as e:
         clr.lr_range_test(model, x, x, num_steps=50, batch_size=1, verbose=0)
     highest = float(re.search("at most ([0-9.]+)", str(e.value)).group(1))
     arguments = {"num_steps": 50, "batch_size": 1, "verbose": 0, "stop_factor": float("inf")}
@@ -236,7 +239,7 @@ def test_a_warm_up_scales_the_rate():
     assert taken.tolist() == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
     np.testing.assert_allclose(lowered_by(optimizer), taken[0], rtol=1e-3)
     x = np.ones((8, 1), np.float32)
-    with pytest.raises(ValueError, match="ScheduleFreeAdamW.*`warmup_steps=0`"):
+    with pytest.raises(ValueError, match=r"ScheduleFreeAdamW.*`warmup_steps=0`"):
         clr.lr_range_test(weight_model(optimizer), x, x, num_steps=5, verbose=0)
 
 
@@ -324,3 +327,25 @@ def test_optimizers_are_found_in_inner_models_and_wrappers():
     if BACKEND != "torch":
         scaled = keras.mixed_precision.LossScaleOptimizer(model.optimizer)
         assert inner_optimizers(scaled) == [model.optimizer]
+
+
+@needs_state
+def test_a_sweep_of_an_optimizer_that_takes_no_step_is_refused():
+    """Where the one that does is not found."""
+    hidden = SGD(0.5)
+
+    class Hidden(keras.Sequential):
+        def train_step(self, data):
+            variable = self.trainable_variables[0]
+            hidden.apply_gradients([(backend.tensor(variable) * 0 + 1, variable)])
+            return {"loss": backend.tensor(0.5)}
+
+    model = Hidden([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    hidden.build(model.trainable_variables)
+    model.compile(SGD(0.1), loss="mse")
+    ones, before = np.ones((8, 1), np.float32), weight(model)
+    with pytest.raises(ValueError, match=r"taken no step in the range test.*SGD"):
+        clr.lr_range_test(model, ones, ones, num_steps=5, verbose=0)
+    with pytest.warns(UserWarning, match="logged nothing"):
+        fit(model, 3, callbacks=[clr.LearningRateLogger()])
+    assert weight(model) < before
