@@ -147,6 +147,7 @@ def lr_range_test(
         >>> model.compile(keras.optimizers.SGD(lr), loss="mse")
     """
     optimizers = _optimizers(model)
+    _check_data(model, x, y)
     batch_size = None if batch_size is None else _arguments.count("batch_size", batch_size)
     batches_per_step = backend.batches_per_step(optimizers[-1])
     num_steps = _num_steps(x, batch_size, batches_per_step, num_steps, epochs)
@@ -255,6 +256,26 @@ def _optimizers(model: Any) -> list[Any]:
             _arguments.received("model", "a model whose optimizer has a learning rate", optimizer)
         )
     return found
+
+
+def _check_data(model: Any, x: Any, y: Any) -> None:
+    """Raises if there are no data, or no targets for a loss that needs them."""
+    if x is None:
+        raise ValueError(_arguments.received("x", "the training data, as for `fit`", x))
+    own = any(
+        getattr(type(model), name, None) is not getattr(keras.Model, name, None)
+        for name in ("fit", "train_step", "compute_loss")
+    )
+    if (
+        y is None
+        and planning.count_samples(x) is not None
+        and not own
+        and getattr(model, "loss", None)
+    ):
+        raise ValueError(
+            "Argument `y` must be the targets, since `x` is arrays and the model is compiled with "
+            "a loss. Received: y=None"
+        )
 
 
 def _num_steps(
