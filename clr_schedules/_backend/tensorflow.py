@@ -388,7 +388,7 @@ def _all_finite(variables: list[Any]) -> tf.Tensor:
         for variable in variables
         if tf.as_dtype(variable.dtype).is_floating
     ]
-    return tf.cast(tf.reduce_all(finite), tf.float32)
+    return tf.cast(tf.reduce_all(finite) if finite else True, tf.float32)
 
 
 def without_missing(data: Any) -> Any:

@@ -158,6 +158,7 @@ def lr_range_test(
         >>> model.compile(keras.optimizers.SGD(lr), loss="mse")
     """
     optimizers = _optimizers(model)
+    _check_data(model, x, y)
     batch_size = None if batch_size is None else _arguments.count("batch_size", batch_size)
     batches_per_step = backend.batches_per_step(optimizers[-1])
     num_steps = _num_steps(x, batch_size, batches_per_step, num_steps, epochs)
@@ -262,6 +263,26 @@ def _check_that_it_stepped(model: Any, optimizer: Any, count: int, sweep: Sweep)
             "never used. If `train_step` uses another optimizer, compile the model with that one, "
             "and use `self.optimizer` in `train_step`. "
             f"Received: model={model.name!r}, whose optimizer is {type(optimizer).__name__}"
+        )
+
+
+def _check_data(model: Any, x: Any, y: Any) -> None:
+    """Raises if there are no data, or no targets for a loss that needs them."""
+    if x is None:
+        raise ValueError(_arguments.received("x", "the training data, as for `fit`", x))
+    own = any(
+        getattr(type(model), name, None) is not getattr(keras.Model, name, None)
+        for name in ("fit", "train_step", "compute_loss")
+    )
+    if (
+        y is None
+        and planning.count_samples(x) is not None
+        and not own
+        and getattr(model, "loss", None)
+    ):
+        raise ValueError(
+            "Argument `y` must be the targets, since `x` is arrays and the model is compiled with "
+            "a loss. Received: y=None"
         )
 
 

@@ -74,6 +74,11 @@ def test_one_epoch_of_one_batch_is_no_test(model):
 
 
 def test_no_data(model):
+    with pytest.raises(ValueError, match=r"`x` must be the training data.* Received: x=None"):
+        clr.lr_range_test(model, None, Y, **GOOD)
+    for x in (X, [X], {"x": X}):
+        with pytest.raises(ValueError, match=r"`y` must be the targets.* Received: y=None"):
+            clr.lr_range_test(model, x, **GOOD)
     with pytest.raises(ValueError, match="`x` must have at least one batch"):
         clr.lr_range_test(model, X[:0], Y[:0], **GOOD)
 
