@@ -48,8 +48,6 @@ _MOVED_BY_TRACING = ("_seed",)
 _CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque)
 
 
-
-
 class Snapshot:
     """The state of a model, its optimizers and the random generators when the snapshot is made.
 
