@@ -80,7 +80,7 @@ def cases():
 @pytest.mark.parametrize(("kind", "end"), list(cases()))
 def test_rewinds(kind, end):
     twin = model_zoo.make(kind)
-    if end is data_fail and BACKEND != "tensorflow":
+    if end is data_fail and BACKEND != "tensorflow" and not twin.built:
         # Keras draws an order of the batches to build a model with, unless a generator builds it.
         twin.fit(model_zoo.generate(), epochs=0, verbose=0, shuffle=False)
     expected = history(twin)
@@ -367,7 +367,7 @@ def history(model):
     ).history
 
 twin = model_zoo.make(kind)
-if after is None and BACKEND != "tensorflow":  # built by a generator, as below
+if after is None and BACKEND != "tensorflow" and not twin.built:  # built by a generator, as below
     twin.fit(model_zoo.generate(), epochs=0, verbose=0, shuffle=False)
 expected = history(twin)
 model = model_zoo.make(kind)
