@@ -48,8 +48,6 @@ _MOVED_BY_TRACING = ("_seed",)
 _CONTAINERS: tuple[Any, ...] = (OrderedDict, dict, list, set, deque)
 
 
-
-
 class Snapshot:
     """The state of a model, its optimizers and the random generators when the snapshot is made.
 
@@ -209,14 +207,3 @@ def _same_entries(some: list[Any], others: list[Any]) -> bool:
         return [tuple(map(id, each)) if type(each) is tuple else id(each) for each in entries]
 
     return identities(some) == identities(others)
-
-
-def flatten(thing: Any, depth: int = 4) -> Iterator[Any]:
-    """Yields the leaves of nested lists, tuples and dictionaries, down to this depth."""
-    if isinstance(thing, dict):
-        thing = list(thing.values())
-    if not isinstance(thing, (list, tuple)):
-        yield thing
-    elif depth:
-        for entry in thing:
-            yield from flatten(entry, depth - 1)

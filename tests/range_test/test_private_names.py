@@ -41,6 +41,7 @@ def objects():
         "keras.Variable": model.weights[0],
     }
     if LEGACY:
+        found["keras.src.backend.RandomGenerator"] = keras.src.backend.RandomGenerator(seed=1)
         scheduled = model_zoo.make(model_zoo.scheduled)
         scheduled.fit(model_zoo.X, model_zoo.Y, verbose=0)
         found["keras.optimizers.Optimizer"] = scheduled.optimizer
