@@ -193,7 +193,7 @@ def lr_range_test(
                     callbacks=[watcher],
                 )
                 loop.flush()
-            metrics = _metrics(model)  # tf_keras has them only until the model is restored
+            metrics = _metrics(model)
         finally:
             snapshot.restore()
     if not sweep.taken:
@@ -356,7 +356,8 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str, objects: list[Any]) -> 
 def _is_accuracy(name: str, metrics: list[Any]) -> bool:
     """Whether the entry of this name in the logs is an accuracy: by its class, or by its name.
 
-    The class decides if it is one of Keras's own, except for those that average any function.
+    The class decides if it is one of Keras's own, except for those that average any function. In
+    tf_keras, whose models do not list their metrics during the test, the name decides.
     """
     # A log has the name of its metric, often after the name of an output and an underscore.
     own = [m for m in metrics if name == m.name or name.endswith(f"_{m.name}")]
