@@ -228,6 +228,7 @@ def lr_range_test(
                 model.fit(**arguments, verbose=0, callbacks=[watcher])
                 loop.flush()
             _check_that_it_stepped(model, optimizers[-1], count, sweep)
+            metrics = _metrics(model)
         finally:
             snapshot.restore()
     if not sweep.steps:
@@ -237,7 +238,7 @@ def lr_range_test(
             f"Received: model={model}, x={type(x).__name__}"
         )
     sweep.end(f"stopped: the data ended after {sweep.steps} of {num_steps} steps")
-    return _result(sweep, watcher, growth, model)
+    return _result(sweep, watcher, growth, metrics)
 
 
 def _optimizers(model: Any) -> list[Any]:
@@ -417,7 +418,12 @@ def _verbosity(value: Any) -> int:
     return 1 if value == "auto" else int(value)
 
 
-def _result(sweep: Sweep, watcher: Watcher, growth: str, model: Any) -> RangeTestResult:
+def _metrics(model: Any) -> list[Any]:
+    """The model's metrics. In Keras 3, one of them holds those that the model is compiled with."""
+    return [inner for outer in model.metrics for inner in getattr(outer, "metrics", [outer])]
+
+
+def _result(sweep: Sweep, watcher: Watcher, growth: str, objects: list[Any]) -> RangeTestResult:
     """Collects the result of a test that has ended."""
     metrics = sweep.columns()
     losses = metrics.pop("loss", np.empty(0))
@@ -435,18 +441,17 @@ def _result(sweep: Sweep, watcher: Watcher, growth: str, model: Any) -> RangeTes
         validation_learning_rates=validation.pop("learning_rate", np.empty(0)),
         validation_losses=validation.pop("loss", np.empty(0)),
         validation_metrics=validation,
-        accuracy_names=tuple(name for name in metrics if _is_accuracy(name, model)),
+        accuracy_names=tuple(name for name in metrics if _is_accuracy(name, objects)),
     )
 
 
-def _is_accuracy(name: str, model: Any) -> bool:
+def _is_accuracy(name: str, metrics: list[Any]) -> bool:
     """Whether the entry of this name in the logs is an accuracy: by its class, or by its name.
 
-    The class decides if it is one of Keras's own, except for those that average any function.
+    The class decides if it is one of Keras's own, except for those that average any function. In
+    tf_keras, whose models do not list their metrics during the test, the name decides.
     """
-    # In Keras 3, one metric holds those that the model is compiled with. A log has the name of its
-    # metric, often after the name of an output and an underscore.
-    metrics = [inner for outer in model.metrics for inner in getattr(outer, "metrics", [outer])]
+    # A log has the name of its metric, often after the name of an output and an underscore.
     own = [m for m in metrics if name == m.name or name.endswith(f"_{m.name}")]
     if any(isinstance(metric, _ACCURACIES) for metric in own):
         return True

@@ -36,6 +36,10 @@ _ROUNDING = 1e-6
 _BAND = 3.0
 # From this accuracy on, a model whose loss does not fall is taken for a trained model.
 _TRAINED = 0.9
+# The accuracy is known if its standard error is at most this part of it: with 100 classes, that
+# takes 7,000 samples. With thousands, as in language models, the loss falls long before the
+# accuracy can be seen to rise.
+_KNOWN_ACCURACY = 0.12
 # The loss of a guess is known if its error is at most this part of it.
 _KNOWN = 0.08
 # A loss that is up to this part above that of a guess is no better than a guess.
@@ -441,7 +445,7 @@ def _at_chance(losses: _Array, loss: _FallingCurve, accuracies: _Array) -> str |
     before, after = _Mean(accuracies[:end][~low]), _Mean(accuracies[:end][low])
     accuracy = _Mean(accuracies[:end])
     floor = _Mean(losses[:end][loss.averages[:end] <= loss.floor + 3 * loss.error])
-    if not 2 * accuracy.error < accuracy.value < 1 - 2 * accuracy.error:
+    if not accuracy.error / _KNOWN_ACCURACY < accuracy.value < 1 - 2 * accuracy.error:
         return None
     rise = after.value - before.value
     # If all guess the same class, another class may be a little more frequent.

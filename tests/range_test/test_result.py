@@ -16,6 +16,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.keras_under_test import LEGACY, keras
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,65 @@ def test_accuracies_are_the_mean_over_outputs():
     result = clr.RangeTestResult(zeros, zeros, zeros, metrics, "completed")
     np.testing.assert_array_equal(result.accuracies, [0.25, 0.75])
     assert clr.RangeTestResult(zeros, zeros, zeros, {}, "completed").accuracies is None
+
+
+def test_an_accuracy_is_known_by_its_name():
+    column = np.ones(2)
+    accuracies = ("acc", "accuracy_1", "binary_accuracy", "Top5_Accuracy", "out_acc")
+    others = (
+        "acceleration_loss",
+        "acc_loss",
+        "accel",
+        "loss",
+        "acceleration_mae",
+        "b_accuracy_mse",
+    )
+    metrics = dict.fromkeys((*accuracies, *others), column)
+    for name, values in metrics.items():
+        one = clr.RangeTestResult(column, column, column, {name: values}, "completed")
+        assert (one.accuracies is not None) == (name in accuracies), name
+
+
+@pytest.mark.skipif(LEGACY, reason="on tf_keras, the name of a metric decides")
+def test_the_class_of_a_metric_says_whether_it_is_an_accuracy(tmp_path):
+    """For outputs of confusing names, weighted or not, and in the file."""
+    metrics = keras.metrics
+    x, y = np.zeros((64, 2)), np.arange(64) % 2
+    inputs = keras.Input((2,))
+    outputs = [keras.layers.Dense(2, name=name)(inputs) for name in ("acceleration", "b")]
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        keras.optimizers.SGD(),
+        ["mse", keras.losses.SparseCategoricalCrossentropy(from_logits=True)],
+        metrics=[
+            [metrics.MeanAbsoluteError(name="acc")],
+            [metrics.SparseTopKCategoricalAccuracy(k=1, name="hits"), "accuracy"],
+        ],
+        weighted_metrics=[[], ["accuracy"]],
+    )
+    result = clr.lr_range_test(model, x, [np.zeros((64, 2)), y], num_steps=20, verbose=0)
+    assert set(result.accuracy_names) == {"b_hits", "b_accuracy", "b_weighted_accuracy"}
+    assert {"acceleration_acc", "acceleration_loss"} <= result.metrics.keys()
+    result.save(tmp_path / "test.json")
+    equal(clr.RangeTestResult.load(tmp_path / "test.json"), result)
+
+
+def test_a_suggestion_prints_three_digits_and_a_reason_once():
+    reasons = dict.fromkeys(("steepest", "valley", "minimum"), "It was flat. Go lower.")
+    suggestion = clr.Suggestion(0.00123456, 0.0654321, None, None, None, reasons)
+    assert (
+        str(suggestion)
+        == repr(suggestion)
+        == (
+            "Suggestion:\n"
+            "  base_lr   0.00123\n"
+            "  max_lr    0.0654\n"
+            "  steepest  None\n"
+            "  valley    None\n"
+            "  minimum   None\n"
+            "steepest, valley and minimum are None: It was flat. Go lower."
+        )
+    )
 
 
 def equal(a, b):
