@@ -25,6 +25,11 @@ _VISIBLE = 0.1
 # is mistaken for a fall in about 1 of 100 curves. With 8, this happens in 1 of 1,000 curves, and
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
+# The parts of the edge of stability and of the rate of the lowest loss that ``max_lr`` may be at
+# most. In a network, a loss that is unstable blows up visibly only some steps later, at a rate that
+# is several times higher. `python -m benchmarks.suggestions` measures what these parts are worth.
+_OF_THE_EDGE = 0.2
+_OF_THE_LOWEST = 0.5
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 
@@ -60,12 +65,13 @@ def suggest(
 ) -> dict[str, float | str]:
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
-    ``base_lr`` and ``max_lr`` follow Smith's rule (arXiv:1506.01186, section 3.3). At ``base_lr``,
-    the accuracy begins to rise. At ``max_lr``, the accuracy rises more slowly, becomes ragged or
-    falls: this is the first step whose average accuracy is within a standard error of the highest
-    average. If there are no accuracies, or if they do not rise, the loss decides: at ``base_lr``
-    the loss begins to fall, and ``max_lr`` is half of the edge of stability. With accuracies too,
-    ``max_lr`` is at most half of the edge of stability, if the curve shows the edge.
+    ``max_lr`` is a fifth of the edge of stability, but at most half of the rate at which the loss
+    is lowest. If the loss does not show the edge, Smith's rule (arXiv:1506.01186, section 3.3)
+    decides: the accuracy rises more slowly, becomes ragged or falls. This is the first step whose
+    average accuracy is within a standard error of the highest average.
+
+    ``base_lr`` follows Smith's rule: the accuracy begins to rise, or, if there are no accuracies or
+    if they do not rise, the loss begins to fall.
 
     ``steepest``, ``valley`` and ``minimum`` follow the rules of fastai's ``lr_find``. They are read
     from the smoothed losses, without the first tenth of the steps (fastai: of the planned steps)
@@ -127,10 +133,10 @@ class _FallingCurve:
         # 201 steps, a window would only cost time.
         self.window = min(max(5, len(values) // 20), 200) | 1
         self.averages = _moving(self.values, self.window, average)
-        lowest = int(np.argmin(self.averages))
-        around = slice(max(0, lowest - self.window // 2), lowest + self.window // 2 + 1)
+        self.lowest = int(np.argmin(self.averages))
+        around = slice(max(0, self.lowest - self.window // 2), self.lowest + self.window // 2 + 1)
         self.bottom = around.start + int(np.argmin(self.values[around]))
-        self.floor = float(self.averages[lowest])
+        self.floor = float(self.averages[self.lowest])
         self.level = float(self.averages[0])
         self.depth = self.level - self.floor
         # The noise is measured before and during the fall, since it may be different afterwards.
@@ -204,29 +210,32 @@ def _base(
 def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
-    """The rate at which the accuracy rises more slowly, but at most half the edge of stability."""
-    answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
-    if accuracy:
-        step = accuracy.slows()
-        if step is not None:
-            rate = float(rates[step])
-            answer = rate if isinstance(answer, str) else min(rate, answer)
-        elif isinstance(answer, str):
-            answer = f"the accuracy was still rising at the highest rate, {rates[-1]:.3g}"
+    """A fifth of the edge of stability, but at most half of the rate of the lowest loss.
+
+    If the loss does not show the edge, the rate at which the accuracy rises more slowly.
+    """
+    edge = _edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
+    if not isinstance(edge, str):
+        answer: float | str = min(edge * _OF_THE_EDGE, float(rates[loss.lowest]) * _OF_THE_LOWEST)
+    elif accuracy is None:
+        answer = edge
+    elif (step := accuracy.slows()) is not None:
+        answer = float(rates[step])
+    else:
+        answer = f"the accuracy was still rising at the highest rate, {rates[-1]:.3g}"
     if not isinstance(answer, str) and answer < rates[0]:
         return f"the rate would be below the lowest rate, {rates[0]:.3g}"
     return answer
 
 
-def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float | str:
-    """Half of the rate above which gradient descent is unstable.
+def _edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float | str:
+    """The edge of stability: the rate above which gradient descent is unstable.
 
     On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
     ``(r * L - 1) ** 2``, and the edge of stability is ``2 / L``. If a step at rate ``r`` multiplies
     the loss by ``g``, the edge is therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss
     begins to grow visibly only long after the edge. The estimate is made at each step of the final
-    rise that brings the loss to a new maximum since the floor. Half of the edge leaves a factor of
-    two for the noise of the gradients.
+    rise that brings the loss to a new maximum since the floor.
 
     The result uses the lower quartile of the estimates. If the loss has several curvatures, the
     estimates tend to be too high, which speaks for a low quantile; but the very lowest estimates
@@ -243,9 +252,9 @@ def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float |
     records = records[above[records] > 0]
     if not len(records):
         # The step after the floor was the last with a finite loss, so the growth is unknown.
-        return float(rates[start]) / 2
+        return float(rates[start])
     growth = np.exp((np.log(above[records + 1]) - np.log(above[records])) / 2)
-    return float(np.quantile(rates[start + records] / (1 + growth), 0.25))
+    return float(np.quantile(2 * rates[start + records] / (1 + growth), 0.25))
 
 
 def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
