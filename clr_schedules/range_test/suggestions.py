@@ -28,7 +28,7 @@ _SIGNIFICANT = 8.0
 # The parts of the edge of stability and of the rate of the lowest loss that ``max_lr`` may be at
 # most. In a network, a loss that is unstable blows up visibly only some steps later, at a rate that
 # is several times higher. `python -m benchmarks.suggestions` measures what these parts are worth.
-_OF_THE_EDGE = 0.2
+_OF_THE_EDGE = 0.125
 _OF_THE_LOWEST = 0.5
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
@@ -65,7 +65,7 @@ def suggest(
 ) -> dict[str, float | str]:
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
-    ``max_lr`` is a fifth of the edge of stability, but at most half of the rate at which the loss
+    ``max_lr`` is an eighth of the edge of stability, but at most half of the rate at which the loss
     is lowest. If the loss does not show the edge, Smith's rule (arXiv:1506.01186, section 3.3)
     decides: the accuracy rises more slowly, becomes ragged or falls. This is the first step whose
     average accuracy is within a standard error of the highest average.
@@ -210,7 +210,7 @@ def _base(
 def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
-    """A fifth of the edge of stability, but at most half of the rate of the lowest loss.
+    """An eighth of the edge of stability, but at most half of the rate of the lowest loss.
 
     If the loss does not show the edge, the rate at which the accuracy rises more slowly.
     """
