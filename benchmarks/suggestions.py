@@ -41,7 +41,11 @@ PRETRAINING = {"SGD": 0.05, "Adam": 0.003, "AdamW": 0.003}
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A small training: its data, its network, its optimizer and its batch size."""
+    """A small training: its data, its network, its optimizer and its batch size.
+
+    "digits 5 to 9" are fine-tuned: the network was trained on the digits 0 to 4 before, and has a
+    new last layer.
+    """
 
     data: str
     network: str
@@ -295,8 +299,8 @@ def markdown(results: dict[str, Any] | None) -> str:
         for name, of_task in regrets.items()
     ]
     halves = {
-        "the tasks that it was chosen on": CHOSEN_ON,
-        "the other tasks": JUDGED_ON,
+        "tasks of the choice": CHOSEN_ON,
+        "tasks of the judgement": JUDGED_ON,
         "all tasks": (*CHOSEN_ON, *JUDGED_ON),
     }
     summary = []
@@ -337,11 +341,13 @@ rule gave no rate.
 {report.table(header, rows)}
 
 Median and worst of the tasks' regrets, and the number of seeds for which the rule gave no rate.
-The rule of `max_lr` was chosen on {len(CHOSEN_ON)} tasks, and judged on the {len(JUDGED_ON)} others,
-which were trained only after the choice.
+The rule of `max_lr` was chosen on {len(CHOSEN_ON)} tasks, and judged on the {len(JUDGED_ON)}
+others, which were trained only after the choice.
 
 {report.table(["", *header[1:]], summary)}"""
-    return title + report.part("suggestions", text) + "\n"
+    last = max(results.values(), key=lambda one: str(one["environment"]["date"]))
+    measured = report.measured({"environment": last["environment"]})
+    return f"{title}{report.part('suggestions', text)}\n\n{measured}\n"
 
 
 def _cell(of_rule: dict[str, Any], task: Task) -> str:
@@ -363,7 +369,11 @@ def main(names: Sequence[str]) -> None:
             continue
         start = time.perf_counter()
         result = measure(task)
-        print(f"{task.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        result |= {
+            "environment": report.environment(),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        print(f"{task.name}: {result['seconds']:.0f} s", file=sys.stderr, flush=True)
         results = (report.read("suggestions") or {}) | {task.name: result}
         results = {one.name: results[one.name] for one in tasks if one.name in results}
         report.write(results, "suggestions")
