@@ -29,6 +29,8 @@ _SIGNIFICANT = 8.0
 # visibly only some steps later, at a rate that is several times higher. That an eighth is a good
 # part was measured: `python -m benchmarks.suggestions` says what it is worth.
 _OF_THE_EDGE = 1 / 8
+# The part of ``max_lr`` that ``base_lr`` is at most. Smith recommends a third or a quarter.
+_OF_THE_TOP = 1 / 4
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 
@@ -70,7 +72,7 @@ def suggest(
     average accuracy is within a standard error of the highest average.
 
     ``base_lr`` follows Smith's rule: the accuracy begins to rise, or, if there are no accuracies or
-    if they do not rise, the loss begins to fall.
+    if they do not rise, the loss begins to fall. It is at most a quarter of ``max_lr``.
 
     ``steepest``, ``valley`` and ``minimum`` follow the rules of fastai's ``lr_find``. They are read
     from the smoothed losses, without the first tenth of the steps (fastai: of the planned steps)
@@ -191,7 +193,8 @@ def _base(
 ) -> float | str:
     """The rate at which the accuracy begins to rise or the loss begins to fall.
 
-    The rate must be below ``top``, the upper bound, if there is an upper bound.
+    If there is an upper bound, ``top``, the rate is at most a quarter of it: learning, too, becomes
+    visible only some steps later, and a band needs some width.
     """
     fall = accuracy or loss
     if not fall.seen:
@@ -201,9 +204,9 @@ def _base(
         already = "accuracy was already rising" if accuracy else "loss was already falling"
         return f"the {already} at the lowest rate, {rates[0]:.3g}"
     rate = float(rates[step])
-    if not isinstance(top, str) and rate >= top:
-        return f"learning began only at {rate:.3g}, which is not below max_lr={top:.3g}"
-    return rate
+    if not isinstance(top, str):
+        rate = min(rate, top * _OF_THE_TOP)
+    return rate if rate >= rates[0] else _below_the_lowest(rates)
 
 
 def _max(
@@ -223,7 +226,7 @@ def _max(
     else:
         answer = f"the accuracy was still rising at the highest rate, {rates[-1]:.3g}"
     if not isinstance(answer, str) and answer < rates[0]:
-        return f"the rate would be below the lowest rate, {rates[0]:.3g}"
+        return _below_the_lowest(rates)
     return answer
 
 
@@ -304,7 +307,12 @@ def _minimum(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
     if np.all(smoothed[lowest:] <= smoothed[lowest]):
         return f"the smoothed loss was still falling at the highest rate, {rates[-1]:.3g}"
     rate = float(rates[lowest]) / 10
-    return rate if rate >= rates[0] else f"the rate would be below the lowest rate, {rates[0]:.3g}"
+    return rate if rate >= rates[0] else _below_the_lowest(rates)
+
+
+def _below_the_lowest(rates: _Array) -> str:
+    """The reason why a rate below those of the test is none that the curve shows."""
+    return f"the rate would be below the lowest rate, {rates[0]:.3g}"
 
 
 def _too_few(steps: int, *, diverged: bool) -> str:

@@ -368,14 +368,12 @@ def test_learning_from_the_lowest_rate_on_shows_no_base():
     }
 
 
-def test_a_base_that_is_not_below_the_maximum_is_none():
+def test_the_base_is_at_most_a_quarter_of_the_maximum():
     rates, losses, _ = with_ups_and_downs(200)
     late = np.where(rates < 2, 0.1, 0.1 + np.log10(rates / 2))  # rises where the loss blows up
     reading = read(rates, losses, late)
     assert reading.max_lr == read(rates, losses).max_lr
-    assert reading.base_lr is None
-    assert reading.reasons["base_lr"].startswith("learning began only at 1.89,")
-    assert reading.reasons["base_lr"].endswith(f"not below max_lr={reading.max_lr:.3g}")
+    assert reading.base_lr == reading.max_lr / 4
 
 
 def test_a_maximum_below_the_lowest_rate_is_none():
