@@ -25,10 +25,11 @@ _VISIBLE = 0.1
 # is mistaken for a fall in about 1 of 100 curves. With 8, this happens in 1 of 1,000 curves, and
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
-# The part of the edge of stability that ``max_lr`` is. In a network, an unstable loss blows up
-# visibly only some steps later, at a rate that is several times higher. That an eighth is a good
-# part was measured: `python -m benchmarks.suggestions` says what it is worth.
+# The parts of the edge of stability and of the rate of the lowest loss that ``max_lr`` is at most.
+# In a network, an unstable loss blows up visibly only some steps later, at a rate that is several
+# times higher. The parts were measured: `python -m benchmarks.suggestions` says what they are worth.
 _OF_THE_EDGE = 1 / 8
+_OF_THE_LOWEST = 1 / 2
 # The part of ``max_lr`` that ``base_lr`` is at most. Smith recommends a third or a quarter.
 _OF_THE_TOP = 1 / 4
 # The relative rounding error of a loss in float32: a few units in the last place.
@@ -66,8 +67,8 @@ def suggest(
 ) -> dict[str, float | str]:
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
-    ``max_lr`` is an eighth of the edge of stability, but at most the rate at which the loss is
-    lowest. If the loss does not show the edge, Smith's rule (arXiv:1506.01186, section 3.3)
+    ``max_lr`` is an eighth of the edge of stability, but at most half of the rate at which the loss
+    is lowest. If the loss does not show the edge, Smith's rule (arXiv:1506.01186, section 3.3)
     decides: the accuracy rises more slowly, becomes ragged or falls. This is the first step whose
     average accuracy is within a standard error of the highest average.
 
@@ -212,13 +213,13 @@ def _base(
 def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
-    """An eighth of the edge of stability, but at most the rate of the lowest loss.
+    """An eighth of the edge of stability, but at most half of the rate of the lowest loss.
 
     If the loss does not show the edge, the rate at which the accuracy rises more slowly.
     """
     edge = _edge(rates, loss, diverged=diverged) if loss.seen else loss.why_unseen()
     if not isinstance(edge, str):
-        answer: float | str = min(edge * _OF_THE_EDGE, float(rates[loss.lowest]))
+        answer: float | str = min(edge * _OF_THE_EDGE, float(rates[loss.lowest]) * _OF_THE_LOWEST)
     elif accuracy is None:
         answer = edge
     elif (step := accuracy.slows()) is not None:

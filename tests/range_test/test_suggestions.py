@@ -200,7 +200,7 @@ def test_the_bounds_are_where_an_eye_would_put_them(steps, seed):
         check(reading, rates)
         assert not reading.reasons
         assert 5e-5 < reading.base_lr < 1e-3  # learning begins at about 1e-4
-    assert 1e-2 < by_loss.max_lr < 3 / 4  # level from 1e-2, blows up at 1
+    assert 2e-3 < by_loss.max_lr < 3 / 4  # level from 1e-2, blows up at 1
     assert by_accuracy.max_lr == by_loss.max_lr
 
 
@@ -211,11 +211,11 @@ def test_the_accuracy_does_not_move_the_maximum_that_the_loss_shows():
         assert read(rates, losses, accuracy).max_lr == read(rates, losses).max_lr
 
 
-def test_the_maximum_is_at_most_the_rate_of_the_lowest_loss():
+def test_the_maximum_is_at_most_half_of_the_rate_of_the_lowest_loss():
     rates = rates_of(400)
     # Lowest at 1e-3; the loss rises slowly from there, and blows up at 3.
     losses = np.interp(np.log10(rates), [-4, -3, 0.5, 1], [2.3, 0.1, 0.6, 9])
-    assert read(rates, losses).max_lr == pytest.approx(1e-3, rel=0.3)
+    assert read(rates, losses).max_lr == pytest.approx(1e-3 / 2, rel=0.3)
 
 
 @pytest.mark.parametrize("accuracies", [np.zeros(200), np.full(200, math.nan)])
@@ -399,20 +399,20 @@ def test_a_loss_that_is_suddenly_not_finite_is_the_edge():
 # What is read, as `base_lr` and `max_lr` of the losses alone and of accuracies too. A change of
 # these numbers is a change of what users are told: it belongs into the changelog.
 READINGS = {
-    (30, 0.1): (2.043e-4, 0.03290, 3.857e-4, 0.03290),
-    (30, 0.3): (3.857e-4, 0.03290, 7.279e-4, 0.03290),
-    (50, 0.1): (1.842e-4, 0.1099, 1.842e-4, 0.1099),
-    (50, 0.3): (5.690e-4, 0.05179, 5.690e-4, 0.05179),
-    (100, 0.1): (2.477e-4, 0.03126, 2.477e-4, 0.03126),
-    (100, 0.3): (7.565e-4, 0.02595, 6.280e-4, 0.02595),
-    (150, 0.1): (2.413e-4, 0.2166, 2.132e-4, 0.2166),
-    (150, 0.3): (6.488e-4, 0.2166, 5.733e-4, 0.2166),
-    (250, 0.1): (2.740e-4, 0.06069, 1.893e-4, 0.06069),
+    (30, 0.1): (2.043e-4, 0.01645, 3.857e-4, 0.01645),
+    (30, 0.3): (3.857e-4, 0.01645, 7.279e-4, 0.01645),
+    (50, 0.1): (1.842e-4, 0.05493, 1.842e-4, 0.05493),
+    (50, 0.3): (5.690e-4, 0.02590, 5.690e-4, 0.02590),
+    (100, 0.1): (2.477e-4, 0.01563, 2.477e-4, 0.01563),
+    (100, 0.3): (7.565e-4, 0.01298, 6.280e-4, 0.01298),
+    (150, 0.1): (2.413e-4, 0.1083, 2.132e-4, 0.1083),
+    (150, 0.3): (6.488e-4, 0.1083, 5.733e-4, 0.1083),
+    (250, 0.1): (2.740e-4, 0.03035, 1.893e-4, 0.03035),
     (250, 0.3): (4.599e-4, 0.2940, 3.966e-4, 0.2940),
-    (400, 0.1): (2.130e-4, 0.2506, 2.130e-4, 0.2506),
-    (400, 0.3): (4.065e-4, 0.2606, 4.257e-4, 0.2606),
-    (1000, 0.1): (2.145e-4, 0.2744, 2.067e-4, 0.2744),
-    (1000, 0.3): (2.676e-4, 0.2744, 2.105e-4, 0.2744),
+    (400, 0.1): (2.130e-4, 0.1303, 2.130e-4, 0.1303),
+    (400, 0.3): (4.065e-4, 0.1303, 4.257e-4, 0.1303),
+    (1000, 0.1): (2.145e-4, 0.1372, 2.067e-4, 0.1372),
+    (1000, 0.3): (2.676e-4, 0.1372, 2.105e-4, 0.1372),
 }
 
 
