@@ -27,7 +27,8 @@ _VISIBLE = 0.1
 _SIGNIFICANT = 8.0
 # The parts of the edge of stability and of the rate of the lowest loss that ``max_lr`` is at most.
 # In a network, an unstable loss blows up visibly only some steps later, at a rate that is several
-# times higher. The parts were measured: `python -m benchmarks.suggestions` says what they are worth.
+# times higher. The parts were measured: `python -m benchmarks.suggestions` says what they are
+# worth.
 _OF_THE_EDGE = 1 / 8
 _OF_THE_LOWEST = 1 / 2
 # The part of ``max_lr`` that ``base_lr`` is at most. Smith recommends a third or a quarter.
