@@ -298,18 +298,17 @@ def markdown(results: dict[str, Any] | None) -> str:
         [name, *(_cell(of_task[rule], tasks[name]) for rule in rules)]
         for name, of_task in regrets.items()
     ]
-    halves = {
-        "tasks of the choice": CHOSEN_ON,
-        "tasks of the judgement": JUDGED_ON,
-        "all tasks": (*CHOSEN_ON, *JUDGED_ON),
+    groups = {
+        "accuracy, tasks of the choice": [task for task in CHOSEN_ON if task.classes],
+        "accuracy, tasks of the judgement": [task for task in JUDGED_ON if task.classes],
+        "loss, all tasks": [task for task in (*CHOSEN_ON, *JUDGED_ON) if not task.classes],
     }
     summary = []
-    for half, of_half in halves.items():
-        names = [task.name for task in of_half if task.name in regrets]
+    for group, of_group in groups.items():
+        names = [task.name for task in of_group if task.name in regrets]
         seeds = sum(tasks[name].seeds for name in names)
         cells = []
         for rule in rules:
-            # The summary is of points of accuracy and of percent alike.
             means = [m for n in names if (m := regrets[n][rule]["mean"]) is not None]
             missing = sum(regrets[n][rule]["none"] for n in names)
             cells.append(
@@ -317,16 +316,31 @@ def markdown(results: dict[str, Any] | None) -> str:
                 if means
                 else ""
             )
-        summary.append([half, *cells])
+        summary.append([group, *cells])
     errors = [
         regrets[name]["max_lr"]["error"]
         for name in regrets
         if tasks[name].classes and regrets[name]["max_lr"]["mean"] is not None
     ]
-    own = [m for one in regrets.values() if (m := one["max_lr"]["mean"]) is not None]
+    own = [
+        mean
+        for name, one in regrets.items()
+        if tasks[name].classes and (mean := one["max_lr"]["mean"]) is not None
+    ]
+    losses = [
+        mean
+        for name, one in regrets.items()
+        if not tasks[name].classes and (mean := one["max_lr"]["mean"]) is not None
+    ]
+    regression = (
+        " A regression of few and noisy samples (diabetes) is another matter: its loss ends up to "
+        f"{max(losses):.0f} % above the best of the grid."
+        if losses
+        else ""
+    )
     text = f"""A training with `OneCycle(suggestion.max_lr, ...)` ends, in the median of
-{len(own)} tasks, {statistics.median(own):.2f} points below the best of a grid of nine peaks, and in
-the worst task {max(own):.2f} points.
+{len(own)} classifications, {statistics.median(own):.2f} points of test accuracy below the best of a
+grid of nine peaks, and in the worst {max(own):.2f} points.{regression}
 
 The regret of each rule: points of test accuracy, or percent of the test loss of a regression, below
 the best of nine peaks over four decades, in the mean over {SEEDS} seeds (digits) or
