@@ -18,6 +18,7 @@ from benchmarks import (
     logger,
     range_test,
     report,
+    suggestions,
     timing,
 )
 
@@ -30,7 +31,12 @@ SECTIONS: dict[str, Any] = {
     "digits": digits,
 }
 # Measured where there is what they need, and kept in files of their own.
-APART: dict[str, Any] = {"engines": engines, "gpu_kernels": gpu_kernels, "gpu": gpu}
+APART: dict[str, Any] = {
+    "engines": engines,
+    "gpu_kernels": gpu_kernels,
+    "gpu": gpu,
+    "suggestions": suggestions,
+}
 # The order of the report.
 ORDER = (
     "accuracy",
@@ -40,6 +46,7 @@ ORDER = (
     "gpu_kernels",
     "gpu",
     "range_test",
+    "suggestions",
     "logger",
     "digits",
 )

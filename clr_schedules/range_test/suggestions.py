@@ -29,6 +29,10 @@ _VISIBLE = 0.1
 # is mistaken for a fall in about 1 of 100 curves. With 8, this happens in 1 of 1,000 curves, and
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
+# The parts of the rate at which the loss blows up, and of the edge of stability, that ``max_lr`` is
+# at most. The parts were chosen by trainings: `python -m benchmarks.suggestions`.
+_OF_THE_RISE = 1 / 10
+_OF_THE_EDGE = 1 / 2
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 # A cycle needs bounds that differ by at least this factor. With 200 steps on eight decades, the
@@ -93,12 +97,15 @@ def suggest(
 ) -> dict[str, float | str]:
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
-    ``base_lr`` and ``max_lr`` follow Smith's rule (arXiv:1506.01186, section 3.3). At ``base_lr``,
-    the accuracy begins to rise. At ``max_lr``, the accuracy rises more slowly, becomes ragged or
-    falls: this is the first step whose average accuracy is within a standard error of the highest
-    average. If there are no accuracies, or if they do not rise, the loss decides: at ``base_lr``
-    the loss begins to fall, and ``max_lr`` is half of the edge of stability. With accuracies too,
-    ``max_lr`` is at most half of the edge of stability, if the curve shows the edge.
+    ``max_lr`` is a tenth of the rate at which the loss blows up, but at most half of the edge of
+    stability, and at most the rate at which the loss is lowest. If the loss does not blow up,
+    Smith's rule (arXiv:1506.01186, section 3.3) decides: the accuracy rises more slowly, becomes
+    ragged or falls. This is the first step whose average accuracy is within a standard error of the
+    highest average.
+
+    ``base_lr`` follows Smith's rule: the accuracy begins to rise, or, if there are no accuracies or
+    if they do not rise, the loss begins to fall. It must be below ``max_lr`` by a
+    factor of three.
 
     ``steepest``, ``valley`` and ``minimum`` follow the rules of fastai's ``lr_find``. They are read
     from the smoothed losses, without the first tenth of the steps (fastai: of the planned steps)
@@ -191,10 +198,10 @@ class _FallingCurve:
         # 201 steps, a window would only cost time.
         self.window = min(max(5, len(values) // 20), 200) | 1
         self.averages = _moving(self.values, self.window, average)
-        lowest = int(np.argmin(self.averages))
-        around = slice(max(0, lowest - self.window // 2), lowest + self.window // 2 + 1)
+        self.lowest = int(np.argmin(self.averages))
+        around = slice(max(0, self.lowest - self.window // 2), self.lowest + self.window // 2 + 1)
         self.bottom = around.start + int(np.argmin(self.values[around]))
-        self.floor = float(self.averages[lowest])
+        self.floor = float(self.averages[self.lowest])
         self.level = float(self.averages[0])
         self.depth = self.level - self.floor
         # The noise is measured before and during the fall, since it may be different afterwards.
@@ -262,35 +269,37 @@ def _base(
 def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
-    """The rate at which the accuracy rises more slowly, but at most half the edge of stability."""
+    """A tenth of the rate at which the loss blows up, or less; see `_below_the_rise`.
+
+    If the loss does not blow up, the rate at which the accuracy rises more slowly.
+    """
     still = f"The accuracy was still rising at the highest rate, {rates[-1]:.3g}. {_HIGHER}"
-    answer = _half_edge(rates, loss, diverged=diverged) if loss.seen else still
-    if accuracy:
+    answer = _below_the_rise(rates, loss, diverged=diverged) if loss.seen else still
+    if isinstance(answer, str) and accuracy:
         step = accuracy.slows()
-        if step is not None:
-            rate = float(rates[step])
-            answer = rate if isinstance(answer, str) else min(rate, answer)
-        elif isinstance(answer, str):
-            answer = still
+        answer = still if step is None else float(rates[step])
     if not isinstance(answer, str) and answer < rates[0]:
         return f"The rate would be below the lowest rate, {rates[0]:.3g}. {_LOWER}"
     return answer
 
 
-def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float | str:
-    """Half of the rate above which gradient descent is unstable.
+def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float | str:
+    """A tenth of the rate at which the loss blows up, within two limits.
 
-    On a quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by
-    ``(r * L - 1) ** 2``, and the edge of stability is ``2 / L``. If a step at rate ``r`` multiplies
-    the loss by ``g``, the edge is therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss
-    begins to grow visibly only long after the edge. The estimate is made at each step of the final
-    rise that brings the loss to a new maximum since the floor. Half of the edge leaves a factor of
-    two for the noise of the gradients.
+    The first limit is half of the edge of stability, above which gradient descent is unstable. On a
+    quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by ``(r * L - 1) ** 2``,
+    and the edge is ``2 / L``. If a step at rate ``r`` multiplies the loss by ``g``, the edge is
+    therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss begins to grow visibly only
+    long after the edge. The second limit is the rate at which the average loss is lowest.
 
-    The result uses the lower quartile of the estimates. If the loss has several curvatures, the
-    estimates tend to be too high, which speaks for a low quantile; but the very lowest estimates
-    come from noise. In a network, the loss grows slowly or in jumps. There, each estimate is about
-    equal to the rate of its step, and the lower quartile is early in the rise.
+    In a network, the loss grows slowly or in jumps, and only some steps after it has become
+    unstable. The growth then says little about the edge, but trainings at a tenth of the rate are
+    good: ``python -m benchmarks.suggestions`` measures how good.
+
+    Both the rate and the edge are estimated at each step of the final rise that brings the loss to
+    a new maximum since the floor, and the lower quartile of the estimates counts. If the loss has
+    several curvatures, the estimates tend to be too high, which speaks for a low quantile; but the
+    very lowest estimates come from noise.
     """
     start = loss.rises()
     above = loss.values[start:] - loss.floor
@@ -300,11 +309,13 @@ def _half_edge(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float |
         return f"The loss {what} the highest rate, {rates[-1]:.3g}. {_HIGHER}"
     records = np.flatnonzero(above[1:] > np.maximum.accumulate(above)[:-1])
     records = records[above[records] > 0]
-    if not len(records):
-        # The step after the floor was the last with a finite loss, so the growth is unknown.
-        return float(rates[start]) / 2
-    growth = np.exp((np.log(above[records + 1]) - np.log(above[records])) / 2)
-    return float(np.quantile(rates[start + records] / (1 + growth), 0.25))
+    if len(records):
+        growth = np.exp((np.log(above[records + 1]) - np.log(above[records])) / 2)
+        rise = np.quantile(rates[start + records], 0.25)
+        edge = np.quantile(2 * rates[start + records] / (1 + growth), 0.25)
+    else:  # the step after the floor was the last with a finite loss, so the growth is unknown
+        rise = edge = rates[start]
+    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, rates[loss.lowest]))
 
 
 def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:

@@ -211,16 +211,22 @@ def test_the_bounds_are_where_an_eye_would_put_them(steps, seed):
         check(reading, rates)
         assert not reading.reasons
         assert 5e-5 < reading.base_lr < 1e-3  # learning begins at about 1e-4
-    assert 0.3 < by_loss.max_lr < 3  # blows up at 1
-    assert 2e-3 < by_accuracy.max_lr < 1  # level from 1e-2
-    assert by_accuracy.max_lr <= by_loss.max_lr
+    assert 2e-3 < by_loss.max_lr < 3 / 4  # level from 1e-2, blows up at 1
+    assert by_accuracy.max_lr == by_loss.max_lr
 
 
-def test_the_accuracy_never_raises_the_maximum_above_what_the_loss_shows():
+def test_the_accuracy_does_not_move_the_maximum_that_the_loss_shows():
     rates, losses, accuracies = with_ups_and_downs(200)
     late = 0.1 + 0.8 * np.linspace(0, 1, 200) ** 8  # still rising while the loss blows up
-    assert read(rates, losses, late).max_lr == read(rates, losses).max_lr
-    assert read(rates, losses, accuracies).max_lr < read(rates, losses).max_lr
+    for accuracy in (late, accuracies):
+        assert read(rates, losses, accuracy).max_lr == read(rates, losses).max_lr
+
+
+def test_the_maximum_is_at_most_the_rate_of_the_lowest_loss():
+    rates = rates_of(400)
+    # Lowest at 1e-3; the loss rises slowly from there, and blows up at 3.
+    losses = np.interp(np.log10(rates), [-4, -3, 0.5, 1], [2.3, 0.1, 0.6, 9])
+    assert read(rates, losses).max_lr == pytest.approx(1e-3, rel=0.3)
 
 
 @pytest.mark.parametrize("accuracies", [np.zeros(200), np.full(200, math.nan)])
@@ -239,7 +245,7 @@ def test_the_maximum_is_where_the_accuracy_is_first_as_good_as_it_gets():
 
 def test_linear_growth():
     rates = np.linspace(0.001, 0.2, 200)
-    learned = 1 / (1 + np.exp(-(rates - 0.06) / 0.008))
+    learned = 1 / (1 + np.exp(-(rates - 0.006) / 0.0008))
     losses = 2.3 - 2 * learned + np.maximum(0, rates - 0.15) * 50
     reading = read(rates, losses, 0.1 + 0.8 * learned)
     check(reading, rates)
@@ -404,7 +410,7 @@ def test_a_loss_that_is_suddenly_not_finite_is_the_edge():
     rates = rates_of(100)
     losses = np.where(rates < 1e-4, 2.3, 2.3 - np.log10(rates / 1e-4) / 3)
     losses[80:] = math.nan
-    assert read(rates, losses).max_lr == rates[79] / 2
+    assert read(rates, losses).max_lr == rates[79] / 10
 
 
 @pytest.mark.parametrize("when", ["step 3, at a learning rate of 1.2e-07", "step 40, at …"])
@@ -511,20 +517,20 @@ def test_single_rates_are_where_the_loss_falls():
 # What is read, as `base_lr` and `max_lr` of the losses alone and of accuracies too. A change of
 # these numbers is a change of what users are told: it belongs into the changelog.
 READINGS = {
-    (30, 0.1): (2.043e-4, 0.7655, 3.857e-4, 0.01743),
-    (30, 0.3): (3.857e-4, 0.8058, 7.279e-4, 0.01743),
-    (50, 0.1): (1.842e-4, 0.6251, 1.842e-4, 0.1099),
-    (50, 0.3): (5.690e-4, 0.6329, 5.690e-4, 0.1600),
-    (100, 0.1): (2.477e-4, 0.7691, 2.477e-4, 0.03126),
-    (100, 0.3): (7.565e-4, 0.9275, 6.280e-4, 0.02154),
-    (150, 0.1): (2.413e-4, 0.8936, 2.132e-4, 0.03390),
-    (150, 0.3): (6.488e-4, 1.147, 5.733e-4, 0.02996),
-    (250, 0.1): (2.740e-4, 0.9873, 1.893e-4, 0.07577),
-    (250, 0.3): (4.599e-4, 1.176, 3.966e-4, 0.01107),
-    (400, 0.1): (2.130e-4, 1.003, 2.130e-4, 0.02591),
-    (400, 0.3): (4.065e-4, 1.128, 4.257e-4, 0.02256),
-    (1000, 0.1): (2.145e-4, 1.185, 2.067e-4, 0.09246),
-    (1000, 0.3): (2.676e-4, 1.143, 2.105e-4, 0.02235),
+    (30, 0.1): (2.043e-4, 0.01645, 3.857e-4, 0.01645),
+    (30, 0.3): (3.857e-4, 0.01645, 7.279e-4, 0.01645),
+    (50, 0.1): (1.842e-4, 0.05493, 1.842e-4, 0.05493),
+    (50, 0.3): (5.690e-4, 0.02590, 5.690e-4, 0.02590),
+    (100, 0.1): (2.477e-4, 0.01563, 2.477e-4, 0.01563),
+    (100, 0.3): (7.565e-4, 0.01298, 6.280e-4, 0.01298),
+    (150, 0.1): (2.413e-4, 0.1083, 2.132e-4, 0.1083),
+    (150, 0.3): (6.488e-4, 0.1083, 5.733e-4, 0.1083),
+    (250, 0.1): (2.740e-4, 0.03035, 1.893e-4, 0.03035),
+    (250, 0.3): (4.599e-4, 0.2940, 3.966e-4, 0.2940),
+    (400, 0.1): (2.130e-4, 0.1303, 2.130e-4, 0.1303),
+    (400, 0.3): (4.065e-4, 0.1303, 4.257e-4, 0.1303),
+    (1000, 0.1): (2.145e-4, 0.1372, 2.067e-4, 0.1372),
+    (1000, 0.3): (2.676e-4, 0.1372, 2.105e-4, 0.1372),
 }
 
 
@@ -726,5 +732,7 @@ def test_the_maximum_is_below_the_edge_of_stability_in_noise(noise, dimensions, 
         rates = rates_of(steps, low, high)
         parts = np.array(list(of_the_edge(curvature, rates, dimensions, noise, 20)))
         assert np.sum(np.isnan(parts)) <= 2
+        # Noise that is added to the gradients raises the loss long before the edge.
+        least = 0.03 if noise.startswith("added") else 0.1
         assert np.sum(parts > 1) <= 1
-        assert np.sum((parts < 0.1) | (parts > 1)) <= 2
+        assert np.sum((parts < least) | (parts > 1)) <= 2
