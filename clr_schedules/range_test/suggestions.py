@@ -468,7 +468,7 @@ def _at_chance(losses: _Array, loss: _FallingCurve, accuracies: _Array) -> str |
         error = math.hypot(bounds[1] - bounds[0], 2 * floor.error)
         if (
             error < _KNOWN * expected
-            and -error < floor.value - expected < _ABOVE_A_GUESS * expected
+            and -2 * error < floor.value - expected < _ABOVE_A_GUESS * expected
         ):
             return (
                 f"The accuracy stayed at {accuracy.value:.2g}, and the loss fell only to "
