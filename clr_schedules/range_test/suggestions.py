@@ -29,10 +29,12 @@ _VISIBLE = 0.1
 # is mistaken for a fall in about 1 of 100 curves. With 8, this happens in 1 of 1,000 curves, and
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
-# The parts of the rate at which the loss blows up, and of the edge of stability, that ``max_lr`` is
-# at most. The parts were chosen by trainings: `python -m benchmarks.suggestions`.
+# ``max_lr`` is at most these parts of the rate at which the loss blows up, of the edge of
+# stability, and of the rate at which the loss is lowest. `python -m benchmarks.suggestions` measures
+# in real trainings what they are worth.
 _OF_THE_RISE = 1 / 10
 _OF_THE_EDGE = 1 / 2
+_OF_THE_LOWEST = 1 / 2
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 # A cycle needs bounds that differ by at least this factor. With 200 steps on eight decades, the
@@ -98,7 +100,7 @@ def suggest(
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
     ``max_lr`` is a tenth of the rate at which the loss blows up, but at most half of the edge of
-    stability, and at most the rate at which the loss is lowest. If the loss does not blow up,
+    stability, and half of the rate at which the loss is lowest. If the loss does not blow up,
     Smith's rule (arXiv:1506.01186, section 3.3) decides: the accuracy rises more slowly, becomes
     ragged or falls. This is the first step whose average accuracy is within a standard error of the
     highest average.
@@ -290,7 +292,7 @@ def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> fl
     quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by ``(r * L - 1) ** 2``,
     and the edge is ``2 / L``. If a step at rate ``r`` multiplies the loss by ``g``, the edge is
     therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss begins to grow visibly only
-    long after the edge. The second limit is the rate at which the average loss is lowest.
+    long after the edge. The second limit is half of the rate at which the average loss is lowest.
 
     In a network, the loss grows slowly or in jumps, and only some steps after it has become
     unstable. The growth then says little about the edge, but trainings at a tenth of the rate are
@@ -315,7 +317,8 @@ def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> fl
         edge = np.quantile(2 * rates[start + records] / (1 + growth), 0.25)
     else:  # the step after the floor was the last with a finite loss, so the growth is unknown
         rise = edge = rates[start]
-    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, rates[loss.lowest]))
+    lowest = rates[loss.lowest]
+    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, lowest * _OF_THE_LOWEST))
 
 
 def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:

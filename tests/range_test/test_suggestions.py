@@ -222,11 +222,11 @@ def test_the_accuracy_does_not_move_the_maximum_that_the_loss_shows():
         assert read(rates, losses, accuracy).max_lr == read(rates, losses).max_lr
 
 
-def test_the_maximum_is_at_most_the_rate_of_the_lowest_loss():
+def test_the_maximum_is_at_most_half_of_the_rate_of_the_lowest_loss():
     rates = rates_of(400)
     # Lowest at 1e-3; the loss rises slowly from there, and blows up at 3.
     losses = np.interp(np.log10(rates), [-4, -3, 0.5, 1], [2.3, 0.1, 0.6, 9])
-    assert read(rates, losses).max_lr == pytest.approx(1e-3, rel=0.3)
+    assert read(rates, losses).max_lr == pytest.approx(1e-3 / 2, rel=0.3)
 
 
 @pytest.mark.parametrize("accuracies", [np.zeros(200), np.full(200, math.nan)])
@@ -249,10 +249,11 @@ def test_linear_growth():
     losses = 2.3 - 2 * learned + np.maximum(0, rates - 0.15) * 50
     reading = read(rates, losses, 0.1 + 0.8 * learned)
     check(reading, rates)
-    assert 0.06 < reading.max_lr < 0.12
-    # Between the two rates is less than a factor of 3.
-    assert reading.reasons.keys() == {"base_lr"}
-    assert reading.reasons["base_lr"].startswith("Learning began only at 0.042,")
+    assert 0.01 < reading.max_lr < 0.05
+    # So few steps are below 0.006 that they are no level.
+    assert reading.reasons == {
+        "base_lr": f"The accuracy was already rising at the lowest rate, 0.001. {LOWER}"
+    }
 
 
 def test_a_long_test_is_read_too():
@@ -377,7 +378,7 @@ def test_learning_from_the_lowest_rate_on_shows_no_base():
     assert reading.reasons == {
         "base_lr": f"The loss was already falling at the lowest rate, 0.01. {LOWER}"
     }
-    assert 0.2 < reading.max_lr < 1
+    assert 0.05 < reading.max_lr < 0.5 / 2  # lowest at about 0.2, rises from 0.5
     reading = read(rates, losses, 1 - np.exp(-20 * rates))
     assert reading.reasons == {
         "base_lr": f"The accuracy was already rising at the lowest rate, 0.01. {LOWER}"
@@ -520,13 +521,13 @@ READINGS = {
     (30, 0.1): (2.043e-4, 0.01645, 3.857e-4, 0.01645),
     (30, 0.3): (3.857e-4, 0.01645, 7.279e-4, 0.01645),
     (50, 0.1): (1.842e-4, 0.05493, 1.842e-4, 0.05493),
-    (50, 0.3): (5.690e-4, 0.02590, 5.690e-4, 0.02590),
+    (50, 0.3): (5.690e-4, 0.0259, 5.690e-4, 0.0259),
     (100, 0.1): (2.477e-4, 0.01563, 2.477e-4, 0.01563),
     (100, 0.3): (7.565e-4, 0.01298, 6.280e-4, 0.01298),
     (150, 0.1): (2.413e-4, 0.1083, 2.132e-4, 0.1083),
     (150, 0.3): (6.488e-4, 0.1083, 5.733e-4, 0.1083),
     (250, 0.1): (2.740e-4, 0.03035, 1.893e-4, 0.03035),
-    (250, 0.3): (4.599e-4, 0.2940, 3.966e-4, 0.2940),
+    (250, 0.3): (4.599e-4, 0.2408, 3.966e-4, 0.2408),
     (400, 0.1): (2.130e-4, 0.1303, 2.130e-4, 0.1303),
     (400, 0.3): (4.065e-4, 0.1303, 4.257e-4, 0.1303),
     (1000, 0.1): (2.145e-4, 0.1372, 2.067e-4, 0.1372),
