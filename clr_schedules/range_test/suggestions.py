@@ -30,11 +30,11 @@ _VISIBLE = 0.1
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
 # ``max_lr`` is at most these parts of the rate at which the loss blows up, of the edge of
-# stability, and of the rate at which the loss is lowest. `python -m benchmarks.suggestions` measures
+# stability, and of the rate in the middle of the floor. `python -m benchmarks.suggestions` measures
 # in real trainings what they are worth.
 _OF_THE_RISE = 1 / 10
 _OF_THE_EDGE = 1 / 2
-_OF_THE_LOWEST = 1 / 2
+_OF_THE_FLOOR = 1 / 2
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 # A cycle needs bounds that differ by at least this factor. With 200 steps on eight decades, the
@@ -100,14 +100,13 @@ def suggest(
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
     ``max_lr`` is a tenth of the rate at which the loss blows up, but at most half of the edge of
-    stability, and half of the rate at which the loss is lowest. If the loss does not blow up,
-    Smith's rule (arXiv:1506.01186, section 3.3) decides: the accuracy rises more slowly, becomes
-    ragged or falls. This is the first step whose average accuracy is within a standard error of the
-    highest average.
+    stability, and half of the rate in the middle of the range where the loss is lowest. If the loss
+    does not blow up, Smith's rule (arXiv:1506.01186, section 3.3) decides: the accuracy rises more
+    slowly, becomes ragged or falls. This is the first step whose average accuracy is within a
+    standard error of the highest average.
 
     ``base_lr`` follows Smith's rule: the accuracy begins to rise, or, if there are no accuracies or
-    if they do not rise, the loss begins to fall. It must be below ``max_lr`` by a
-    factor of three.
+    if they do not rise, the loss begins to fall. It must be below ``max_lr`` by a factor of three.
 
     ``steepest``, ``valley`` and ``minimum`` follow the rules of fastai's ``lr_find``. They are read
     from the smoothed losses, without the first tenth of the steps (fastai: of the planned steps)
@@ -200,10 +199,10 @@ class _FallingCurve:
         # 201 steps, a window would only cost time.
         self.window = min(max(5, len(values) // 20), 200) | 1
         self.averages = _moving(self.values, self.window, average)
-        self.lowest = int(np.argmin(self.averages))
-        around = slice(max(0, self.lowest - self.window // 2), self.lowest + self.window // 2 + 1)
+        lowest = int(np.argmin(self.averages))
+        around = slice(max(0, lowest - self.window // 2), lowest + self.window // 2 + 1)
         self.bottom = around.start + int(np.argmin(self.values[around]))
-        self.floor = float(self.averages[self.lowest])
+        self.floor = float(self.averages[lowest])
         self.level = float(self.averages[0])
         self.depth = self.level - self.floor
         # The noise is measured before and during the fall, since it may be different afterwards.
@@ -292,7 +291,8 @@ def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> fl
     quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by ``(r * L - 1) ** 2``,
     and the edge is ``2 / L``. If a step at rate ``r`` multiplies the loss by ``g``, the edge is
     therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss begins to grow visibly only
-    long after the edge. The second limit is half of the rate at which the average loss is lowest.
+    long after the edge. The second limit is half of the rate in the middle of the floor, where the
+    loss is lowest.
 
     In a network, the loss grows slowly or in jumps, and only some steps after it has become
     unstable. The growth then says little about the edge, but trainings at a tenth of the rate are
@@ -317,8 +317,8 @@ def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> fl
         edge = np.quantile(2 * rates[start + records] / (1 + growth), 0.25)
     else:  # the step after the floor was the last with a finite loss, so the growth is unknown
         rise = edge = rates[start]
-    lowest = rates[loss.lowest]
-    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, lowest * _OF_THE_LOWEST))
+    middle = np.median(rates[loss.averages <= loss.floor + loss.step])
+    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, middle * _OF_THE_FLOOR))
 
 
 def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
