@@ -170,7 +170,7 @@ def lr_range_test(
         raise ValueError(
             "The range test cannot run on a model that several processes train together. Run the "
             "test in a single process, with batches as large as those of all processes together, "
-            f"and use its bounds in all processes. Received: model={model.name!r}"
+            f"and use its bounds in all processes. Received: model={_arguments.shown(model.name)}"
         )
     compiled = backend.steps_per_execution(model)
     sweep = Sweep(
@@ -235,7 +235,7 @@ def lr_range_test(
         raise ValueError(
             "No train step was taken. Either the data are empty, or the model overrides `fit` or "
             "`make_train_function` with a method that does not call `model.train_function`. "
-            f"Received: model={model}, x={type(x).__name__}"
+            f"Received: model={_arguments.shown(model)}, x={type(x).__name__}"
         )
     sweep.end(f"stopped: the data ended after {sweep.steps} of {num_steps} steps")
     return _result(sweep, watcher, growth, metrics)
@@ -263,7 +263,8 @@ def _check_that_it_stepped(model: Any, optimizer: Any, count: int, sweep: Sweep)
             "The optimizer of the model has taken no step in the range test, so the rates were "
             "never used. If `train_step` uses another optimizer, compile the model with that one, "
             "and use `self.optimizer` in `train_step`. "
-            f"Received: model={model.name!r}, whose optimizer is {type(optimizer).__name__}"
+            f"Received: model={_arguments.shown(model.name)}, whose optimizer is "
+            f"{type(optimizer).__name__}"
         )
 
 
@@ -293,12 +294,13 @@ def _num_steps(
     """The number of steps of the test."""
     batches = planning.count_batches(x, batch_size)
     if batches == 0:
-        raise ValueError(f"Argument `x` must have at least one batch. Received: x={x!r}")
+        raise ValueError(_arguments.received("x", "data with at least one batch", x))
     if num_steps is not None:
         if epochs is not None:
             raise ValueError(
                 "Only one of `num_steps` and `epochs` can be given. "
-                f"Received: num_steps={num_steps!r}, epochs={epochs!r}"
+                f"Received: num_steps={_arguments.shown(num_steps)}, "
+                f"epochs={_arguments.shown(epochs)}"
             )
         steps = _arguments.count("num_steps", num_steps)
         if steps < 2:
@@ -310,7 +312,7 @@ def _num_steps(
     if batches is None:
         raise ValueError(
             "Argument `epochs` cannot be given for data of unknown length. Give `num_steps` "
-            f"instead. Received: epochs={epochs!r}, x={type(x).__name__}"
+            f"instead. Received: epochs={given}, x={type(x).__name__}"
         )
     steps = given * batches // batches_per_step
     if steps < 2:
