@@ -135,10 +135,12 @@ def lr_range_test(
     Raises:
         TypeError, ValueError: If an argument is of a wrong kind or out of range; if the model is
             not compiled, or has no optimizer or several optimizers; if the optimizer has no
-            learning rate that can be set; if the model's `train_step` returns no loss; if the data
-            are empty; if ``epochs`` is given and the length of the data is unknown; if several
-            processes train the model together (then all of them raise the error). Errors that the
-            model or the data raise are not caught.
+            learning rate that can be set, or would not take the rates of the test (Keras's
+            ``Adafactor`` above its cap, a warm-up, a ``decay``), or rescales the weights with the
+            rate (``Ftrl``); if the model's `train_step` returns no loss, or uses another optimizer;
+            if the data are empty; if ``epochs`` is given and the length of the data is unknown; if
+            several processes train the model together (then all of them raise the error). Errors
+            that the model or the data raise are not caught.
 
     Source:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
