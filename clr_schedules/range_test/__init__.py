@@ -265,8 +265,7 @@ def _check_that_it_stepped(model: Any, optimizer: Any, count: int, sweep: Sweep)
             "The optimizer of the model has taken no step in the range test, so the rates were "
             "never used. If `train_step` uses another optimizer, compile the model with that one, "
             "and use `self.optimizer` in `train_step`. "
-            f"Received: model={_arguments.shown(model.name)}, whose optimizer is "
-            f"{type(optimizer).__name__}"
+            f"Received: model={model.name!r}, whose optimizer is {type(optimizer).__name__}"
         )
 
 

@@ -84,12 +84,11 @@ class RangeTestResult:
     def suggest(self) -> Suggestion:
         """Reads the bounds of a cycle, and three single rates, off the curve.
 
-        ``base_lr`` is the rate at which the accuracy begins to rise, or, without an accuracy, the
-        rate at which the loss begins to fall. ``max_lr`` is a tenth of the rate at which the loss
-        blows up, but at most half of the rate above which gradient descent is unstable, and half of
-        the rate at which the loss is lowest. If the loss does not blow up, ``max_lr`` is the rate
-        at which the accuracy rises more slowly, becomes ragged or falls. The other rates follow the
-        rules of fastai.
+        ``base_lr`` and ``max_lr`` follow the paper's rule. If the metrics include an accuracy, then
+        ``base_lr`` is the rate at which the accuracy begins to rise, and ``max_lr`` is the rate at
+        which the accuracy rises more slowly, becomes ragged or falls. Without an accuracy,
+        ``base_lr`` is the rate at which the loss begins to fall, and at ``max_lr`` the loss is
+        about to blow up. The other rates follow the rules of fastai.
 
         Returns:
             The suggestion. A rate that the curve does not show is None, and ``reasons`` says why,
@@ -223,7 +222,7 @@ class Suggestion:
 
     Attributes:
         base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
-        max_lr: The upper bound of a cycle: a tenth of the rate at which the loss blows up, or less.
+        max_lr: The upper bound of a cycle, by the rule of the paper.
         steepest: The rate at which the smoothed loss falls fastest (fastai's ``steep``).
         valley: The middle of the longest descent of the smoothed loss (fastai's ``valley``).
         minimum: A tenth of the rate at which the smoothed loss is lowest (fastai's ``minimum``).
