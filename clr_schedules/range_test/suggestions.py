@@ -30,8 +30,8 @@ _VISIBLE = 0.1
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
 # ``max_lr`` is at most these parts of the rate at which the loss blows up, of the edge of
-# stability, and of the rate at which the loss is lowest. `python -m benchmarks.suggestions`
-# measures in real trainings what they are worth.
+# stability, and of the rate at which the loss is lowest. `python -m benchmarks.suggestions` measures
+# in real trainings what they are worth.
 _OF_THE_RISE = 1 / 10
 _OF_THE_EDGE = 1 / 2
 _OF_THE_LOWEST = 1 / 2
