@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_schedules import _arguments
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -211,6 +213,16 @@ class Backend(abc.ABC):
     def remake_train_function(self, model: Any) -> None:
         """Makes the model compile its train step again."""
         model.make_train_function(force=True)
+
+    @abc.abstractmethod
+    def step_keeps_rate(self, model: Any, former: Any) -> bool:
+        """Whether the train step keeps this source of the rate if the optimizer gets another one.
+
+        Args:
+            model: A model that was trained.
+            former: The source of the rate when the train step was compiled: a schedule, or a
+                number that stands for a variable.
+        """
 
     # ---- Files
 
@@ -502,9 +514,10 @@ def scalars(logs: Any, owner: Any) -> dict[str, Any]:
         if isinstance(value, (int, float)) or tuple(getattr(value, "shape", (0,))) == ()
     }
     if "loss" not in found:
-        received = logs
-        if isinstance(logs, dict):
-            received = f"loss={logs['loss']}" if "loss" in logs else sorted(logs)
+        if isinstance(logs, dict) and "loss" in logs:
+            received = f"loss={_arguments.shown(logs['loss'])}"
+        else:
+            received = _arguments.shown(list(logs) if isinstance(logs, dict) else logs)
         raise ValueError(
             "The range test reads the loss from the logs of each train step, so `train_step` of "
             f"{type(owner).__name__} must return a dict with a scalar at the key 'loss'. "

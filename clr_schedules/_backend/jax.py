@@ -89,6 +89,10 @@ class JAX(base.Backend):
             rate = schedule(step)
         return self.cast(rate, "float64")
 
+    def step_keeps_rate(self, model: Any, former: Any) -> bool:
+        # Without the variable of a constant rate, the step has other arguments and is traced anew.
+        return bool(model.jit_compile and not model.run_eagerly and callable(former))
+
     def is_shared(self, model: Any) -> bool:
         return bool(jax.process_count() > 1)
 

@@ -90,6 +90,9 @@ class TensorFlow(base.Backend):
     def call_schedule(self, schedule: Callable[[Any], Any], step: Any) -> Any:
         return self.cast(schedule(step), "float64")
 
+    def step_keeps_rate(self, model: Any, former: Any) -> bool:
+        return not (model.run_eagerly or tf.config.functions_run_eagerly())
+
     def is_shared(self, model: Any) -> bool:
         strategy = model.distribute_strategy
         if isinstance(strategy, tf.distribute.ParameterServerStrategy):

@@ -85,6 +85,9 @@ class Torch(base.Backend):
         # A compiled function is compiled anew for each new number, up to a limit of 8.
         return torch.compiler.disable(function)  # type: ignore[no-any-return]
 
+    def step_keeps_rate(self, model: Any, former: Any) -> bool:
+        return False  # a step asks the optimizer; `torch.compile` compiles again if it has changed
+
     def is_shared(self, model: Any) -> bool:
         return _distributed() and bool(torch.distributed.get_world_size() > 1)
 

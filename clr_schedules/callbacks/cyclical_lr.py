@@ -139,7 +139,7 @@ class CyclicalLR(StepLog):
                 "`CyclicalLR` must have an optimizer with a constant learning rate, but the "
                 "optimizer of this model follows a schedule already. Train without the callback, "
                 "or compile the model with a number as the learning rate. "
-                f"Received: learning_rate={former!r}"
+                f"Received: learning_rate={_arguments.shown(former)}"
             )
         if own is not None and follower in (None, self):
             # The schedule comes from the file of a model that was saved in mid-training, or from a
@@ -220,7 +220,8 @@ class CyclicalLR(StepLog):
         if isinstance(others[0], CyclicalLR):
             raise ValueError(
                 "Only one `CyclicalLR` can be among the callbacks. Remove the others. "
-                f"Received: {self.schedule!r} and {others[0].schedule!r}"
+                f"Received: {_arguments.shown(self.schedule)} and "
+                f"{_arguments.shown(others[0].schedule)}"
             )
         name = type(others[0]).__name__
         raise ValueError(

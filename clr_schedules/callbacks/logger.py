@@ -32,6 +32,10 @@ class LearningRateLogger(StepLog):
     the ``decay`` of `tf_keras.optimizers.legacy` divides it. The logger logs the rate that they
     take. For an unknown optimizer it logs the rate that is given.
 
+    If a schedule is put into the optimizer after a training, compile the model again. Otherwise the
+    compiled step keeps the former rate, and the log shows the new one, with a warning if the former
+    training was logged too.
+
     Put the logger first in the list of callbacks, because callbacks before the logger do not see
     the values that it adds to the logs. (Keras's ``TensorBoard`` callback replaces the rate in its
     own logs by the rate of the next step.)
@@ -68,9 +72,10 @@ class LearningRateLogger(StepLog):
         ValueError: At the start of a training, if the model was compiled without an optimizer.
 
     Warns:
-        UserWarning: At the end of a training, if none of the optimizers that the logger found has
-            taken a step. It finds the optimizers that are attributes of the model or of its layers
-            and inner models, also in lists and dictionaries.
+        UserWarning: At the end of an epoch, if the compiled step probably keeps another rate than
+            the one that is logged. At the end of a training, if none of the optimizers that the
+            logger found has taken a step. It finds the optimizers that are attributes of the model
+            or of its layers and inner models, also in lists and dictionaries.
 
     Example:
         >>> import keras, numpy as np, clr_schedules as clr

@@ -6,9 +6,11 @@ import dataclasses
 import functools
 import math
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from clr_schedules._backend import ScalarWriter, keras
+from clr_schedules import _arguments
+from clr_schedules._backend import ScalarWriter, backend, keras
 from clr_schedules.optimizers import hyperparameters
 from clr_schedules.optimizers.rates_taken import (
     NewSteps,
@@ -18,11 +20,16 @@ from clr_schedules.optimizers.rates_taken import (
     rates_taken,
     values_at,
 )
+from clr_schedules.schedules.base import Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from clr_schedules.schedules.base import Floats, Integers
+
+# For each compiled train step that was logged: the source of the rate of each optimizer when the
+# log first saw both, by the id of the optimizer.
+_first_sources: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
 
 
 class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
@@ -45,12 +52,14 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         # The state of a training: its counters, from when its batches begin; the names of the
         # optimizers that have taken steps in it; whether all columns have the names of optimizers;
         # whether an earlier training had columns without names; the parameters that Keras gave to
-        # all callbacks of the training; and whether batches of the training may be running now.
+        # all callbacks of the training; whether batches of the training may be running now; and
+        # whether a warning has said that a compiled step may have another rate.
         self._counters: StepCounters | None = None
         self._names: dict[int, str] = {}
         self._all_named = self._continued = False
         self._training_params: Any = None
         self._batches_running = False
+        self._warned = False
 
     @property
     def history(self) -> dict[str, list[Any]]:
@@ -92,9 +101,9 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         if not optimizers:
             raise ValueError(
                 f"`{type(self).__name__}` must have a model that was compiled with an optimizer. "
-                f"Received: model={self.model!r}"
+                f"Received: model={_arguments.shown(self.model)}"
             )
-        self._counters, self._names = None, {}
+        self._counters, self._names, self._warned = None, {}, False
         self._all_named = any(map(names_its_rates, optimizers))
         self._continued = "" in self._columns
         # A callback in a training loop without parameters may lack the attribute.
@@ -179,6 +188,7 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         new_steps = self._counters.new_steps()
         self._name_columns(new_steps)
         for optimizer, _, steps in new_steps:
+            self._warn_if_the_step_keeps_a_rate(optimizer)
             key = self._key(id(optimizer))
             values = {"learning_rate": rates_taken(optimizer, steps)}
             for name, schedule in hyperparameters.scheduled(optimizer).items():
@@ -187,6 +197,29 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
             if self._writer is not None:
                 for name, new in values.items():
                     self._writer.write(name + key, steps, new)
+
+    def _warn_if_the_step_keeps_a_rate(self, optimizer: Any) -> None:
+        """Warns if the compiled step keeps a rate that the optimizer has no longer."""
+        step = getattr(self.model, "train_function", None)
+        if step is None or self._warned:
+            return
+        source = backend.rate_source(optimizer)
+        former = _first_sources.setdefault(step, {}).setdefault(id(optimizer), source)
+        if not (callable(source) or callable(former)) or source is former:
+            return  # the step reads the variable of a constant rate
+        if isinstance(source, Schedule) and source == former:
+            return
+        if backend.step_keeps_rate(self.model, former):
+            self._warned = True
+            compiled_with = _arguments.shown(former) if callable(former) else "a constant rate"
+            warnings.warn(
+                f"The learning rates that `{type(self).__name__}` logs may not be those that were "
+                "taken: the optimizer has got another schedule since the train step was compiled, "
+                "and the compiled step keeps the former one. Call `model.compile(...)` after the "
+                f"schedule was put into the optimizer. Logged: {_arguments.shown(source)}. "
+                f"Compiled with: {compiled_with}",
+                stacklevel=2,
+            )
 
     def _name_columns(self, new_steps: list[NewSteps]) -> None:
         """Remembers which optimizers have taken steps in this training."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clr_schedules import _arguments
 from clr_schedules._backend import backend, keras
 from clr_schedules.schedules.base import Floats, Integers, Schedule, rate_of
 
@@ -79,7 +80,8 @@ def the_optimizer(model: Any, who: str) -> list[Any]:
         )
     if optimizer is None:
         raise ValueError(
-            f"{rule}. Call `model.compile(optimizer=..., loss=...)` first. Received: {model!r}"
+            f"{rule}. Call `model.compile(optimizer=..., loss=...)` first. "
+            f"Received: model={_arguments.shown(model)}"
         )
     if _is_multi(chain[-1]):
         raise ValueError(
@@ -256,8 +258,13 @@ class _OwnRate(NamedTuple):
 
 
 def _is_a(name: str) -> Callable[[Any], bool]:
-    """Whether an optimizer is of this class of Keras, which not all versions of Keras have."""
-    return lambda optimizer: isinstance(optimizer, getattr(keras.optimizers, name, ()))
+    """Whether an optimizer is of this class of Keras, which not all versions of Keras have.
+
+    The class of this name in ``keras.optimizers.legacy`` counts as well.
+    """
+    modules = keras.optimizers, getattr(keras.optimizers, "legacy", None)
+    classes = tuple(getattr(module, name, ()) for module in modules)
+    return lambda optimizer: isinstance(optimizer, classes)
 
 
 _WITH_OWN_RATES = [
@@ -331,8 +338,16 @@ def check_sweep(optimizer: Any, rates: Floats) -> None:
     """Raises unless an optimizer takes each of these rates in its next updates.
 
     Raises:
-        ValueError: If the optimizer would take another rate; the error says what to change.
+        ValueError: If the optimizer would take another rate, or if it rescales the weights when the
+            rate changes, as Ftrl does; the error says what to change.
     """
+    if _is_a("Ftrl")(optimizer):
+        raise ValueError(
+            "The range test would show losses of weights that were not trained: Ftrl multiplies "
+            "its weights by the factor by which the rate rises, even if the gradients are 0. Test "
+            "the model with another optimizer, or train it with some constant rates of Ftrl and "
+            "compare the losses. Received: a model with Ftrl"
+        )
     first = _updates(optimizer, np.array([backend.iteration(optimizer)], np.int64))
     updates = first + np.arange(len(rates), dtype=np.int64)
     other = np.flatnonzero(~np.isclose(_taken(optimizer, rates, updates), rates, rtol=1e-6, atol=0))

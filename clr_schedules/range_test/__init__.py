@@ -135,10 +135,12 @@ def lr_range_test(
     Raises:
         TypeError, ValueError: If an argument is of a wrong kind or out of range; if the model is
             not compiled, or has no optimizer or several optimizers; if the optimizer has no
-            learning rate that can be set; if the model's `train_step` returns no loss; if the data
-            are empty; if ``epochs`` is given and the length of the data is unknown; if several
-            processes train the model together (then all of them raise the error). Errors that the
-            model or the data raise are not caught.
+            learning rate that can be set, or would not take the rates of the test (Keras's
+            ``Adafactor`` above its cap, a warm-up, a ``decay``), or rescales the weights with the
+            rate (``Ftrl``); if the model's `train_step` returns no loss, or uses another optimizer;
+            if the data are empty; if ``epochs`` is given and the length of the data is unknown; if
+            several processes train the model together (then all of them raise the error). Errors
+            that the model or the data raise are not caught.
 
     Source:
         L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, arXiv:1506.01186,
@@ -170,7 +172,7 @@ def lr_range_test(
         raise ValueError(
             "The range test cannot run on a model that several processes train together. Run the "
             "test in a single process, with batches as large as those of all processes together, "
-            f"and use its bounds in all processes. Received: model={model.name!r}"
+            f"and use its bounds in all processes. Received: model={_arguments.shown(model.name)}"
         )
     compiled = backend.steps_per_execution(model)
     sweep = Sweep(
@@ -235,7 +237,7 @@ def lr_range_test(
         raise ValueError(
             "No train step was taken. Either the data are empty, or the model overrides `fit` or "
             "`make_train_function` with a method that does not call `model.train_function`. "
-            f"Received: model={model}, x={type(x).__name__}"
+            f"Received: model={_arguments.shown(model)}, x={type(x).__name__}"
         )
     sweep.end(f"stopped: the data ended after {sweep.steps} of {num_steps} steps")
     return _result(sweep, watcher, growth, metrics)
@@ -293,12 +295,13 @@ def _num_steps(
     """The number of steps of the test."""
     batches = planning.count_batches(x, batch_size)
     if batches == 0:
-        raise ValueError(f"Argument `x` must have at least one batch. Received: x={x!r}")
+        raise ValueError(_arguments.received("x", "data with at least one batch", x))
     if num_steps is not None:
         if epochs is not None:
             raise ValueError(
                 "Only one of `num_steps` and `epochs` can be given. "
-                f"Received: num_steps={num_steps!r}, epochs={epochs!r}"
+                f"Received: num_steps={_arguments.shown(num_steps)}, "
+                f"epochs={_arguments.shown(epochs)}"
             )
         steps = _arguments.count("num_steps", num_steps)
         if steps < 2:
@@ -310,7 +313,7 @@ def _num_steps(
     if batches is None:
         raise ValueError(
             "Argument `epochs` cannot be given for data of unknown length. Give `num_steps` "
-            f"instead. Received: epochs={epochs!r}, x={type(x).__name__}"
+            f"instead. Received: epochs={given}, x={type(x).__name__}"
         )
     steps = given * batches // batches_per_step
     if steps < 2:

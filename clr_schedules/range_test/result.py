@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_schedules import _arguments
 from clr_schedules.range_test import suggestions
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ class RangeTestResult:
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"Argument `path` must be a file that `{cls.__name__}.save` wrote. "
-                f"Received: path={str(path)!r}, which cannot be read as such a file: {error}"
+                f"Received: path={_arguments.shown(str(path))}, which cannot be read as such a "
+                f"file: {_arguments.one_line(error)}"
             ) from error
         return result
 
@@ -201,7 +203,8 @@ class RangeTestResult:
         if not (isinstance(self.stop_reason, str) and isinstance(self.growth, str)):
             raise ValueError(
                 "`stop_reason` and `growth` are not strings: "
-                f"stop_reason={self.stop_reason!r}, growth={self.growth!r}"
+                f"stop_reason={_arguments.shown(self.stop_reason)}, "
+                f"growth={_arguments.shown(self.growth)}"
             )
 
     def __repr__(self) -> str:
@@ -285,7 +288,7 @@ class Suggestion:
         if not names:
             raise TypeError(
                 "Argument `kind` must take `base_lr` or `max_lr`, or both, by name. "
-                f"Received: kind={kind!r}"
+                f"Received: kind={_arguments.shown(kind)}"
             )
         bounds = {name: getattr(self, name) for name in names if name not in arguments}
         missing = [name for name, rate in bounds.items() if rate is None]

@@ -39,7 +39,8 @@ class Warmup(Schedule):
         lr = (1 - t) * start_lr + t * schedule(0)       iteration < warmup_steps
              schedule(iteration - warmup_steps)         from there on
 
-    The schedule starts to count when the warm-up has ended.
+    The schedule starts to count when the warm-up has ended. A schedule of T steps then takes
+    ``T + warmup_steps`` steps.
 
     Args:
         schedule: Any Keras schedule, or a constant rate. A schedule of this package is computed in

@@ -41,8 +41,8 @@ class CosineRestarts(Schedule):
     The rates are those of PyTorch's ``CosineAnnealingWarmRestarts``, whose factor is a whole number
     of at least 1, and of Keras's ``CosineDecayRestarts`` as far as its float32 is exact.
 
-    The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
-    from 0, also under gradient accumulation.
+    The iteration is what Keras hands to a schedule: the number of batches, counted from 0. (Under
+    gradient accumulation, the public ``optimizer.iterations`` counts updates.)
 
     Args:
         max_lr: The rate at the first start. Above 0.
@@ -51,7 +51,9 @@ class CosineRestarts(Schedule):
             cycles) or at most 0.99 (shrinking cycles). Default: 1.
         peak_mult: The peak of a cycle, above ``min_lr``, over that of the cycle before. Above 0 and
             at most 1. Default: 1.
-        min_lr: The rate at the end of each cycle. From 0 to ``max_lr``. Default: 0.
+        min_lr: The rate at the end of each cycle. The last step of a cycle is a little above it:
+            the end itself is the first iteration of the next cycle. From 0 to ``max_lr``.
+            Default: 0.
         name: The name in graphs, profiles and plots. Default: the name of the class.
 
     Raises:

@@ -152,8 +152,8 @@ class Triangular(_Cycle):
     where ``position`` is ``iteration mod (step_size + step_size_down)``. With equal half-cycles
     that is the paper's ``max(0, 1 - x)`` with ``x = |iteration / step_size - 2 * cycle + 1|``.
 
-    The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
-    from 0, also under gradient accumulation.
+    The iteration is what Keras hands to a schedule: the number of batches, counted from 0. (Under
+    gradient accumulation, the public ``optimizer.iterations`` counts updates.)
 
     Args:
         base_lr: The lowest rate, where each cycle starts and ends. From 0 to ``max_lr``.

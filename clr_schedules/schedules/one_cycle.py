@@ -50,13 +50,14 @@ class OneCycle(Schedule):
     called ``"cosine"`` here. PyTorch raises a ZeroDivisionError where the peak is at step 0 or at
     the end; here the phase that takes no time is left out.
 
-    The iteration is what Keras hands to a schedule, ``optimizer.iterations``: batches, counted
-    from 0, also under gradient accumulation.
+    The iteration is what Keras hands to a schedule: the number of batches, counted from 0. (Under
+    gradient accumulation, the public ``optimizer.iterations`` counts updates.)
 
     Args:
         max_lr: The highest rate, at the peak. Above 0.
         total_steps: The number of iterations of the whole training: epochs times steps per epoch
-            (see ``clr_schedules.steps_per_epoch``). At least 1.
+            (see ``clr_schedules.steps_per_epoch``). At least 1. A second `fit` with the same
+            optimizer stays at the last rate.
         pct_start: The fraction of the iterations in which the rate rises. From 0 to 1; with three
             phases to 0.5, since the second phase takes as long as the first. Default: 0.3.
         div_factor: ``max_lr`` over the initial rate. At least 1. Default: 25.
@@ -238,5 +239,5 @@ def _check_rate_in_float32(name: str, formula: str, rate: float) -> None:
     except ValueError:
         raise ValueError(
             f"The {name} rate, `{formula}`, must be from 1.2e-38 to 3.4e+38, the range of float32. "
-            f"Received: {formula} = {rate!r}"
+            f"Received: {formula} = {_arguments.shown(rate)}"
         ) from None

@@ -108,8 +108,9 @@ def save(figure, name):
 # The bounds
 # ----------
 # The rate climbs through three decades on either side of Adam's default, one step at each rate.
-# The bounds are where the accuracy begins to rise, and where it slows or the training is about to
-# become unstable; ``range_test.py`` beside this page tells how to read them off the curve.
+# The lower bound is where the accuracy begins to rise, and the upper bound is well below the rate
+# at which the loss blows up; ``range_test.py`` beside this page tells how to read them off the
+# curve.
 #
 # The test sees the training images and no others.
 

@@ -5,6 +5,7 @@ import csv
 import functools
 import pickle
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -463,3 +464,41 @@ def test_copies_have_what_was_logged(make):
             assert twin.history == original.history
             assert len(next(iter(twin.history.values()))) == steps_taken(model)
     assert steps_taken(model) >= 4 + 5
+
+
+def warnings_of_fit(model, steps, **arguments):
+    """Trains with a logger; returns what it warned of rates that may not have been taken."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(model, steps, callbacks=[clr.LearningRateLogger()], **arguments)
+    texts = [str(warning.message) for warning in caught]
+    return [text for text in texts if "may not be those" in text]
+
+
+def test_a_schedule_that_the_compiled_step_does_not_take_is_a_warning():
+    old, new = clr.Triangular(0.25, 0.25, 4), clr.Triangular(4.0, 4.0, 4)
+    model, logger = weight_model(keras.optimizers.SGD(old)), clr.LearningRateLogger()
+    fit(model, 2, callbacks=[logger])
+    model.optimizer.learning_rate = clr.Triangular(0.25, 0.25, 4)  # an equal one
+    fit(model, 2, callbacks=[logger])
+    model.optimizer.learning_rate = new
+    told = warnings_of_fit(model, 2, epochs=2)
+    assert len(told) == (BACKEND != "torch")
+    assert all(
+        "`model.compile" in text and "with: Triangular(base_lr=0.25" in text for text in told
+    )
+    model.compile(keras.optimizers.SGD(new), loss=model.loss)
+    model.set_weights([np.zeros((1, 1))])
+    fit(model, 2, callbacks=[logger])
+    assert weight(model) == descend(logger.history["learning_rate"][-2:]) == -8.0
+    # A constant rate may change as it likes.
+    model.compile(keras.optimizers.SGD(0.25), loss=model.loss)
+    fit(model, 2, callbacks=[logger])
+    model.optimizer.learning_rate = 0.5
+    fit(model, 2, callbacks=[logger])
+    assert weight(model) == descend([4.0, 4.0, *logger.history["learning_rate"][-4:]]) == -9.5
+    # The variable of the constant rate is a part of what JAX compiles for.
+    model.optimizer.learning_rate = new
+    told = warnings_of_fit(model, 1)
+    kept = BACKEND == "tensorflow"
+    assert (len(told), weight(model)) == ((1, -10.0) if kept else (0, -13.5))

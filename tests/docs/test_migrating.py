@@ -308,9 +308,9 @@ def test_the_moving_average_of_keras_takes_in_every_step():
     assert np.asarray(model.get_weights()[0]).item() == pytest.approx(average)
 
 
-def trained(rate, callback):
+def trained(rate, *callbacks):
     model = weight_model(keras.optimizers.SGD(rate))
-    fit(model, 5, epochs=2, callbacks=[callback])
+    fit(model, 5, epochs=2, callbacks=[*callbacks])
     return model
 
 
@@ -337,6 +337,19 @@ def test_the_post_s_callback_goes_on_in_the_next_fit(mode, kind):
     assert callback.history["iter"] == list(range(15))
     expected = [textbook(i, 0.1, 0.9, 3, scale) for i in range(15)]
     np.testing.assert_allclose(callback.history["lr"], expected, rtol=1e-6)
+
+
+@row(POST, "other callbacks that set the rate")
+def test_the_post_s_callback_is_the_only_one_that_sets_the_rate():
+    callback = clr.CyclicalLR(0.1, 0.9, 3)
+    others = [
+        keras.callbacks.ReduceLROnPlateau(monitor="loss"),
+        keras.callbacks.LearningRateScheduler(lambda epoch, lr: lr),
+        clr.CyclicalLR(0.1, 0.9, 3),
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match=type(other).__name__):
+            trained(0.5, callback, other)
 
 
 @row(POST, "`stepsize`", "`gamma`")

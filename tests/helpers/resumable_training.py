@@ -116,16 +116,12 @@ def with_backup(way, folder):
     """Keras's own backup, which continues by itself."""
     model = new_model(way)
     if not LEGACY:
-        # With the callback, the backup has an optimizer that follows a schedule.
-        mend_backup(
-            folder / "backup", make(keras, CYCLE) if way == "callback" else new_model(way), STEPS
-        )
+        mend_backup(folder / "backup", new_model(way), STEPS)
     both = {"double_checkpoint": True} if DOUBLE else {}
     backup = keras.callbacks.BackupAndRestore(str(folder / "backup"), **both)
-    # The callback is first, so that the backup finds an optimizer of the kind that it has saved.
     callbacks = [clr.CyclicalLR(1e-3, 6e-2, 7, "triangular2")] if way == "callback" else []
     logger = clr.LearningRateLogger()
-    fit(model, folder, [*callbacks, backup, logger])
+    fit(model, folder, [backup, *callbacks, logger])
     finish(model, folder, logged=logger.history["learning_rate"][-1])
 
 

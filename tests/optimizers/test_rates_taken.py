@@ -232,6 +232,27 @@ def test_a_sweep_of_adafactor_is_refused_unless_it_takes_the_rates():
         clr.lr_range_test(model, x, x, max_lr=highest * 1.1, **arguments)
 
 
+OLD_FTRL = [optimizers.legacy.Ftrl] if LEGACY else []
+
+
+@pytest.mark.parametrize("kind", [optimizers.Ftrl, *OLD_FTRL], ids=lambda kind: kind.__module__)
+def test_ftrl_rescales_its_weights_with_the_rate_so_a_sweep_is_refused(kind):
+    model = weight_model(optimizer := kind(0.5))
+    model.compile(optimizer, loss=lambda y_true, y_pred: y_true * y_pred)
+    x = np.ones((1, 1), np.float32)
+    model.train_on_batch(x, x)
+    before = weight(model)
+    optimizer.learning_rate = 1.0
+    model.train_on_batch(x, 0 * x)  # the gradient is 0
+    np.testing.assert_allclose(weight(model), 2 * before, rtol=1e-6)
+    assert before != 0
+    with pytest.raises(ValueError, match=r"Ftrl multiplies its weights.*another optimizer"):
+        clr.lr_range_test(model, x, x, num_steps=5, verbose=0)
+    optimizer.learning_rate = 0.0
+    model.train_on_batch(x, 0 * x)
+    assert weight(model) != 2 * before  # lost: NaN or 0
+
+
 @pytest.mark.skipif(not hasattr(optimizers, "ScheduleFreeAdamW"), reason="Keras has it from 3.14")
 def test_a_warm_up_scales_the_rate():
     optimizer = optimizers.ScheduleFreeAdamW(0.5, warmup_steps=4)

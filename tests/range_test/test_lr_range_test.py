@@ -79,7 +79,7 @@ def test_no_data(model):
     for x in (X, [X], {"x": X}):
         with pytest.raises(ValueError, match=r"`y` must be the targets.* Received: y=None"):
             clr.lr_range_test(model, x, **GOOD)
-    with pytest.raises(ValueError, match="`x` must have at least one batch"):
+    with pytest.raises(ValueError, match="`x` must be data with at least one batch"):
         clr.lr_range_test(model, X[:0], Y[:0], **GOOD)
 
 
