@@ -118,8 +118,8 @@ def suggest(
     exists.
 
     If all rates are multiplied by a factor, so are the five results. The results do not depend on
-    the unit of the losses, unless the accuracy does not rise: then the losses are compared with
-    those of a guess. Steps from the first loss on that is not finite are ignored.
+    the unit of the losses, unless there are accuracies from 0 to 1 that do not rise: then the losses
+    are compared with those of a guess. Steps from the first loss on that is not finite are ignored.
 
     Args:
         learning_rates: The rate of each step.
@@ -148,10 +148,12 @@ def suggest(
     accuracy = None if accuracies is None else _FallingCurve(-accuracies, _mean)
     if reason := _in_an_order(loss):
         return dict.fromkeys(NAMES, reason)
-    unseen = _why_unseen(rates, loss, accuracies, lost)
-    if accuracies is not None and accuracy and not accuracy.seen:
+    # A metric in percent tells where it rises, but not what a model knows.
+    parts = accuracies if accuracies is not None and _are_parts(accuracies) else None
+    unseen = _why_unseen(rates, loss, parts, lost)
+    if accuracy and not accuracy.seen:
         accuracy = None
-        if loss.seen and (reason := _at_chance(losses[:steps], loss, accuracies)):
+        if loss.seen and parts is not None and (reason := _at_chance(losses[:steps], loss, parts)):
             return dict.fromkeys(NAMES, reason)
     if not (loss.seen or accuracy):
         return dict.fromkeys(NAMES, unseen)
@@ -245,6 +247,11 @@ def _finite_accuracies(accuracies: _Array | None, steps: int) -> _Array | None:
         return None
     accuracies = np.asarray(accuracies, np.float64)[:steps]
     return accuracies if np.all(np.isfinite(accuracies)) else None
+
+
+def _are_parts(accuracies: _Array) -> bool:
+    """Whether all accuracies are from 0 to 1, but for rounding errors."""
+    return bool(np.all((accuracies > -_ROUNDING) & (accuracies < 1 + _ROUNDING)))
 
 
 def _base(

@@ -162,11 +162,14 @@ def test_the_answers_scale_with_the_rates(curve, exponent):
 @given(curves(finite), st.integers(-60, 60))
 def test_the_unit_of_the_loss_does_not_matter(curve, exponent):
     rates, losses, smoothed, accuracies = curve
+    if accuracies is not None:
+        # Others than rising ones call for a comparison with the loss of a guess, which has a unit.
+        accuracies = np.linspace(0, 1, len(rates))
     with np.errstate(over="ignore"):
         other = np.ldexp(losses, exponent), np.ldexp(smoothed, exponent)
         back = np.ldexp(other[0], -exponent), np.ldexp(other[1], -exponent)
     if np.array_equal(back, (losses, smoothed)):  # nothing overflowed, nothing got lost
-        assert suggest(rates, *other, accuracies) == suggest(*curve)
+        assert suggest(rates, *other, accuracies) == suggest(rates, losses, smoothed, accuracies)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 0.1, 3.0, 1e30])
@@ -498,6 +501,18 @@ def test_an_accuracy_that_is_hardly_known_does_not_count():
     rare = (np.random.default_rng(0).random(200) < 0.1) / 32
     for accuracies in (rare, np.zeros(200), np.ones(200)):
         assert read(rates, losses + 6, accuracies) == read(rates, losses + 6)
+
+
+def test_accuracies_in_percent_do_not_say_what_a_model_knows():
+    """They tell where they rise, and are neither those of a trained model nor of a guess."""
+    rates, losses, accuracies = with_ups_and_downs(200)
+    assert read(rates, losses, 100 * accuracies) == read(rates, losses, accuracies)
+    rng = np.random.default_rng(0)
+    at_chance = 100 * rng.binomial(32, 0.1, 200) / 32
+    flat = 2.3 + 0.1 * rng.standard_normal(200)
+    assert read(rates, flat, at_chance) == read(rates, flat)
+    assert read(rates, losses, at_chance) == read(rates, losses)
+    assert read(rates, losses, np.full(200, 1e308)) == read(rates, losses)
 
 
 def test_single_rates_are_where_the_loss_falls():
