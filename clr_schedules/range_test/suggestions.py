@@ -30,8 +30,8 @@ _VISIBLE = 0.1
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
 # ``max_lr`` is at most these parts of the rate at which the loss blows up, of the edge of
-# stability, and of the rate at which the loss is lowest. `python -m benchmarks.suggestions` measures
-# in real trainings what they are worth.
+# stability, and of the rate at which the loss is lowest. `python -m benchmarks.suggestions`
+# measures in real trainings what they are worth.
 _OF_THE_RISE = 1 / 10
 _OF_THE_EDGE = 1 / 2
 _OF_THE_LOWEST = 1 / 2
@@ -115,11 +115,13 @@ def suggest(
     the lowest smoothed loss. If the loss does not fall, these rates do not exist.
 
     If the batches come in an order, or if the accuracy stays at that of a guess, none of the rates
-    exists.
+    exists. Nor do they if the rates grow exponentially, and the loss falls from the first rate on
+    while no accuracy rises: batches that are sorted by their targets give such a curve.
 
     If all rates are multiplied by a factor, so are the five results. The results do not depend on
-    the unit of the losses, unless there are accuracies from 0 to 1 that do not rise: then the losses
-    are compared with those of a guess. Steps from the first loss on that is not finite are ignored.
+    the unit of the losses, unless there are accuracies from 0 to 1 that do not rise: then the
+    losses are compared with those of a guess. Steps from the first loss on that is not finite are
+    ignored.
 
     Args:
         learning_rates: The rate of each step.
@@ -157,6 +159,8 @@ def suggest(
             return dict.fromkeys(NAMES, reason)
     if not (loss.seen or accuracy):
         return dict.fromkeys(NAMES, unseen)
+    if not accuracy and loss.begins() is None and _grow_exponentially(rates[:steps]):
+        return dict.fromkeys(NAMES, _falls_at_once(rates[0]))
     top = _max(rates[:steps], loss, accuracy, diverged=diverged)
     if lost and stop_reason.startswith(_WEIGHTS) and loss.rises() == steps - 1:
         # A rate that is too high raises the loss before it makes the weights infinite.
@@ -451,6 +455,19 @@ def _in_an_order(loss: _FallingCurve) -> str | None:
     )
 
 
+def _falls_at_once(lowest: float) -> str:
+    """The reason that the loss alone tells nothing, since it falls from the lowest rate on.
+
+    Batches that are sorted by their targets give a smooth curve, which falls and rises before the
+    model has learned anything. Only a level before the fall shows that the fall is due to the rate.
+    """
+    return (
+        f"The loss was already falling at the lowest rate, {lowest:.3g}, so that the rate is too "
+        "high, or the batches come in an order, such as that of their targets. Run the test again "
+        "with a lower `min_lr`, and shuffle the data if the loss then falls from the start, too."
+    )
+
+
 def _at_chance(losses: _Array, loss: _FallingCurve, accuracies: _Array) -> str | None:
     """The reason that the loss fell only to that of a guess; None if it did not.
 
@@ -521,6 +538,11 @@ _GUESSES = (_entropy, _binary_entropy, _variance)
 
 
 # Arrays -------------------------------------------------------------------------------------------
+
+
+def _grow_exponentially(rates: _Array) -> bool:
+    """Whether the rates grow over a wide range, and faster and faster, so that low ones abound."""
+    return bool(4 * rates[len(rates) // 2] < rates[0] + rates[-1])
 
 
 def _finite_steps(values: _Array) -> int:

@@ -469,6 +469,24 @@ def test_batches_in_an_order_show_nothing():
     nothing(read(rates, losses + 2 * (np.arange(300) % 60 < 30)), ORDER)
 
 
+def test_a_loss_that_falls_from_the_first_of_many_decades_shows_nothing():
+    """Sorted targets: the loss falls and rises before the model has learned anything."""
+    for batches, steps in ((60, 58), (60, 240), (200, 200), (400, 200)):
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            targets = np.sort(rng.standard_normal((batches, 32)).ravel()).reshape(batches, 32)
+            losses = np.mean(targets**2, axis=1)[np.arange(steps) % batches]
+            reading = read(rates_of(300)[:steps], losses)
+            assert reading.max_lr is None
+            if ORDER not in reading.reasons["max_lr"]:
+                nothing(reading, "The loss was already falling at the lowest rate, 1e-07, so that")
+    # Accuracies that rise show that the model learns.
+    rates = rates_of(100, 0.06, 6)
+    losses = np.exp(-20 * rates) + 5 * np.maximum(0, rates - 0.5) ** 2
+    nothing(read(rates, losses), "The loss was already falling at the lowest rate, 0.06, so that")
+    assert read(rates, losses, 1 - np.exp(-20 * rates)).max_lr is not None
+
+
 def test_batches_in_a_random_order_that_repeats_are_in_no_order():
     for batches in (3, 10, 25, 60, 100, 299):
         alarms = 0
