@@ -45,6 +45,8 @@ class Situation:
     smoothing: float = 0.0  # of the labels
     features: int = 16
     bias: float = 0.3  # of the outputs before the training: their standard deviation
+    trained: int = 0  # steps of training before the test
+    broken: bool = False  # one sample is NaN
 
 
 def curves(situation: Situation, seeds: int, first: int = 0) -> Iterator[clr.RangeTestResult]:
@@ -68,6 +70,12 @@ def curves(situation: Situation, seeds: int, first: int = 0) -> Iterator[clr.Ran
     losses, accuracies = np.empty((2, s.steps, seeds))
     rows = np.arange(seeds)[:, None]
     with np.errstate(all="ignore"):
+        for step in range(s.trained):
+            batch = order[:, step % s.steps]
+            gradients = _gradients(s, weights, x[rows, batch], y[rows, batch])[-1]
+            for w, g, m in zip(weights, gradients, moments, strict=True):
+                w -= 0.01 * _direction("adam", g, m, step)
+        moments = [[np.zeros_like(w), np.zeros_like(w)] for w in weights]
         for step, rate in enumerate(rates):
             batch = order[:, step]
             losses[step], accuracies[step], gradients = _gradients(
@@ -103,6 +111,8 @@ def _data(s: Situation, rng: np.random.Generator) -> tuple[Array, Array, Any]:
         x, y = x[by], y[by]
     if s.random_labels:
         y = rng.permutation(y)
+    if s.broken:
+        x[rng.integers(0, n)] = math.nan
     passes = -(-s.steps * s.batch // n)
     order = np.concatenate(
         [rng.permutation(n) if s.order == "shuffled" else np.arange(n) for _ in range(passes)]
@@ -174,7 +184,11 @@ def _ended(rates: Array, losses: Array, accuracies: Array | None) -> clr.RangeTe
 # What is counted ----------------------------------------------------------------------------------
 
 SEEDS = 200
-ORDER, CHANCE = "The batches come in an order", "The accuracy stayed at"
+ORDER = "The batches come in an order", "The loss was already falling at the lowest rate"
+CHANCE = ("The accuracy stayed at",)
+TRAINED = ("may be trained already",)
+NOT_FINITE = ("Look for NaN and infinite values",)
+NO_BAND = ("Learning began only at",)
 
 
 def _orders(names: tuple[str, ...]) -> dict[str, Situation]:
@@ -242,13 +256,27 @@ _ABLE: dict[str, dict[str, Any]] = {
     "100 classes, squared error": {"classes": 100, "samples": 3200, "loss": "mse"},
     "1,000 classes": {"classes": 1000, "samples": 6400, "spread": 0.3, "features": 64},
 }
-# For each question: the reason, and the situations.
-QUESTIONS: dict[str, tuple[str, dict[str, Situation]]] = {
+_SIZES: dict[str, dict[str, Any]] = {
+    "10 classes, Adam": {},
+    "10 classes, SGD with momentum": {"optimizer": "momentum"},
+    "10 classes, batches of 8": {"batch": 8, "samples": 480},
+    "2 classes": {"classes": 2},
+    "regression": {"classes": 0},
+}
+
+
+def _all(cases: dict[str, dict[str, Any]], **more: Any) -> dict[str, Situation]:
+    """The situations of these arguments, and of these more."""
+    return {name: Situation(**arguments, **more) for name, arguments in cases.items()}
+
+
+# For each question: what one of its reasons says, and the situations.
+QUESTIONS: dict[str, tuple[tuple[str, ...], dict[str, Situation]]] = {
     "batches in an order, false alarms": (ORDER, _orders(("shuffled", "fixed"))),
     "batches in an order, found": (ORDER, _orders(("class", "source", "time", "target"))),
     "accuracy of a guess, false alarms": (
         CHANCE,
-        {name: Situation(**arguments) for name, arguments in _ABLE.items()},
+        _all(_ABLE),
     ),
     "accuracy of a guess, found": (
         CHANCE,
@@ -261,13 +289,19 @@ QUESTIONS: dict[str, tuple[str, dict[str, Situation]]] = {
             for name, arguments in _UNABLE.items()
         },
     ),
+    "a trained model, false alarms": (TRAINED, _all(_ABLE)),
+    "a trained model, found": (TRAINED, _all(_SIZES, trained=2000)),
+    "values that are not finite, false alarms": (NOT_FINITE, _all(_SIZES)),
+    "values that are not finite, found": (NOT_FINITE, _all(_SIZES, broken=True)),
+    "no band for a cycle, in trainings from nothing": (NO_BAND, _all(_SIZES)),
 }
 
 
-def count(reason: str, situation: Situation, seeds: int = SEEDS) -> tuple[int, int]:
-    """How many of the tests give the reason, and how many give a ``max_lr`` instead."""
+def count(reason: tuple[str, ...], situation: Situation, seeds: int = SEEDS) -> tuple[int, int]:
+    """How many of the tests give the reason, and how many give a ``max_lr``."""
     found = [result.suggest() for result in curves(situation, seeds)]
-    given = sum(one.reasons.get("max_lr", "").startswith(reason) for one in found)
+    name = "base_lr" if reason is NO_BAND else "max_lr"
+    given = sum(any(part in one.reasons.get(name, "") for part in reason) for one in found)
     return given, sum(one.max_lr is not None for one in found)
 
 

@@ -84,11 +84,12 @@ class RangeTestResult:
     def suggest(self) -> Suggestion:
         """Reads the bounds of a cycle, and three single rates, off the curve.
 
-        ``base_lr`` and ``max_lr`` follow the paper's rule. If the metrics include an accuracy, then
-        ``base_lr`` is the rate at which the accuracy begins to rise, and ``max_lr`` is the rate at
-        which the accuracy rises more slowly, becomes ragged or falls. Without an accuracy,
-        ``base_lr`` is the rate at which the loss begins to fall, and at ``max_lr`` the loss is
-        about to blow up. The other rates follow the rules of fastai.
+        ``base_lr`` follows the paper's rule: it is the rate at which the accuracy begins to rise,
+        or, without an accuracy that rises, the rate at which the loss begins to fall. ``max_lr`` is
+        a tenth of the rate at which the loss blows up, but at most half of the rate at which the
+        loss is lowest, and half of the rate from which gradient descent is unstable. If the loss
+        does not blow up, ``max_lr`` follows the paper's rule: it is the rate at which the accuracy
+        rises more slowly, becomes ragged or falls. The other rates follow the rules of fastai.
 
         Returns:
             The suggestion. A rate that the curve does not show is None, and ``reasons`` says why,
@@ -221,8 +222,8 @@ class Suggestion:
     """The rates that a range test suggests. A rate that the curve does not show is None.
 
     Attributes:
-        base_lr: The lower bound of a cycle, by the rule of the paper (section 3.3).
-        max_lr: The upper bound of a cycle, by the rule of the paper.
+        base_lr: The lower bound of a cycle: learning begins at this rate.
+        max_lr: The upper bound of a cycle: well below the rate at which the loss blows up.
         steepest: The rate at which the smoothed loss falls fastest (fastai's ``steep``).
         valley: The middle of the longest descent of the smoothed loss (fastai's ``valley``).
         minimum: A tenth of the rate at which the smoothed loss is lowest (fastai's ``minimum``).

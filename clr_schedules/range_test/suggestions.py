@@ -114,11 +114,13 @@ def suggest(
     the lowest smoothed loss. If the loss does not fall, these rates do not exist.
 
     If the batches come in an order, or if the accuracy stays at that of a guess, none of the rates
-    exists.
+    exists. Nor do they if the rates grow exponentially, and the loss falls from the first rate on
+    while no accuracy rises: batches that are sorted by their targets give such a curve.
 
     If all rates are multiplied by a factor, so are the five results. The results do not depend on
-    the unit of the losses, unless the accuracy does not rise: then the losses are compared with
-    those of a guess. Steps from the first loss on that is not finite are ignored.
+    the unit of the losses, unless there are accuracies from 0 to 1 that do not rise: then the
+    losses are compared with those of a guess. Steps from the first loss on that is not finite are
+    ignored.
 
     Args:
         learning_rates: The rate of each step.
@@ -147,13 +149,17 @@ def suggest(
     accuracy = None if accuracies is None else _FallingCurve(-accuracies, _mean)
     if reason := _in_an_order(loss):
         return dict.fromkeys(NAMES, reason)
-    unseen = _why_unseen(rates, loss, accuracies, lost)
-    if accuracies is not None and accuracy and not accuracy.seen:
+    # A metric in percent tells where it rises, but not what a model knows.
+    parts = accuracies if accuracies is not None and _are_parts(accuracies) else None
+    unseen = _why_unseen(rates, loss, parts, lost)
+    if accuracy and not accuracy.seen:
         accuracy = None
-        if loss.seen and (reason := _at_chance(losses[:steps], loss, accuracies)):
+        if loss.seen and parts is not None and (reason := _at_chance(losses[:steps], loss, parts)):
             return dict.fromkeys(NAMES, reason)
     if not (loss.seen or accuracy):
         return dict.fromkeys(NAMES, unseen)
+    if not accuracy and loss.begins() is None and _grow_exponentially(rates[:steps]):
+        return dict.fromkeys(NAMES, _falls_at_once(rates[0]))
     top = _max(rates[:steps], loss, accuracy, diverged=diverged)
     if lost and stop_reason.startswith(_WEIGHTS) and loss.rises() == steps - 1:
         # A rate that is too high raises the loss before it makes the weights infinite.
@@ -244,6 +250,11 @@ def _finite_accuracies(accuracies: _Array | None, steps: int) -> _Array | None:
         return None
     accuracies = np.asarray(accuracies, np.float64)[:steps]
     return accuracies if np.all(np.isfinite(accuracies)) else None
+
+
+def _are_parts(accuracies: _Array) -> bool:
+    """Whether all accuracies are from 0 to 1, but for rounding errors."""
+    return bool(np.all((accuracies > -_ROUNDING) & (accuracies < 1 + _ROUNDING)))
 
 
 def _base(
@@ -444,6 +455,19 @@ def _in_an_order(loss: _FallingCurve) -> str | None:
     )
 
 
+def _falls_at_once(lowest: float) -> str:
+    """The reason that the loss alone tells nothing, since it falls from the lowest rate on.
+
+    Batches that are sorted by their targets give a smooth curve, which falls and rises before the
+    model has learned anything. Only a level before the fall shows that the fall is due to the rate.
+    """
+    return (
+        f"The loss was already falling at the lowest rate, {lowest:.3g}, so that the rate is too "
+        "high, or the batches come in an order, such as that of their targets. Run the test again "
+        "with a lower `min_lr`, and shuffle the data if the loss then falls from the start, too."
+    )
+
+
 def _at_chance(losses: _Array, loss: _FallingCurve, accuracies: _Array) -> str | None:
     """The reason that the loss fell only to that of a guess; None if it did not.
 
@@ -514,6 +538,11 @@ _GUESSES = (_entropy, _binary_entropy, _variance)
 
 
 # Arrays -------------------------------------------------------------------------------------------
+
+
+def _grow_exponentially(rates: _Array) -> bool:
+    """Whether the rates grow over a wide range, and faster and faster, so that low ones abound."""
+    return bool(4 * rates[len(rates) // 2] < rates[0] + rates[-1])
 
 
 def _finite_steps(values: _Array) -> int:

@@ -162,11 +162,14 @@ def test_the_answers_scale_with_the_rates(curve, exponent):
 @given(curves(finite), st.integers(-60, 60))
 def test_the_unit_of_the_loss_does_not_matter(curve, exponent):
     rates, losses, smoothed, accuracies = curve
+    if accuracies is not None:
+        # Others than rising ones call for a comparison with the loss of a guess, which has a unit.
+        accuracies = np.linspace(0, 1, len(rates))
     with np.errstate(over="ignore"):
         other = np.ldexp(losses, exponent), np.ldexp(smoothed, exponent)
         back = np.ldexp(other[0], -exponent), np.ldexp(other[1], -exponent)
     if np.array_equal(back, (losses, smoothed)):  # nothing overflowed, nothing got lost
-        assert suggest(rates, *other, accuracies) == suggest(*curve)
+        assert suggest(rates, *other, accuracies) == suggest(rates, losses, smoothed, accuracies)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 0.1, 3.0, 1e30])
@@ -466,6 +469,24 @@ def test_batches_in_an_order_show_nothing():
     nothing(read(rates, losses + 2 * (np.arange(300) % 60 < 30)), ORDER)
 
 
+def test_a_loss_that_falls_from_the_first_of_many_decades_shows_nothing():
+    """Sorted targets: the loss falls and rises before the model has learned anything."""
+    for batches, steps in ((60, 58), (60, 240), (200, 200), (400, 200)):
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            targets = np.sort(rng.standard_normal((batches, 32)).ravel()).reshape(batches, 32)
+            losses = np.mean(targets**2, axis=1)[np.arange(steps) % batches]
+            reading = read(rates_of(300)[:steps], losses)
+            assert reading.max_lr is None
+            if ORDER not in reading.reasons["max_lr"]:
+                nothing(reading, "The loss was already falling at the lowest rate, 1e-07, so that")
+    # Accuracies that rise show that the model learns.
+    rates = rates_of(100, 0.06, 6)
+    losses = np.exp(-20 * rates) + 5 * np.maximum(0, rates - 0.5) ** 2
+    nothing(read(rates, losses), "The loss was already falling at the lowest rate, 0.06, so that")
+    assert read(rates, losses, 1 - np.exp(-20 * rates)).max_lr is not None
+
+
 def test_batches_in_a_random_order_that_repeats_are_in_no_order():
     for batches in (3, 10, 25, 60, 100, 299):
         alarms = 0
@@ -498,6 +519,18 @@ def test_an_accuracy_that_is_hardly_known_does_not_count():
     rare = (np.random.default_rng(0).random(200) < 0.1) / 32
     for accuracies in (rare, np.zeros(200), np.ones(200)):
         assert read(rates, losses + 6, accuracies) == read(rates, losses + 6)
+
+
+def test_accuracies_in_percent_do_not_say_what_a_model_knows():
+    """They tell where they rise, and are neither those of a trained model nor of a guess."""
+    rates, losses, accuracies = with_ups_and_downs(200)
+    assert read(rates, losses, 100 * accuracies) == read(rates, losses, accuracies)
+    rng = np.random.default_rng(0)
+    at_chance = 100 * rng.binomial(32, 0.1, 200) / 32
+    flat = 2.3 + 0.1 * rng.standard_normal(200)
+    assert read(rates, flat, at_chance) == read(rates, flat)
+    assert read(rates, losses, at_chance) == read(rates, losses)
+    assert read(rates, losses, np.full(200, 1e308)) == read(rates, losses)
 
 
 def test_single_rates_are_where_the_loss_falls():
