@@ -125,5 +125,5 @@ def test_two_steps_are_a_test_that_suggests_nothing(model):
     suggestion = clr.lr_range_test(model, X, Y, **GOOD | {"num_steps": 2}).suggest()
     assert suggestion.base_lr is suggestion.max_lr is suggestion.steepest is None
     assert suggestion.reasons.keys() == {"base_lr", "max_lr", "steepest", "valley", "minimum"}
-    with pytest.raises(ValueError, match="the test took only 2 steps"):
+    with pytest.raises(ValueError, match="The test took only 2 steps"):
         suggestion.schedule(clr.Triangular, step_size=20)
