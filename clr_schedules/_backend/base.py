@@ -258,6 +258,13 @@ class Backend(abc.ABC):
         """The framework's variable within a Keras variable; None if there is no value yet."""
         return getattr(variable, "_value", variable)
 
+    def frozen_weights(self, layer: Any) -> list[Any]:
+        """A layer's own weights that could be trained, but are frozen now.
+
+        An empty list if the range test cannot do without a copy of them.
+        """
+        return [each for each in layer._trainable_variables if not each.trainable]
+
     @abc.abstractmethod
     def read(self, variable: Any) -> Any:
         """A copy, on the host, of the value of a variable that `unwrap` returned."""

@@ -103,6 +103,11 @@ class JAX(base.Backend):
         """The Keras variable itself, because JAX has no variables; None if it has no value yet."""
         return None if variable._value is None else variable
 
+    def frozen_weights(self, layer: Any) -> list[Any]:
+        # A train step reuses the memory of the frozen weights too. After an error in the training,
+        # they would be lost.
+        return []
+
     def read(self, variable: Any) -> Any:
         """A copy of the value. A view would not do, because a train step reuses the memory."""
         return np.array(variable.value)

@@ -60,6 +60,9 @@ class TFKeras(tensorflow.TensorFlow):
         # `optimizers.legacy` have `_hypers_created`.
         return any(getattr(thing, name, False) for name in ("built", "_built", "_hypers_created"))
 
+    def frozen_weights(self, layer: Any) -> list[Any]:
+        return [] if layer.trainable else list(layer._trainable_weights)
+
     def remember_globals(self) -> Callable[[], None]:
         from tf_keras.src import backend
 

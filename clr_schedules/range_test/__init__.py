@@ -88,14 +88,21 @@ def lr_range_test(
 
     **Afterwards the model is bit for bit what it was**: weights, optimizer, metrics, seed
     generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
-    names, the compiled functions and the history. The same holds after an error, after a loss that
-    is not finite, and after Ctrl-C. If the model was not built before the test, it is built
-    afterwards, and has its initial weights. If the optimizer was not built before the test, it is
-    not built afterwards either.
+    names, the compiled functions and the history. The attributes of layers, metrics, losses and
+    optimizers are restored too, with the lists, dictionaries, sets, NumPy arrays and random
+    generators in them. The same holds after an error, after a loss that is not finite, and after
+    Ctrl-C. If the model was not built before the test, it is built afterwards, and has its initial
+    weights. If the optimizer was not built before the test, it is not built afterwards either.
 
     The test cannot restore the position of a generator or an iterator, the state with which a
-    `tf.data.Dataset` or a `PyDataset` shuffles, or the changes that a custom `train_step` makes to
-    its own Python objects or to files.
+    `tf.data.Dataset` or a `PyDataset` shuffles, or files. Nor does it restore the changes that
+    your own code makes to global variables of Python, or to the attributes of objects that are not
+    parts of the model.
+
+    During the test, the main memory holds a copy of all variables that a training can change,
+    those of the optimizer included. Frozen weights, such as those under LoRA, are copied only on
+    JAX, and if the model has classes or functions that are not Keras's own, since such code can
+    change them.
 
     Args:
         model: A compiled Keras model.
@@ -264,7 +271,8 @@ def _check_that_it_stepped(model: Any, optimizer: Any, count: int, sweep: Sweep)
         raise ValueError(
             "The optimizer of the model has taken no step in the range test, so the rates were "
             "never used. If `train_step` uses another optimizer, compile the model with that one, "
-            "and use `self.optimizer` in `train_step`. "
+            "and use `self.optimizer` in `train_step`. A `LossScaleOptimizer` skips the steps at "
+            "which a gradient is not finite; give it a lower `initial_scale`. "
             f"Received: model={model.name!r}, whose optimizer is {type(optimizer).__name__}"
         )
 

@@ -69,6 +69,11 @@ def attributes(thing: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_own_code(thing: Any) -> bool:
+    """Whether this is a class or a function of the user's own, or of a package that is searched."""
+    return isinstance(thing, (type, FunctionType)) and _is_searched(thing)
+
+
 def _is_plain(thing: Any) -> bool:
     """Whether an object is of a kind that refers to nothing, and of which there may be many."""
     return thing is None or isinstance(thing, (str, bytes, int, float))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clr_schedules._backend import backend
+from clr_schedules._backend import backend, keras
 from clr_schedules._backend.randomness import (
     is_generator,
     random_state,
@@ -22,7 +22,7 @@ from clr_schedules._backend.randomness import (
     set_random_state,
     use_other_tensorflow_seeds,
 )
-from clr_schedules.range_test.reach import attributes, reach
+from clr_schedules.range_test.reach import attributes, is_own_code, reach
 
 # The attributes that `fit` and `evaluate` set on a model. If the model is not built before the
 # test, the attributes that the building sets stay, but these are put back.
@@ -63,6 +63,7 @@ class Snapshot:
 
     def __init__(self, model: Any, optimizers: list[Any]) -> None:
         self._model = model
+        self._optimizers = optimizers
         self._roots = [model, *model.metrics, *optimizers]
         self._built = backend.is_built(model)
         # What was seen, by the ids of the objects: the contents of the parts of the model; pairs of
@@ -138,10 +139,16 @@ class Snapshot:
 
         A variable or a random generator that was remembered before keeps its state from then.
         """
-        for thing, owned in reach(self._roots):
+        found = list(reach(self._roots))
+        frozen = _frozen(self._model, self._optimizers, [thing for thing, _ in found])
+        for thing, owned in found:
             if backend.is_variable(thing):
                 native = backend.unwrap(thing)
-                if native is not None and id(native) not in self._values:
+                if (
+                    native is not None
+                    and id(native) not in frozen
+                    and id(native) not in self._values
+                ):
                     self._values[id(native)] = native, backend.read(native)
             elif is_generator(thing):
                 if id(thing) not in self._generators:
@@ -191,6 +198,31 @@ class _Contents:
             return None
         is_dict = issubclass(self._class, dict)
         return list((self._class.items if is_dict else self._class.__iter__)(self._thing))
+
+
+def _frozen(model: Any, optimizers: list[Any], found: list[Any]) -> set[int]:
+    """The ids of the variables that no training can change, which need no copy.
+
+    These are the weights of frozen layers, and the kernels that LoRA freezes. State such as moving
+    statistics is not among them, since a layer of Keras changes its state in a training.
+    """
+    # Only Keras's code is known to leave frozen weights alone.
+    if not backend.is_built(model) or any(map(is_own_code, found)):
+        return set()
+    layers = [thing for thing in found if isinstance(thing, keras.layers.Layer)]
+    changed = [
+        *model.trainable_variables,
+        # An optimizer writes into its variables. With `use_ema`, these may be frozen by now.
+        *(thing for thing, _ in reach(optimizers, without=(model,)) if backend.is_variable(thing)),
+    ]
+    for layer in layers:
+        # This layer of Keras writes into the weights of the layer in it, also if it is frozen.
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            changed += layer.weights
+    frozen = [variable for layer in layers for variable in backend.frozen_weights(layer)]
+    return {id(backend.unwrap(each)) for each in frozen} - {
+        id(backend.unwrap(each)) for each in changed
+    }
 
 
 def _has_contents(thing: Any) -> bool:

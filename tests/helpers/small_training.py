@@ -33,10 +33,12 @@ def train(model, **arguments):
 
 def state(model):
     """Everything that a training has changed, bit for bit, as JSON."""
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     optimizer = model.optimizer.variables
     optimizer = optimizer() if callable(optimizer) else optimizer
     return {
         "variables": [np.asarray(v).tobytes().hex() for v in [*model.variables, *optimizer]],
         "rate": float(np.asarray(model.optimizer.learning_rate)),
-        "iterations": int(np.asarray(model.optimizer.iterations)),
+        # In Keras 3.6, an optimizer around another counts no steps itself.
+        "iterations": int(np.asarray(inner.iterations)),
     }

@@ -14,6 +14,7 @@ from helpers.trace_counter import trace_counter
 
 import clr_schedules as clr
 from clr_schedules._backend import backend
+from clr_schedules.range_test.rewind import Snapshot
 
 FUNCTIONS = "train_function", "test_function", "predict_function", "history"
 
@@ -431,3 +432,69 @@ def test_rewinds_after_a_real_interrupt_whatever_the_model(kind):
     found = other_process.run(INTERRUPTED, kind=kind, trained=True, after=None, verbose=1)
     assert found["interrupted"]
     assert found["differences"] == []
+
+
+def stack_of_frozen_layers():
+    """A frozen layer with state, a kernel that LoRA freezes, and a frozen kernel that changes."""
+    frozen = [
+        keras.layers.Dense(64, trainable=False),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dense(32, "relu"),
+        keras.layers.SpectralNormalization(keras.layers.Dense(8), trainable=False),
+    ]
+    return [keras.layers.Input((4,)), *frozen, keras.layers.Dense(1, "sigmoid")]
+
+
+def frozen_model(*more, kind=keras.Sequential):
+    model = kind([*stack_of_frozen_layers(), *more])
+    if not LEGACY:
+        model.layers[2].enable_lora(2)
+    return model_zoo.compiled(model)
+
+
+def test_frozen_weights_are_not_copied():
+    model = frozen_model()
+    dense, _, adapted, _, _ = model.layers
+    frozen = [*dense.weights, *adapted.non_trainable_weights]
+    kept = bytes_kept(model)
+    whole = bytes_kept(frozen_model(keras.layers.Lambda(lambda x: x)))
+    expected = 0 if BACKEND == "jax" else sum(4 * int(np.prod(each.shape)) for each in frozen)
+    assert whole - kept == expected
+    assert fits_alike(frozen_model)
+
+
+def bytes_kept(model):
+    """The bytes of the values that a snapshot of the model keeps."""
+    values = Snapshot(model, [model.optimizer])._values.values()
+    return sum(np.asarray(backend.to_numpy(value)).nbytes for _, value in values)
+
+
+class ChangesFrozenWeights(keras.Sequential):
+    """A model whose own step changes a layer that is frozen."""
+
+    def train_step(self, *arguments):
+        kernel = self.layers[0].weights[0]
+        kernel.assign(kernel * 1.5)
+        return super().train_step(*arguments)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="a step on JAX returns what it changes")
+def test_frozen_weights_that_a_step_of_ones_own_changes_are_put_back():
+    def make_model():
+        return frozen_model(kind=ChangesFrozenWeights)
+
+    assert fits_alike(make_model)
+
+
+@needs_tensorflow
+@pytest.mark.skipif(LEGACY, reason="Keras 3 alone has such a list")
+def test_an_optimizer_whose_list_of_variables_was_edited_can_be_tested():
+    """TensorFlow cannot save an optimizer afterwards, and `lr_range_test` must not try."""
+
+    def make_model():
+        model = model_zoo.make(model_zoo.plain)
+        variables = model.optimizer._variables
+        variables.insert(0, variables.pop())
+        return model
+
+    assert fits_alike(make_model)
