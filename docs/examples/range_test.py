@@ -4,7 +4,7 @@ Finding the bounds: the range test
 
 Between which rates should a cycle go? The paper's answer is a short training at a rate that rises
 from step to step. The lower bound is the rate at which the network begins to learn. The upper bound
-is the rate at which it learns no faster, or is about to lose what it has learned. In code::
+is well below the rate at which the network loses what it has learned. In code::
 
     result = clr.lr_range_test(model, x, y, batch_size=64)
     lr = result.suggest().schedule(clr.Triangular2, step_size=80)
@@ -77,12 +77,12 @@ print(result)
 #
 # 1. **Nothing happens.** The steps are too small; the loss and the accuracy stay where they are.
 # 2. **The accuracy begins to rise.** That is ``base_lr``: rates below it teach the network nothing.
-# 3. **The accuracy slows, or becomes ragged.** That is ``max_lr``. Where the loss is about to blow
-#    up before the accuracy slows, it is half of the rate at which it does.
-# 4. **The loss blows up.** What was learned is lost.
+# 3. **The accuracy slows, or becomes ragged.** The rates are as high as the network bears.
+# 4. **The loss blows up.** What was learned is lost. A tenth of the rate at which it does is
+#    ``max_lr``, but at most half of the rate at which the loss is lowest.
 #
-# If no metric is an accuracy, both bounds are read off the loss: the rate at which it begins to
-# fall, and half of the rate at which it blows up.
+# If no metric is an accuracy, both bounds are read off the loss: ``base_lr`` is the rate at which
+# the loss begins to fall.
 
 suggestion = result.suggest()
 print(suggestion)
@@ -118,7 +118,7 @@ assert model.optimizer.iterations == 0
 # %%
 # None, and why
 # -------------
-# A test that ends at too low a rate cannot show where the learning slows. The suggestion is None
+# A test that ends at too low a rate cannot show where the loss blows up. The suggestion is None
 # then, never the last rate of the test. Asking for a schedule raises an error with the reason. This
 # test needs a higher ``max_lr``.
 

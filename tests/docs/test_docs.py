@@ -39,7 +39,12 @@ CURVES = {
     "The loss did not rise again up to the highest rate, …": curve(
         2 - ramp(1e-3, 0.1) + 0.02 * ramp(0.1, 1) + NOISE
     ),
-    "The loss was already falling at the lowest rate, …": curve(2 - ramp(1e-6, 1e-5) + NOISE),
+    "The loss was already falling at the lowest rate, …": curve(
+        2 - ramp(1e-6, 1e-5) + NOISE, rates=np.linspace(0.01, 1, 200)
+    ),
+    "The loss was already falling at the lowest rate, …, so that …": curve(
+        2 - ramp(1e-6, 1e-5) + NOISE
+    ),
     "The accuracy was already rising at the lowest rate, …": curve(
         FALLING, accuracy=ramp(1e-6, 1e-5) + NOISE
     ),
