@@ -10,6 +10,7 @@ at the same time: 200 seeds take a second or two.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -297,9 +298,15 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], dict[str, Situation]]] = {
 }
 
 
+@functools.cache
+def suggested(situation: Situation, seeds: int) -> list[clr.Suggestion]:
+    """What the tests suggest; several questions share a situation."""
+    return [result.suggest() for result in curves(situation, seeds)]
+
+
 def count(reason: tuple[str, ...], situation: Situation, seeds: int = SEEDS) -> tuple[int, int]:
     """How many of the tests give the reason, and how many give a ``max_lr``."""
-    found = [result.suggest() for result in curves(situation, seeds)]
+    found = suggested(situation, seeds)
     name = "base_lr" if reason is NO_BAND else "max_lr"
     given = sum(any(part in one.reasons.get(name, "") for part in reason) for one in found)
     return given, sum(one.max_lr is not None for one in found)
