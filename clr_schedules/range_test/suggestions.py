@@ -519,7 +519,7 @@ def _entropy(accuracy: float) -> float:
 
     It is that of as many classes of this probability as there can be, and one with the rest.
     """
-    classes = int(1 / accuracy)
+    classes = float(np.floor(1 / accuracy))  # infinity for the smallest of all numbers
     rest = max(1 - classes * accuracy, 0.0)
     return -classes * accuracy * math.log(accuracy) - (rest and rest * math.log(rest))
 

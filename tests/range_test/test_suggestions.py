@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import clr_schedules as clr
@@ -159,6 +159,17 @@ def test_the_answers_scale_with_the_rates(curve, exponent):
         assert getattr(scaled, name) == (None if rate is None else pytest.approx(expected))
 
 
+# The inverse of the smallest accuracies is too large for a number.
+TINY = 2.225e-313
+SMALLEST = (
+    np.linspace(1e-7, 1.1e-6, 20),
+    TINY * np.isin(np.arange(20), range(3, 9)),
+    TINY * np.isin(np.arange(20), [0, 3, 4, 7, 11, 12, 14, 16, 17, 18, 19]),
+    TINY * np.isin(np.arange(20), [0, 1, 2, 3, 4, 8, 11, 12, 16]),
+)
+
+
+@example(SMALLEST, 0)
 @given(curves(finite), st.integers(-60, 60))
 def test_the_unit_of_the_loss_does_not_matter(curve, exponent):
     rates, losses, smoothed, accuracies = curve
