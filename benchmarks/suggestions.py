@@ -340,11 +340,10 @@ def markdown(results: dict[str, Any] | None) -> str:
         if losses
         else ""
     )
-    text = f"""A training with `OneCycle(suggestion.max_lr, ...)` ends, in the median of
+    headline = f"""A training with `OneCycle(suggestion.max_lr, ...)` ends, in the median of
 {len(own)} classifications, {statistics.median(own):.2f} points of test accuracy below the best of a
-grid of nine peaks, and in the worst {max(own):.2f} points.{regression}
-
-The regret of each rule: points of test accuracy, or percent of the test loss of a regression, below
+grid of nine peaks, and in the worst {max(own):.2f} points.{regression}"""
+    text = f"""The regret of each rule: points of test accuracy, or percent of the test loss of a regression, below
 the best of nine peaks over four decades, in the mean over {SEEDS} seeds (digits) or
 {SEEDS_OF_TABLES} (tables), ± its standard error, which is at most {max(errors):.2f} points for
 `max_lr`. The best peak is the one with the best mean over the seeds; of nine noisy means, the best
@@ -363,7 +362,7 @@ others, whose results the choice did not use.
 {report.table(["", *header[1:]], summary)}"""
     last = max(results.values(), key=lambda one: str(one["environment"]["date"]))
     measured = report.measured({"environment": last["environment"]})
-    return f"{title}{report.part('suggestions', text)}\n\n{measured}\n"
+    return f"{title}{report.part('suggestions', headline)}\n\n{text}\n\n{measured}\n"
 
 
 def _cell(of_rule: dict[str, Any], task: Task) -> str:
