@@ -344,8 +344,8 @@ def markdown(results: dict[str, Any] | None) -> str:
 {len(own)} classifications, {statistics.median(own):.2f} points of test accuracy below the best of a
 grid of nine peaks, and in the worst {max(own):.2f} points.{regression}"""
     text = f"""The regret of each rule: points of test accuracy, or percent of the test loss of a
-regression, below the best of nine peaks over four decades, in the mean over {SEEDS} seeds (digits) or
-{SEEDS_OF_TABLES} (tables), ± its standard error, which is at most {max(errors):.2f} points for
+regression, below the best of nine peaks over four decades, in the mean over {SEEDS} seeds (digits)
+or {SEEDS_OF_TABLES} (tables), ± its standard error, which is at most {max(errors):.2f} points for
 `max_lr`. The best peak is the one with the best mean over the seeds; of nine noisy means, the best
 is a little too good, so that also a perfect rule has a regret of about a standard error. The single
 rates are the `max_lr` of a `OneCycle`; `Triangular` goes {CYCLES} times from `base_lr` to `max_lr`
