@@ -449,7 +449,7 @@ def frozen_model(*more, kind=keras.Sequential):
     model = kind([*stack_of_frozen_layers(), *more])
     if not LEGACY:
         model.layers[2].enable_lora(2)
-    return model_zoo.compiled(model)
+    return model_zoo.compiled(model, run_eagerly=True)
 
 
 def test_frozen_weights_are_not_copied():
@@ -492,7 +492,7 @@ def test_an_optimizer_whose_list_of_variables_was_edited_can_be_tested():
     """TensorFlow cannot save an optimizer afterwards, and `lr_range_test` must not try."""
 
     def make_model():
-        model = model_zoo.make(model_zoo.plain)
+        model = model_zoo.plain(run_eagerly=True)
         variables = model.optimizer._variables
         variables.insert(0, variables.pop())
         return model
