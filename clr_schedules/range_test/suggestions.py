@@ -42,6 +42,8 @@ _ROUNDING = 1e-6
 _BAND = 3.0
 # From this accuracy on, a model whose loss does not fall is taken for a trained model.
 _TRAINED = 0.9
+# The loss of such a model is at most so many times that of a guess with the same accuracy.
+_OF_A_TRAINED_MODEL = 1.5
 # The accuracy is known if its standard error is at most this part of it: with 100 classes, that
 # takes 7,000 samples. With thousands, as in language models, the loss falls long before the
 # accuracy can be seen to rise.
@@ -151,7 +153,7 @@ def suggest(
         return dict.fromkeys(NAMES, reason)
     # A metric in percent tells where it rises, but not what a model knows.
     parts = accuracies if accuracies is not None and _are_parts(accuracies) else None
-    unseen = _why_unseen(rates, loss, parts, lost)
+    unseen = _why_unseen(rates, losses[:steps], loss, parts, lost)
     if accuracy and not accuracy.seen:
         accuracy = None
         if loss.seen and parts is not None and (reason := _at_chance(losses[:steps], loss, parts)):
@@ -290,8 +292,9 @@ def _max(
     if isinstance(answer, str) and accuracy:
         step = accuracy.slows()
         answer = still if step is None else float(rates[step])
-    if not isinstance(answer, str) and answer < rates[0]:
-        return f"The rate would be below the lowest rate, {rates[0]:.3g}. {_LOWER}"
+    # So close to the lowest rate, the curve shows no level before the fall.
+    if not isinstance(answer, str) and answer < _BAND * rates[0]:
+        return _too_low(rates)
     return answer
 
 
@@ -383,11 +386,16 @@ def _minimum(rates: _Array, smoothed: _Array, kept: slice) -> float | str:
         )
     rate = float(rates[lowest]) / 10
     if rate < rates[0]:
-        return f"The rate would be below the lowest rate, {rates[0]:.3g}. {_LOWER}"
+        return _too_low(rates)
     return rate
 
 
 # Why the curve shows nothing ----------------------------------------------------------------------
+
+
+def _too_low(rates: _Array) -> str:
+    """The reason why a rate at the lower end of the curve, or below it, is none."""
+    return f"The rate would be too close to the lowest rate, {rates[0]:.3g}, or below it. {_LOWER}"
 
 
 def _too_few(steps: int) -> str:
@@ -411,7 +419,7 @@ def _not_finite(rates: _Array, losses: _Array, steps: int, stop_reason: str) -> 
 
 
 def _why_unseen(
-    rates: _Array, loss: _FallingCurve, accuracies: _Array | None, lost: str | None
+    rates: _Array, losses: _Array, loss: _FallingCurve, accuracies: _Array | None, lost: str | None
 ) -> str:
     """The reason why the loss did not fall."""
     rose = loss.has_risen()
@@ -419,7 +427,14 @@ def _why_unseen(
         return lost
     did = f"{'rose without having fallen' if rose else 'did not fall'} by more than its noise"
     first = None if accuracies is None else float(np.mean(accuracies[: loss.window]))
-    if first is not None and first >= _TRAINED:
+    level = float(np.mean(losses[: loss.window]))
+    # With unbalanced classes, a model that was never trained has a high accuracy too, but its loss
+    # is far above that of a guess. Of an accuracy of 1, nothing can be guessed.
+    if (
+        first is not None
+        and first >= _TRAINED
+        and level < _OF_A_TRAINED_MODEL * _entropy(min(first, 0.99))
+    ):
         return (
             f"The loss {did}, and the accuracy was {first:.2g} from the start: the model may be "
             "trained already. Train it on at a low constant rate, or run the test with the weights "

@@ -48,7 +48,7 @@ CURVES = {
     "The accuracy was already rising at the lowest rate, …": curve(
         FALLING, accuracy=ramp(1e-6, 1e-5) + NOISE
     ),
-    "The rate would be below the lowest rate, …": curve(
+    "The rate would be too close to the lowest rate, …, or below it": curve(
         BLOWN_UP, rates=np.geomspace(1, 1.2, 200), smoothed=FALLING
     ),
     "The loss did not fall by more than its noise: …": curve(2 + NOISE),

@@ -416,8 +416,14 @@ def test_a_maximum_below_the_lowest_rate_is_none():
     losses = np.concatenate([np.full(40, 2.3), np.linspace(2.3, 0.1, 40), np.linspace(0.2, 9, 20)])
     reading = read(rates, losses)
     assert reading.max_lr is None
-    assert reading.reasons["max_lr"] == f"The rate would be below the lowest rate, 1. {LOWER}"
-    assert reading.reasons["minimum"] == f"The rate would be below the lowest rate, 1. {LOWER}"
+    assert (
+        reading.reasons["max_lr"]
+        == f"The rate would be too close to the lowest rate, 1, or below it. {LOWER}"
+    )
+    assert (
+        reading.reasons["minimum"]
+        == f"The rate would be too close to the lowest rate, 1, or below it. {LOWER}"
+    )
     assert reading.base_lr is not None
 
 
@@ -492,9 +498,9 @@ def test_a_loss_that_falls_from_the_first_of_many_decades_shows_nothing():
             if ORDER not in reading.reasons["max_lr"]:
                 nothing(reading, "The loss was already falling at the lowest rate, 1e-07, so that")
     # Accuracies that rise show that the model learns.
-    rates = rates_of(100, 0.06, 6)
+    rates = rates_of(100, 0.02, 6)
     losses = np.exp(-20 * rates) + 5 * np.maximum(0, rates - 0.5) ** 2
-    nothing(read(rates, losses), "The loss was already falling at the lowest rate, 0.06, so that")
+    nothing(read(rates, losses), "The loss was already falling at the lowest rate, 0.02, so that")
     assert read(rates, losses, 1 - np.exp(-20 * rates)).max_lr is not None
 
 
@@ -635,7 +641,7 @@ def test_the_lowest_rate_is_named():
     assert (
         reasons["max_lr"]
         == reasons["minimum"]
-        == f"The rate would be below the lowest rate, 1. {LOWER}"
+        == f"The rate would be too close to the lowest rate, 1, or below it. {LOWER}"
     )
 
 
