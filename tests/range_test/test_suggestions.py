@@ -498,9 +498,9 @@ def test_a_loss_that_falls_from_the_first_of_many_decades_shows_nothing():
             if ORDER not in reading.reasons["max_lr"]:
                 nothing(reading, "The loss was already falling at the lowest rate, 1e-07, so that")
     # Accuracies that rise show that the model learns.
-    rates = rates_of(100, 0.02, 6)
+    rates = rates_of(100, 0.03, 6)
     losses = np.exp(-20 * rates) + 5 * np.maximum(0, rates - 0.5) ** 2
-    nothing(read(rates, losses), "The loss was already falling at the lowest rate, 0.02, so that")
+    nothing(read(rates, losses), "The loss was already falling at the lowest rate, 0.03, so that")
     assert read(rates, losses, 1 - np.exp(-20 * rates)).max_lr is not None
 
 
