@@ -427,7 +427,7 @@ def _why_unseen(
         return lost
     did = f"{'rose without having fallen' if rose else 'did not fall'} by more than its noise"
     first = None if accuracies is None else float(np.mean(accuracies[: loss.window]))
-    level = float(np.mean(losses[: loss.window]))
+    level = float(np.median(losses[: loss.window]))
     # With unbalanced classes, a model that was never trained has a high accuracy too, but its loss
     # is far above that of a guess. Of an accuracy of 1, nothing can be guessed.
     if (
