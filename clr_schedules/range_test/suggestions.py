@@ -42,8 +42,8 @@ _ROUNDING = 1e-6
 _BAND = 3.0
 # From this accuracy on, a model whose loss does not fall is taken for a trained model.
 _TRAINED = 0.9
-# The loss of such a model is at most so many times that of a guess with the same accuracy.
-_OF_A_TRAINED_MODEL = 1.5
+# The loss of such a model is at most this part of that of a guess with the same accuracy.
+_OF_A_TRAINED_MODEL = 0.6
 # The accuracy is known if its standard error is at most this part of it: with 100 classes, that
 # takes 7,000 samples. With thousands, as in language models, the loss falls long before the
 # accuracy can be seen to rise.
@@ -428,8 +428,8 @@ def _why_unseen(
     did = f"{'rose without having fallen' if rose else 'did not fall'} by more than its noise"
     first = None if accuracies is None else float(np.mean(accuracies[: loss.window]))
     level = float(np.median(losses[: loss.window]))
-    # With unbalanced classes, a model that was never trained has a high accuracy too, but its loss
-    # is far above that of a guess. Of an accuracy of 1, nothing can be guessed.
+    # With unbalanced classes, a model that was never trained may have a high accuracy too, but its
+    # loss is not below that of a guess. The loss of a guess that is always right would be 0.
     if (
         first is not None
         and first >= _TRAINED
