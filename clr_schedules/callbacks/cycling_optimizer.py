@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from clr_schedules._backend import backend, keras
-from clr_schedules._serialization import deserialize, register, serialize
+from clr_schedules._serialization import deserialize, register, register_extended, serialize
 
 if TYPE_CHECKING:
     from clr_schedules.schedules.base import Schedule
@@ -74,10 +74,7 @@ class CyclingOptimizer:
 def _cycling_class(base: Any) -> Any:
     """Makes the class that extends an optimizer's class."""
     made = type(f"Cycling{base.__name__}", (CyclingOptimizer, base), {})
-    # The first call makes Keras write this name for the new class. The second call makes Keras
-    # still find `CyclingOptimizer` under the name, which exists in every process.
-    register(made, name="CyclingOptimizer")
-    register(CyclingOptimizer, name="CyclingOptimizer")
+    register_extended(made, CyclingOptimizer, "CyclingOptimizer")
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from clr_schedules import _arguments
 from clr_schedules._backend import LearningRateSchedule, backend, keras
-from clr_schedules._serialization import deserialize, register, serialize
+from clr_schedules._serialization import deserialize, register, register_extended, serialize
 from clr_schedules.optimizers.once_a_step import RateOnceAStep
 from clr_schedules.schedules.base import Schedule, rate_of
 
@@ -277,10 +277,7 @@ def _scheduled_class(base: Any) -> Any:
     """Makes the class that extends an optimizer's class."""
     bases = (ScheduledOptimizer, base)
     made = type(f"Scheduled{base.__name__}", bases, {"scheduled_class": base})
-    # The first call makes Keras write this name for the new class. The second call makes Keras
-    # still find `ScheduledOptimizer` under the name, which exists in every process.
-    register(made, name="ScheduledOptimizer")
-    register(ScheduledOptimizer, name="ScheduledOptimizer")
+    register_extended(made, ScheduledOptimizer, "ScheduledOptimizer")
     return made
 
 

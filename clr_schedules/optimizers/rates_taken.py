@@ -372,4 +372,4 @@ def _taken(optimizer: Any, given: Floats, updates: Integers) -> Floats:
 
 def _updates(optimizer: Any, steps: Integers) -> Integers:
     """The numbers of updates before these steps; a step may only add to the gradients."""
-    return steps // (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
+    return steps // backend.batches_per_step(optimizer)

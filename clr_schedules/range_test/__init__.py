@@ -273,7 +273,8 @@ def _check_that_it_stepped(model: Any, optimizer: Any, count: int, sweep: Sweep)
             "never used. If `train_step` uses another optimizer, compile the model with that one, "
             "and use `self.optimizer` in `train_step`. A `LossScaleOptimizer` skips the steps at "
             "which a gradient is not finite; give it a lower `initial_scale`. "
-            f"Received: model={model.name!r}, whose optimizer is {type(optimizer).__name__}"
+            f"Received: model={_arguments.shown(model.name)}, whose optimizer is "
+            f"{type(optimizer).__name__}"
         )
 
 

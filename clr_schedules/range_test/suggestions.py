@@ -66,7 +66,7 @@ _NO_NANS = (
     "are none, run the test again with a lower `min_lr`."
 )
 # How the `stop_reason` of a test begins whose weights were not finite.
-_WEIGHTS = "diverged: the weights were not finite"
+WEIGHTS_NOT_FINITE = "diverged: the weights were not finite"
 
 
 def smooth(losses: _Array, smoothing: float) -> _Array:
@@ -163,7 +163,7 @@ def suggest(
     if not accuracy and loss.begins() is None and _grow_exponentially(rates[:steps]):
         return dict.fromkeys(NAMES, _falls_at_once(rates[0]))
     top = _max(rates[:steps], loss, accuracy, diverged=diverged)
-    if lost and stop_reason.startswith(_WEIGHTS) and loss.rises() == steps - 1:
+    if lost and stop_reason.startswith(WEIGHTS_NOT_FINITE) and loss.rises() == steps - 1:
         # A rate that is too high raises the loss before it makes the weights infinite.
         top = lost
     answers = {"base_lr": _base(rates, loss, accuracy, top), "max_lr": top}
@@ -200,7 +200,6 @@ class _FallingCurve:
     def __init__(self, values: _Array, average: Callable[[_Array], _Array]) -> None:
         # The values are divided by a power of two, which is exact. They are at most 1 then, so
         # that no difference overflows.
-        self.raw = values
         self.values = _normalized(values)
         # With a twentieth of the steps, the test resolves eight decades of rates to a factor of
         # 2.5. The number of steps is odd, and at least 5, so that a window has a middle half. Above
@@ -408,7 +407,7 @@ def _too_few(steps: int) -> str:
 
 def _not_finite(rates: _Array, losses: _Array, steps: int, stop_reason: str) -> str | None:
     """The reason that weights or a loss were not finite; None if all were finite."""
-    if stop_reason.startswith(_WEIGHTS):
+    if stop_reason.startswith(WEIGHTS_NOT_FINITE):
         what = stop_reason.removeprefix("diverged: ")
     elif steps < len(losses):
         where = f"at step {steps + 1}, at a learning rate of {rates[steps]:.3g}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clr_schedules._backend import FINITE_WEIGHTS, backend, keras
+from clr_schedules.range_test.suggestions import WEIGHTS_NOT_FINITE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +129,7 @@ class Sweep:
         if not math.isfinite(loss):
             self.end(f"diverged: the loss was {loss:g} at {at}")
         elif not finite_weights:
-            self.end(f"diverged: the weights were not finite after {at}")
+            self.end(f"{WEIGHTS_NOT_FINITE} after {at}")
         elif self._rise.is_too_high(loss):
             self.end(
                 f"diverged: the smoothed loss was {self._rise.factor:g} times its best "
