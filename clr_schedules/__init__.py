@@ -9,6 +9,7 @@ from clr_schedules import migrate as migrate
 from clr_schedules.callbacks.cyclical_lr import CyclicalLR
 from clr_schedules.callbacks.logger import LearningRateLogger
 from clr_schedules.optimizers.hyperparameters import schedule_hyperparameters
+from clr_schedules.optimizers.layers import layer_decay, scale_learning_rates
 from clr_schedules.planning import step_size, steps_per_epoch
 from clr_schedules.schedules.compose import Piecewise, Shifted, Warmup
 from clr_schedules.schedules.cosine_restarts import CosineRestarts
@@ -34,7 +35,9 @@ __all__ = [
     "Triangular",
     "Triangular2",
     "Warmup",
+    "layer_decay",
     "lr_range_test",
+    "scale_learning_rates",
     "schedule_hyperparameters",
     "step_size",
     "steps_per_epoch",

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import numbers
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
 from clr_schedules import _arguments
-from clr_schedules._backend import LearningRateSchedule, backend, keras
-from clr_schedules._serialization import deserialize, register, register_extended, serialize
-from clr_schedules.optimizers.once_a_step import RateOnceAStep
+from clr_schedules._backend import LearningRateSchedule, backend
+from clr_schedules._serialization import register
+from clr_schedules.optimizers.extended import (
+    ExtendedOptimizer,
+    attributes_set_to,
+    config_with_live_objects,
+    extend,
+    inner_to_extend,
+    state_of,
+)
 from clr_schedules.schedules.base import Schedule, rate_of
 
 # Attributes that cannot follow a schedule, because a step needs them as Python numbers: some decide
@@ -101,16 +107,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
         >>> optimizer = keras.optimizers.SGD(learning_rate=lr, momentum=0.9, nesterov=True)
         >>> optimizer = clr.schedule_hyperparameters(optimizer, momentum=lr.momentum())
     """
-    if not backend.settable_hyperparameters:
-        raise ValueError(
-            "`schedule_hyperparameters` needs an optimizer of Keras 3. The optimizers of the "
-            "legacy Keras keep copies of their hyperparameters, and a schedule cannot change the "
-            "copies. Use Keras 3 instead of tf_keras. "
-            f"Received: optimizer={_arguments.shown(optimizer)}"
-        )
-    if not isinstance(optimizer, backend.optimizer_classes):
-        raise TypeError(_arguments.received("optimizer", "an optimizer of Keras", optimizer))
-    inner = backend.inner_optimizer(optimizer)
+    inner = inner_to_extend(optimizer, "schedule_hyperparameters")
     names = _schedulable_names(inner)
     if not names:
         rule = "an optimizer with hyperparameters of its own; of a `MultiOptimizer`, its optimizers"
@@ -141,21 +138,7 @@ def schedule_hyperparameters(optimizer: Any, **schedules: Any) -> Any:
             )
         if not isinstance(schedule, LearningRateSchedule):
             raise TypeError(_arguments.received(name, "a schedule of Keras", schedule))
-    if optimizer.built or inner.built:
-        raise ValueError(
-            "Argument `optimizer` must not be built yet, since its variables depend on its "
-            "hyperparameters. Pass a new optimizer, before it is used in a training. "
-            f"Received: optimizer={_arguments.shown(optimizer)}"
-        )
-    made = _rebuild_with_schedules(inner, schedules)
-    if inner is optimizer:
-        return made
-    # The outer config contains the inner optimizer's config. A stand-in takes the place of the
-    # inner optimizer, which may have a rate that cannot be saved.
-    stand_in = {"inner_optimizer": keras.optimizers.SGD(name="stand_in")}
-    with _attributes_set_to(optimizer, stand_in):
-        config = optimizer.get_config() | {"inner_optimizer": made}
-    return type(optimizer)(**config)
+    return extend(optimizer, ScheduledOptimizer, schedules)
 
 
 def scheduled(optimizer: Any) -> dict[str, Any]:
@@ -171,31 +154,29 @@ def scheduled(optimizer: Any) -> dict[str, Any]:
         >>> scheduled(optimizer) == {"momentum": momentum}
         True
     """
-    return optimizer._hyperparameter_schedules if isinstance(optimizer, ScheduledOptimizer) else {}
+    return state_of(optimizer, ScheduledOptimizer)
 
 
 # ---- The optimizer
 
 
-@functools.partial(register, name="ScheduledOptimizer")
-class ScheduledOptimizer(RateOnceAStep):
+@register
+class ScheduledOptimizer(ExtendedOptimizer):
     """Extends the class of an optimizer, so that hyperparameters follow schedules.
 
-    ``_scheduled_class(SGD)`` returns a class with the bases `ScheduledOptimizer` and ``SGD``. Such
-    a class exists only in the process that made it. Saved files therefore name
-    `ScheduledOptimizer`, and its ``from_config`` makes the extended class again.
-
-    The config contains the config of the optimizer's class and two more keys: ``scheduled_class``
-    names that class, and ``hyperparameter_schedules`` holds the schedules.
-
-    Attributes:
-        scheduled_class: The class that is extended.
+    The state of the extension holds the schedule of each hyperparameter.
     """
 
-    scheduled_class: Any
-    # For the name of each hyperparameter, its schedule, and its constant value from the config.
-    _hyperparameter_schedules: dict[str, Any] = {}  # noqa: RUF012 - never changed, only replaced
-    _hyperparameter_constants: dict[str, float | None] = {}  # noqa: RUF012
+    class_key = "scheduled_class"
+    state_key = "hyperparameter_schedules"
+    # The constant value of each hyperparameter, from the config.
+    _hyperparameter_constants: dict[str, float | None] = {}  # noqa: RUF012 - it is only replaced
+
+    def _state_was_set(self) -> None:
+        super()._state_was_set()
+        attributes = vars(self)
+        constants = {name: attributes[name] for name in scheduled(self)}
+        attributes["_hyperparameter_constants"] = constants
 
     def build(self, variables: Any) -> None:
         """Makes the optimizer's variables, as if all scheduled hyperparameters were set."""
@@ -203,7 +184,7 @@ class ScheduledOptimizer(RateOnceAStep):
         # Keras makes the variables of a momentum only if the momentum is not 0. Within a step, the
         # attributes may hold values of the schedules, so they are put back after the building.
         in_use = {name: constant or _ALMOST_0 for name, constant in constants.items()}
-        with _attributes_set_to(self, in_use):
+        with attributes_set_to(self, in_use):
             super().build(variables)  # type: ignore[misc]
 
     @backend.not_compiled_with_numbers
@@ -212,7 +193,7 @@ class ScheduledOptimizer(RateOnceAStep):
         values = _values_at(scheduled(self), self._iterations)  # type: ignore[attr-defined]
         # After the step, the attributes get the constants. Their present values would be wrong if
         # another replica has begun the same step and has set them already.
-        with _attributes_set_to(self, values, afterwards=self._hyperparameter_constants):
+        with attributes_set_to(self, values, afterwards=self._hyperparameter_constants):
             super().apply(grads, trainable_variables)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -224,116 +205,6 @@ class ScheduledOptimizer(RateOnceAStep):
             )
         super().__setattr__(name, value)
 
-    def __reduce__(self) -> Any:
-        # Keras pickles an optimizer as the bytes of a file, and a method of the optimizer's class
-        # that loads them. A new process does not have the extended class, but the same method of
-        # Keras's `Optimizer` loads the bytes too.
-        reduced: Any = super().__reduce__()
-        load, arguments = reduced
-        return getattr(keras.optimizers.Optimizer, load.__name__), arguments
-
-    def get_config(self) -> dict[str, Any]:
-        """The config: the optimizer's arguments, its class, and the schedules."""
-        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
-        # Keras serializes a class only as part of an instance. This instance has a constant rate,
-        # since its own rate may be a schedule that cannot be loaded.
-        plain = self.scheduled_class.from_config(
-            {key: 0.1 if key == "learning_rate" else value for key, value in config.items()}
-        )
-        of_class = {key: value for key, value in serialize(plain).items() if key != "config"}
-        schedules = {name: serialize(schedule) for name, schedule in scheduled(self).items()}
-        return config | {"scheduled_class": of_class, "hyperparameter_schedules": schedules}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes the optimizer from a config, which may hold its schedules as objects or configs."""
-        if "hyperparameter_schedules" not in config or "scheduled_class" not in config:
-            raise ValueError(
-                "The config of an optimizer with schedules must have the keys 'scheduled_class' "
-                f"and 'hyperparameter_schedules'. Received: config={_arguments.shown(config)}"
-            )
-        if custom_objects:
-            with keras.saving.custom_object_scope(custom_objects):
-                return cls.from_config(config)
-        added = {"scheduled_class", "hyperparameter_schedules"}
-        own_config = {key: value for key, value in config.items() if key not in added}
-        if cls is ScheduledOptimizer:  # the class that is named in files
-            plain = deserialize(config["scheduled_class"] | {"config": dict(own_config)})
-            return _scheduled_class(plain.__class__).from_config(config)
-        schedules = {
-            name: deserialize(schedule) if isinstance(schedule, dict) else schedule
-            for name, schedule in config["hyperparameter_schedules"].items()
-        }
-        made = super().from_config(own_config)  # type: ignore[misc]
-        # Written into the dictionary, since Keras's `__setattr__` would track the objects.
-        attributes = vars(made)
-        attributes["_hyperparameter_constants"] = {name: attributes[name] for name in schedules}
-        attributes["_hyperparameter_schedules"] = schedules
-        return made
-
-
-@functools.cache
-def _scheduled_class(base: Any) -> Any:
-    """Makes the class that extends an optimizer's class."""
-    bases = (ScheduledOptimizer, base)
-    made = type(f"Scheduled{base.__name__}", bases, {"scheduled_class": base})
-    register_extended(made, ScheduledOptimizer, "ScheduledOptimizer")
-    return made
-
-
-def _rebuild_with_schedules(optimizer: Any, schedules: dict[str, Any]) -> Any:
-    """Makes an optimizer with the same arguments and schedules, and with these new schedules."""
-    kind: Any = type(optimizer)
-    if not isinstance(optimizer, ScheduledOptimizer):
-        kind = _scheduled_class(kind)
-    config = {"scheduled_class": None} | _config_with_live_rate(optimizer)
-    all_schedules = scheduled(optimizer) | schedules
-    made = kind.from_config(config | {"hyperparameter_schedules": all_schedules})
-    for name, value in vars(optimizer).items():
-        if name.startswith("_exclude_from_weight_decay"):  # these attributes are in no config
-            vars(made)[name] = value
-    return made
-
-
-def _config_with_live_rate(optimizer: Any) -> dict[str, Any]:
-    """The config of an optimizer, with its rate as an object, and without other schedules.
-
-    It also works if a schedule cannot be saved, because the optimizer makes its config without
-    the schedules.
-    """
-    without: dict[str, Any] = {}
-    live: dict[str, Any] = {}
-    if callable(rate := optimizer._learning_rate):
-        without["_learning_rate"] = optimizer._iterations  # any variable will do
-        live["learning_rate"] = rate
-    if scheduled(optimizer):
-        without["_hyperparameter_schedules"] = {}
-    with _attributes_set_to(optimizer, without):
-        return optimizer.get_config() | live  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def _attributes_set_to(
-    optimizer: Any, values: dict[str, Any], afterwards: dict[str, Any] | None = None
-) -> Iterator[None]:
-    """A context in which attributes of an optimizer have other values.
-
-    The attributes are written into the dictionary, since Keras's ``__setattr__`` would track them.
-
-    Args:
-        optimizer: The optimizer.
-        values: The values of the attributes within the context.
-        afterwards: The values after the context. Default: the values before the context.
-    """
-    attributes = vars(optimizer)
-    if afterwards is None:
-        afterwards = {name: attributes[name] for name in values}
-    attributes.update(values)
-    try:
-        yield
-    finally:
-        attributes.update(afterwards)
-
 
 # ---- Which hyperparameters there are
 
@@ -344,7 +215,7 @@ def _schedulable_names(optimizer: Any) -> list[str]:
     read = _names_read_in_steps(kind)
     return [
         name
-        for name, value in _config_with_live_rate(optimizer).items()
+        for name, value in config_with_live_objects(optimizer).items()
         if name in vars(optimizer)
         and name in read
         and name not in _STRUCTURAL | _constant_names(kind)
