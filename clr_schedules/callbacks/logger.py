@@ -50,9 +50,12 @@ class LearningRateLogger(StepLog):
         history: A dict of lists with an entry for every step. ``"iteration"`` is the number of
             steps that the optimizer had taken before, from 0 (with gradient accumulation, the
             number of batches). ``"learning_rate"`` is the rate that the optimizer used, rounded to
-            ``floatx()``. Each hyperparameter of `schedule_hyperparameters` has a list of its own,
-            and is added to the logs and to ``log_dir`` too. With several optimizers, the names of
-            these lists end with ``_<name of the optimizer>``. The optimizers share the list
+            ``floatx()``. (The multipliers of `scale_learning_rates` come after it: it is the rate
+            of the layers with the multiplier 1.) Each hyperparameter of `schedule_hyperparameters`
+            has a list of its own, and is added to the logs and to ``log_dir`` too. So has each
+            multiplier that follows a schedule: ``"multiplier_<pattern>"``; if several patterns have
+            the same schedule, this is the first one. With several optimizers, the names of these
+            lists end with ``_<name of the optimizer>``. The optimizers share the list
             ``"iteration"`` as long as they have taken the same steps; otherwise each has a list
             ``"iteration_<name of the optimizer>"``, as long as its other lists. The lists grow over
             several trainings. They also contain the steps before an exception. (After an exception,
@@ -103,7 +106,7 @@ class LearningRateLogger(StepLog):
 
     @property
     def history(self) -> dict[str, list[Any]]:
-        """The iteration, the learning rate and the scheduled hyperparameters of every step."""
+        """The iteration, the learning rate and what else follows a schedule, for every step."""
         self._catch_up()
         columns = {key: each for key, each in self._columns.items() if each.iterations}
         if not columns:

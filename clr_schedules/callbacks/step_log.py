@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from clr_schedules import _arguments
 from clr_schedules._backend import ScalarWriter, backend, keras
-from clr_schedules.optimizers import hyperparameters
+from clr_schedules.optimizers.hyperparameters import scheduled
+from clr_schedules.optimizers.layers import scheduled_multipliers
 from clr_schedules.optimizers.rates_taken import (
     NewSteps,
     StepCounters,
@@ -191,7 +192,7 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
             self._warn_if_the_step_keeps_a_rate(optimizer)
             key = self._key(id(optimizer))
             values = {"learning_rate": rates_taken(optimizer, steps)}
-            for name, schedule in hyperparameters.scheduled(optimizer).items():
+            for name, schedule in _followed(optimizer).items():
                 values[name] = values_at(schedule, steps)
             self._columns[key].add(steps, values)
             if self._writer is not None:
@@ -239,6 +240,20 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         property `Callback.model` writes them back as a side effect, so it is read here.
         """
         _ = self.model
+
+
+def _followed(optimizer: Any) -> dict[str, Any]:
+    """The schedules that an optimizer follows besides that of its rate, by the names of columns.
+
+    If several patterns have the same multiplier, there is one column, named after the first one.
+    """
+    columns = dict(scheduled(optimizer))
+    seen: list[Any] = []
+    for pattern, multiplier in scheduled_multipliers(optimizer).items():
+        if multiplier not in seen:
+            seen.append(multiplier)
+            columns[f"multiplier_{pattern}"] = multiplier
+    return columns
 
 
 @dataclasses.dataclass

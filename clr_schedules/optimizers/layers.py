@@ -220,13 +220,36 @@ class ScaledOptimizer(ExtendedOptimizer):
     state_key = "multipliers"
     # The multiplier of each trainable variable: a number or a schedule.
     _multiplier_of: list[Any]
+    # The path and the shape of each trainable variable for which the optimizer was built, perhaps
+    # before it was saved.
+    _built_for: list[list[Any]] | None = None
 
     def build(self, variables: Any) -> None:
         """Finds the multiplier of each variable, then makes the optimizer's variables."""
-        found = _multiplier_of_each(variables, state_of(self, ScaledOptimizer))
-        # Written into the dictionary, since Keras's `__setattr__` would track the list.
-        vars(self)["_multiplier_of"] = found
+        built_for: list[list[Any]] = [[_path(each), list(each.shape)] for each in variables]
+        # When Keras loads a model, the paths may change: those of a `Sequential` lose its name.
+        # The same variables are at the same positions, as the optimizer's own variables are too.
+        before = self._built_for
+        if before and [shape for _, shape in before] == [shape for _, shape in built_for]:
+            built_for = before
+        multipliers = state_of(self, ScaledOptimizer)
+        found = _multiplier_of_each([path for path, _ in built_for], multipliers)
+        # Written into the dictionary, since Keras's `__setattr__` would track the lists.
+        vars(self).update(_multiplier_of=found, _built_for=built_for)
         super().build(variables)  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        """The config: that of all extended optimizers, and the variables of a built optimizer."""
+        return super().get_config() | {"built_for": self._built_for}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Makes the optimizer from a config, with or without the variables."""
+        config = dict(config)
+        built_for = config.pop("built_for", None)
+        made = super().from_config(config, custom_objects)
+        vars(made)["_built_for"] = built_for
+        return made
 
     def _kept_for_step(self) -> dict[str, Any]:
         # The schedules are evaluated here, since the update may be in a branch of a condition.
@@ -321,13 +344,17 @@ def _checked_multipliers(multipliers: Any) -> dict[str, Any]:
     return checked
 
 
-def _multiplier_of_each(variables: Iterable[Any], multipliers: dict[str, Any]) -> list[Any]:
+def _path(variable: Any) -> str:
+    """The path of a variable; the name of a variable that is TensorFlow's own."""
+    return str(getattr(variable, "path", variable.name))
+
+
+def _multiplier_of_each(paths: list[str], multipliers: dict[str, Any]) -> list[Any]:
     """The multiplier of each variable: that of its exact path, or of the pattern that matches.
 
     Raises:
         ValueError: If a pattern matches no variable, or two patterns match the same one.
     """
-    paths = [getattr(variable, "path", variable.name) for variable in variables]
     exact = multipliers.keys() & set(paths)
     patterns = [pattern for pattern in multipliers if pattern not in exact]
     matching = {path: [p for p in patterns if _matches(p, path)] for path in paths}
