@@ -100,6 +100,7 @@ if LEGACY:
     OPTIMIZERS["older sgd"] = lambda: keras.optimizers.legacy.SGD(0.25, momentum=0.9)
 else:
     OPTIMIZERS["callable"] = lambda: SGD(quarter)
+    OPTIMIZERS["layers"] = lambda: clr.scale_learning_rates(SGD(0.25), {".*": 0.5})
 if BACKEND != "torch":
     OPTIMIZERS["scaled"] = lambda: keras.mixed_precision.LossScaleOptimizer(SGD(0.25))
 
@@ -110,6 +111,7 @@ def test_the_former_rate_is_put_back(optimizer):
     model = weight_model(OPTIMIZERS[optimizer]())
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     config = inner.get_config()
+    config.pop("built_for", None)  # the variables, which a training tells
     for is_built in (False, True):
         attributes, variables = set(vars(inner)), [id(v) for v in listed(model.optimizer)]
         fit(model, 5, epochs=2, callbacks=[clr.CyclicalLR(0.5, 0.75, 3)])
@@ -119,7 +121,7 @@ def test_the_former_rate_is_put_back(optimizer):
             assert after == variables
             assert set(vars(inner)) == attributes
         if optimizer != "callable":
-            assert inner.get_config() == config
+            assert config.items() <= inner.get_config().items()
             assert rate_of(inner) == 0.25
     if optimizer == "sgd":  # the rate can be used and set as before
         old = weight(model)
@@ -141,7 +143,10 @@ def test_a_model_saved_while_it_cycles_goes_on_and_one_saved_afterwards_has_the_
         return [np.asarray(v) for v in [*model.variables, *listed(model.optimizer)]]
 
     model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
-    model.compile(SGD(0.25, momentum=0.5), loss="mse")
+    optimizer = SGD(0.25, momentum=0.5)
+    if not LEGACY:
+        optimizer = clr.scale_learning_rates(optimizer, {".*bias": clr.Piecewise([0.0, 0.5], [7])})
+    model.compile(optimizer, loss="mse")
     fit(model, 4)  # so that the cycles do not begin at the optimizer's step 0
     fit(model, 5, epochs=2, callbacks=[clr.CyclicalLR(0.001, 0.006, 3), Save()])
     model.save(tmp_path / "after.keras")

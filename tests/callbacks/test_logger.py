@@ -169,6 +169,51 @@ def test_a_callable_rate_is_logged_and_a_metric_keeps_its_name():
     assert logger.epochs[0]["steps_logged"] == 0.5
 
 
+@reads_events
+@pytest.mark.skipif(LEGACY, reason="for the optimizers of Keras 3")
+def test_multipliers_that_follow_a_schedule_are_columns_with_the_factors_taken(tmp_path):
+    """Two weights, whose gradients are 1."""
+    unfreezing = clr.Piecewise([0.0, 0.25], boundaries=[3])
+    rate = clr.Triangular(0.5, 1.0, 4)
+    inputs = keras.layers.Input((1,))
+    layers = [keras.layers.Dense(1, use_bias=False, name=name) for name in ("trunk", "head")]
+    model = keras.Model(inputs, keras.layers.add([layer(inputs) for layer in layers]))
+    trunk, head = (layer.kernel for layer in layers)
+    multipliers = {trunk.path: unfreezing, ".*/kernel": 0.5}
+    model.compile(clr.scale_learning_rates(SGD(rate), multipliers), loss=lambda y, out: out)
+    logger, taken = clr.LearningRateLogger(tmp_path), []
+
+    class Weights(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model  # noqa: B018 - on JAX, it brings the variables up to date
+            taken.append([np.asarray(v.numpy()).item() for v in (trunk, head)])
+
+    Weights().set_model(model)
+    start = [np.asarray(v.numpy()).item() for v in (trunk, head)]
+    fit(model, 6, callbacks=[Weights(), logger])
+    column = f"multiplier_{trunk.path}"
+    assert list(logger.history) == ["iteration", "learning_rate", column]
+    assert logger.history[column] == [0, 0, 0, 0.25, 0.25, 0.25]
+    moved = -np.diff([start, *taken], axis=0)
+    rates = np.array(logger.history["learning_rate"])
+    np.testing.assert_allclose(moved[:, 0], rates * logger.history[column], atol=1e-6)
+    np.testing.assert_allclose(moved[:, 1], rates * 0.5, atol=1e-6)
+    assert logger.epochs[0][column] == 0.25
+    assert [value for _, value in events(tmp_path)[column]] == logger.history[column]
+
+
+@pytest.mark.skipif(LEGACY, reason="for the optimizers of Keras 3")
+def test_patterns_with_the_same_schedule_share_a_column():
+    unfreezing = clr.Piecewise([0.0, 0.25], boundaries=[3])
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    kernel, bias = (variable.path for variable in model.trainable_variables)
+    multipliers = {kernel: unfreezing, bias: clr.Piecewise([0.0, 0.25], boundaries=[3])}
+    model.compile(clr.scale_learning_rates(SGD(0.1), multipliers), loss="mse")
+    logger = clr.LearningRateLogger()
+    fit(model, 2, callbacks=[logger])
+    assert list(logger.history) == ["iteration", "learning_rate", f"multiplier_{kernel}"]
+
+
 @pytest.mark.skipif(not LEGACY, reason="about tf_keras.optimizers.legacy")
 @pytest.mark.parametrize(
     ("rate", "decay"), [(0.25, 0.1), (TRIANGULAR2, 0.0), (OTHERS[2], 0.1)], ids=named

@@ -49,6 +49,12 @@ def averaged():
     return plain(keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_overwrite_frequency=7))
 
 
+def layered():
+    """Each layer has its own rate, and one of them is frozen for some steps."""
+    multipliers = {".*dense.*/kernel": clr.Piecewise([0.0, 0.1], [5]), ".*gamma": 2.0}
+    return plain(clr.scale_learning_rates(keras.optimizers.AdamW(1e-3), multipliers))
+
+
 def accumulated():
     return plain(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=3))
 
@@ -173,7 +179,7 @@ def fitted():
 ALL = [no_jit, jit, eager, unbuilt, fitted, scheduled, mixed, custom_step]
 if BACKEND != "torch":  # where a state that goes on cannot be trained
     ALL.append(recurrent)
-ALL += [older] if LEGACY else [averaged, accumulated]
+ALL += [older] if LEGACY else [averaged, accumulated, layered]
 if BACKEND == "torch":
     ALL.remove(jit)  # compiles with a C++ compiler, for minutes
 

@@ -32,17 +32,17 @@ def line(**arguments):
     return model
 
 
-def by_hand(batches, rates=RATES):
+def by_hand(batches, rates=RATES, bias_factors=(1.0,) * STEPS):
     """The losses and the mean absolute errors, batch by batch, of SGD in NumPy, in float64."""
     weights, bias, losses, errors = np.zeros((4, 1)), 0.0, [], []
-    for rate, (x, y, *weighting) in zip(rates, batches, strict=True):
+    for step, (rate, (x, y, *weighting)) in enumerate(zip(rates, batches, strict=True)):
         weighting = weighting[0][:, None] if weighting else np.ones((len(x), 1))
         error = x.astype(np.float64) @ weights + bias - y
         losses.append(np.mean(weighting * error**2))
         errors.append(np.mean(np.abs(error)))
         slope = 2 * weighting * error / len(x)
         weights -= rate * x.T.astype(np.float64) @ slope
-        bias -= rate * slope.sum()
+        bias -= rate * bias_factors[step] * slope.sum()
     return losses, errors
 
 
@@ -216,6 +216,17 @@ def test_an_update_is_a_step_under_accumulation():
         ValueError, match=r"`epochs` must be at least 2, .* takes 4 of the batches, .*has 5"
     ):
         sweep(model, X[:5], Y[:5], batch_size=1, num_steps=None, epochs=1)
+
+
+@pytest.mark.skipif(LEGACY, reason="the optimizers of Keras 3")
+def test_each_layer_has_its_multiple_of_the_rate():
+    unfreezing = clr.Piecewise([0.0, 0.5], boundaries=[20])
+    model = line()
+    optimizer = clr.scale_learning_rates(keras.optimizers.SGD(1.0), {".*bias": unfreezing})
+    model.compile(optimizer, loss="mse")
+    result = sweep(model, model_zoo.generate())
+    expected = by_hand(batches(), bias_factors=unfreezing.values(range(STEPS)))[0]
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
 
 
 def test_class_weights():
