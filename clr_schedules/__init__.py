@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clr_schedules import migrate as migrate
 from clr_schedules.callbacks.cyclical_lr import CyclicalLR
 from clr_schedules.callbacks.logger import LearningRateLogger
+from clr_schedules.callbacks.snapshots import CycleEarlyStopping, CycleSnapshots
 from clr_schedules.optimizers.hyperparameters import schedule_hyperparameters
 from clr_schedules.optimizers.layers import layer_decay, scale_learning_rates
 from clr_schedules.planning import step_size, steps_per_epoch
@@ -23,6 +24,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CosineRestarts",
+    "CycleEarlyStopping",
+    "CycleSnapshots",
     "Cyclical",
     "CyclicalLR",
     "ExpRange",

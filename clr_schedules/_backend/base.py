@@ -224,6 +224,17 @@ class Backend(abc.ABC):
                 number that stands for a variable.
         """
 
+    # ---- Models
+
+    @property
+    def tree(self) -> Any:
+        """The module that maps and flattens nested lists and dictionaries."""
+        return self.keras.tree
+
+    def rename(self, layer: Any, name: str) -> None:
+        """Gives a layer or a model another name."""
+        layer.name = name
+
     # ---- Files
 
     def register_short_name(self, name: str, thing: Any) -> None:  # noqa: B027 - for tf_keras alone

@@ -52,6 +52,13 @@ class TFKeras(tensorflow.TensorFlow):
     def _name_scope(self, name: str) -> contextlib.AbstractContextManager[Any]:
         return tf.name_scope(name)  # type: ignore[no-any-return]
 
+    @property
+    def tree(self) -> Any:
+        return tf.nest
+
+    def rename(self, layer: Any, name: str) -> None:
+        layer._name = name
+
     def register_short_name(self, name: str, thing: Any) -> None:
         self.keras.saving.get_custom_objects()[name] = thing  # `.h5` files contain this name alone
 
