@@ -86,8 +86,8 @@ def lr_range_test(
     first nine steps do not, nor does a rise of less than five standard errors of the smoothed
     loss, nor a rise that is not seen in each of the last five losses.
 
-    With `scale_learning_rates`, each layer takes its multiple of the rate. A multiplier that follows
-    a schedule goes on from the present step, so a layer that is frozen now stays frozen.
+    With `scale_learning_rates`, each layer takes its multiple of the rate. A multiplier that
+    follows a schedule goes on from the present step, so a layer that is frozen now stays frozen.
 
     **Afterwards the model is bit for bit what it was**: weights, optimizer, metrics, seed
     generators, the random state of Python, NumPy, Keras and the framework, Keras's counters of
