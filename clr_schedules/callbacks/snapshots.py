@@ -63,7 +63,9 @@ class Snapshot:
             >>> snapshots.snapshots[0].load_into(model)
         """
         if self.path is not None:
-            model.load_weights(str(self.path))
+            # The file has no state of an optimizer, and Keras would warn.
+            with attributes_set_to(model, {"optimizer": None}):
+                model.load_weights(str(self.path))
         else:
             model.set_weights(self._arrays)
 
@@ -87,8 +89,8 @@ class _CycleEnds(keras.callbacks.Callback):  # type: ignore[misc]
         if self.every is not None:
             return multiples(self.every, start, stop)
         source = backend.rate_source(self._optimizer())
-        # A schedule without cycles has no ends up to any iteration.
-        if not isinstance(source, Schedule) or not len(source._cycle_ends(0, _arguments.MAX_STEPS)):
+        # The natural length of a schedule with cycles has a whole cycle.
+        if not isinstance(source, Schedule) or not len(source.cycle_ends(source._natural_length())):
             raise ValueError(
                 f"`{type(self).__name__}` must have an optimizer that follows a schedule of "
                 "`clr_schedules` with cycles. For any other learning rate, pass `every`, the "
@@ -486,8 +488,9 @@ def _clone(model: Any) -> Any:
 def _inputs_of(model: Any) -> Any:
     """New inputs for a model, with the shapes and types of its own."""
     if getattr(model, "inputs", None):
+        given = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return backend.tree.map_structure(
-            lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), model.input
+            lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), given
         )
     shapes = (model.get_build_config() or {}).get("input_shape")
     if shapes is None:
