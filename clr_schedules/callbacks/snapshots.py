@@ -479,7 +479,10 @@ def _clone(model: Any) -> Any:
             "Argument `model` must be built, so that its weights are known. Train it, or call it "
             f"on some data. Received: the model {model.name!r}, which is not built"
         )
-    clone = keras.models.clone_model(model)
+    # Keras would also clone the optimizer, whose schedule cannot be loaded without this package.
+    compiled = vars(model).keys() & {"compiled"}
+    with attributes_set_to(model, dict.fromkeys(compiled, False)):
+        clone = keras.models.clone_model(model)
     if not clone.built or len(clone.weights) != len(model.weights):
         clone(_inputs_of(model))
     return clone
