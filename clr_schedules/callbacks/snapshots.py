@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -64,7 +65,7 @@ class Snapshot:
         """
         if self.path is not None:
             # The file has no state of an optimizer, and Keras would warn.
-            with attributes_set_to(model, {"optimizer": None}):
+            with _with_attributes(model, optimizer=None):
                 model.load_weights(str(self.path))
         else:
             model.set_weights(self._arrays)
@@ -359,7 +360,7 @@ class CycleSnapshots(_CycleEnds):
                 self.directory.mkdir(parents=True, exist_ok=True)
                 beside = self.directory / f"writing_{iteration}.weights.h5"
                 # Keras writes the state of the optimizer too, unless there is none.
-                with attributes_set_to(self.model, {"optimizer": None}):
+                with _with_attributes(self.model, optimizer=None):
                     self.model.save_weights(str(beside))
                 beside.replace(snapshot.path)
         self.snapshots.append(snapshot)
@@ -480,12 +481,17 @@ def _clone(model: Any) -> Any:
             f"on some data. Received: the model {model.name!r}, which is not built"
         )
     # Keras would also clone the optimizer, whose schedule cannot be loaded without this package.
-    compiled = vars(model).keys() & {"compiled"}
-    with attributes_set_to(model, dict.fromkeys(compiled, False)):
+    with _with_attributes(model, compiled=False):
         clone = keras.models.clone_model(model)
     if not clone.built or len(clone.weights) != len(model.weights):
         clone(_inputs_of(model))
     return clone
+
+
+def _with_attributes(model: Any, **values: Any) -> contextlib.AbstractContextManager[None]:
+    """A context in which these attributes of a model, if it has them, have other values."""
+    there = {name: value for name, value in values.items() if name in vars(model)}
+    return attributes_set_to(model, there)
 
 
 def _inputs_of(model: Any) -> Any:
