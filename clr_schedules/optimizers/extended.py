@@ -69,10 +69,9 @@ class ExtendedOptimizer:
             return vars(self)[_RATE]
         return super()._get_current_learning_rate()  # type: ignore[misc]
 
-    def _rate_multiplied_by(self, factor: Any) -> contextlib.AbstractContextManager[None]:
-        """A context, within a step, in which the rate of the step is multiplied by a factor."""
-        rate = self._get_current_learning_rate()
-        return attributes_set_to(self, {_RATE: rate * factor}, afterwards={_RATE: rate})
+    def _at_rate(self, rate: Any) -> contextlib.AbstractContextManager[None]:
+        """A context in which this is the optimizer's learning rate."""
+        return attributes_set_to(self, {_RATE: rate})
 
     def _state_was_set(self) -> None:
         """Is called when the optimizer has been made and has the states of its extensions."""
@@ -229,16 +228,19 @@ def attributes_set_to(
     Args:
         optimizer: The optimizer.
         values: The values of the attributes within the context.
-        afterwards: The values after the context. Default: the values before the context.
+        afterwards: The values after the context. Default: the values before the context; an
+            attribute that was not there is removed.
     """
     attributes = vars(optimizer)
     if afterwards is None:
-        afterwards = {name: attributes[name] for name in values}
+        afterwards = {name: attributes[name] for name in values if name in attributes}
     attributes.update(values)
     try:
         yield
     finally:
         attributes.update(afterwards)
+        for name in values.keys() - afterwards.keys():
+            attributes.pop(name, None)
 
 
 def _extensions(kind: Any) -> list[Any]:
