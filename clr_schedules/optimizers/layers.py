@@ -65,11 +65,11 @@ def scale_learning_rates(optimizer: Any, multipliers: Mapping[str, Any]) -> Any:
             ``LossScaleOptimizer``, the inner optimizer is scaled.
         multipliers: A dict from patterns to multipliers. A pattern is the path of a variable, such
             as ``"dense_1/kernel"``, or a regular expression that matches the whole path, such as
-            ``"encoder/.*"``. An exact path takes precedence. ``[v.path for v in
-            model.trainable_variables]`` lists the paths; those of a ``Sequential`` model begin with
-            its name. A multiplier is a number from 0, or a Keras schedule of such numbers, which
-            gets the number of the iteration as the learning rate does. `layer_decay` makes such a
-            dict from layers.
+            ``"encoder/.*"``. A pattern that is a path stands for that variable alone, and takes
+            precedence over the others. ``[v.path for v in model.trainable_variables]`` lists the
+            paths; those of a ``Sequential`` model begin with its name. A multiplier is a number
+            from 0, or a Keras schedule of such numbers, which gets the number of the iteration as
+            the learning rate does. `layer_decay` makes such a dict from layers.
 
     Returns:
         The new optimizer. Its class is a subclass of the given optimizer's class. If the given
@@ -175,7 +175,7 @@ def layer_decay(layers: Iterable[Any], decay: float) -> dict[str, float]:
             raise ValueError(
                 "Argument `layers` must hold layers that have their weights. Build the model "
                 "first: call it on some data, or give it an `Input`. "
-                f"Received: the layer {layer.name!r}, which is not built"
+                f"Received: the layer {_arguments.shown(layer.name)}, which is not built"
             )
     levels = [level for level in levels if any(layer.weights for layer in level)]
     if not levels:
@@ -187,7 +187,7 @@ def layer_decay(layers: Iterable[Any], decay: float) -> dict[str, float]:
             raise ValueError(
                 "Argument `layers` must have each variable in one entry only, and layers of "
                 "different names. If two entries share a layer, leave the layer out of one of "
-                f"them. Received: two entries with {common[0]!r}"
+                f"them. Received: two entries with {_arguments.shown(common[0])}"
             )
         multipliers |= dict.fromkeys(sorted(paths), decay**above)
     return multipliers

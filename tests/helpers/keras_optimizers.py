@@ -65,9 +65,9 @@ class Separate(optimizers.Optimizer):
         indices = {}
         for index, variable in enumerate(variables):
             multiplier = multiplier_of(variable.path, self.multipliers)
-            indices.setdefault(multiplier if callable(multiplier) else float(multiplier), []).append(
-                index
-            )
+            indices.setdefault(
+                multiplier if callable(multiplier) else float(multiplier), []
+            ).append(index)
         for multiplier, group in indices.items():
             if multiplier != 0.0:
                 of_group = [variables[index] for index in group]

@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import clr_schedules as clr
+from clr_schedules.optimizers.layers import _multiplier_of_each
 
 optimizers, layers = keras.optimizers, keras.layers
 
@@ -71,9 +72,7 @@ def network(**arguments):
     """A network of four layers, built, with the same weights in each call."""
     keras.utils.set_random_seed(1)
     names = {"low": 8, "middle": 8, "frozen": 8, "head": 4}
-    dense = [
-        layers.Dense(width, "tanh", name=name, **arguments) for name, width in names.items()
-    ]
+    dense = [layers.Dense(width, "tanh", name=name, **arguments) for name, width in names.items()]
     last = layers.Activation("softmax", dtype="float32")
     return keras.Sequential([layers.Input((4,)), *dense, last], name="net")
 
@@ -121,19 +120,19 @@ def case(name, arguments, jit_compile):
 def test_the_weights_are_those_of_separate_optimizers(name, arguments, jit_compile):
     if BACKEND == "torch" and jit_compile:
         pytest.skip("torch.compile needs a C++ compiler")
-    given, multipliers = make(name, arguments, RATE), multipliers_for(name)
-    scaled = clr.scale_learning_rates(given, multipliers)
-    assert isinstance(scaled, type(given))
+    plain, multipliers = make(name, arguments, RATE), multipliers_for(name)
+    scaled = clr.scale_learning_rates(plain, multipliers)
+    assert isinstance(scaled, type(plain))
     separate = Separate(lambda factor, _: make(name, arguments, Times(RATE, factor)), multipliers)
     found, expected = (
         trained(network(), optimizer, jit_compile=jit_compile) for optimizer in (scaled, separate)
     )
     assert np.array_equal(found, expected)
-    assert not given.built
+    assert not plain.built
     assert int(scaled.iterations) == STEPS
 
 
-# What else an optimizer can do. The multipliers are never 0 where Keras itself moves such variables.
+# What else an optimizer can do. No multiplier is 0, since Keras itself moves some such variables.
 MOVING = {".*low/.*": 0.1, ".*middle/.*": clr.Triangular(0.1, 2.0, 5), ".*head/bias": 2.0}
 OPTIONS = {
     "all": (
@@ -367,9 +366,7 @@ def test_variables_of_tensorflow_are_found_by_their_names():
 
 def test_some_of_the_variables_get_a_step():
     """As in a loop that trains the layers in turn."""
-    optimizer = clr.scale_learning_rates(
-        optimizers.Adam(0.5), {"frozen": 0.0, "thawing": THAWING}
-    )
+    optimizer = clr.scale_learning_rates(optimizers.Adam(0.5), {"frozen": 0.0, "thawing": THAWING})
     owned = variables()
     optimizer.build(owned)
     before = numpy_of(owned)
@@ -382,7 +379,8 @@ def test_some_of_the_variables_get_a_step():
 
 def test_an_update_outside_of_a_step_has_the_rate_of_its_layer():
     optimizer = clr.scale_learning_rates(
-        optimizers.SGD(0.5, weight_decay=0.5), {"other": 0.5, "thawing": FROZEN_LATER, "frozen": 0.0}
+        optimizers.SGD(0.5, weight_decay=0.5),
+        {"other": 0.5, "thawing": FROZEN_LATER, "frozen": 0.0},
     )
     owned = variables()
     optimizer.build(owned)
@@ -467,3 +465,427 @@ def test_on_pytorch_a_step_is_not_compiled_anew():
         compiled(torch.ones(3))
         counts[number] = counter.frame_count
     assert counts[11] == counts[2], counts
+
+
+# ---- Configs, copies, and the other extension
+
+MOMENTUM = clr.Triangular(0.0, 0.9, 6)
+
+
+def test_both_extensions_in_either_order():
+    """The same weights as with the hyperparameter set by hand before each separate step."""
+    follow, scale = clr.schedule_hyperparameters, clr.scale_learning_rates
+    multipliers = {"frozen": 0.0, "thawing": FROZEN_LATER}
+
+    def sgd(rate):
+        return optimizers.SGD(rate, weight_decay=0.1)
+
+    def separate_one(factor, _):
+        return follow(sgd(Times(RATE, factor)), momentum=MOMENTUM)
+
+    expected = stepped(Separate(separate_one, multipliers))
+    ways = [
+        scale(follow(sgd(RATE), momentum=MOMENTUM), multipliers),
+        follow(scale(sgd(RATE), multipliers), momentum=MOMENTUM),
+    ]
+    for optimizer in ways:
+        config = optimizer.get_config()
+        assert config["hyperparameter_schedules"].keys() == {"momentum"}
+        assert config["multipliers"].keys() == multipliers.keys()
+        again = optimizers.deserialize(json.loads(json.dumps(optimizers.serialize(optimizer))))
+        assert type(again) is type(optimizer)
+        assert again.get_config() == config
+        for made in (optimizer, again):
+            for found, wanted in zip(stepped(made), expected, strict=True):
+                assert all_equal(found["thawing"], wanted["thawing"])
+                assert all_equal(found["other"], wanted["other"])
+                assert np.array_equal(found["frozen"][0], wanted["frozen"][0])
+
+
+def test_more_patterns_are_added_and_exclusions_are_kept():
+    plain = optimizers.AdamW(0.01, weight_decay=0.5)
+    plain.exclude_from_weight_decay(var_names=["thawing"])
+    once = clr.scale_learning_rates(plain, {"frozen": 0.0})
+    twice = clr.scale_learning_rates(once, {"thawing": 0.5, "frozen": 2.0})
+    assert once.get_config()["multipliers"] == {"frozen": 0.0}
+    assert twice.get_config()["multipliers"] == {"frozen": 2.0, "thawing": 0.5}
+    assert type(twice) is type(once)
+    history = stepped(twice, 1, lambda step: [keras.ops.zeros((2, 3))] * 3)
+    assert not any(moves(history, "thawing"))
+    for path, factor in (("frozen", 2.0), ("other", 1.0)):
+        decayed = history[0][path][0] * (1 - 0.5 * 0.01 * factor)
+        np.testing.assert_allclose(history[1][path][0], decayed, rtol=1e-6)
+    inner = optimizers.LossScaleOptimizer(plain)
+    scaled = clr.scale_learning_rates(clr.scale_learning_rates(inner, {"a": 1}), {"b": 2})
+    assert scaled.inner_optimizer.get_config()["multipliers"] == {"a": 1.0, "b": 2.0}
+    assert inner.inner_optimizer is plain
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "OwnSGD"])
+def test_a_dynamic_subclass_has_the_multipliers(name):
+    multipliers = {"frozen": 0.0, "thawing": FROZEN_LATER}
+    optimizer = clr.scale_learning_rates(make(name, {}, RATE), multipliers)
+
+    def apply(self, grads, trainable_variables=None):
+        vars(self)["applied"] = vars(self).get("applied", 0) + 1
+        super(kind, self).apply(grads, trainable_variables)
+
+    kind = type("Distributed", (type(optimizer),), {"apply": apply})
+    wrapped = kind.from_config(optimizer.get_config())
+    plain = type("Plain", (type(optimizer),), {}).from_config(optimizer.get_config())
+    assert type(wrapped) is kind
+    assert wrapped.get_config() == optimizer.get_config()
+    expected = stepped(optimizer)[-1]
+    for made in (wrapped, plain):
+        found = stepped(made)[-1]
+        assert all(np.array_equal(found[path][0], expected[path][0]) for path in expected)
+    assert wrapped.applied == 6
+
+
+def test_copies_of_a_model_train_on_alike():
+    """A deep copy, a pickle, and a clone that gets the state; an optimizer alone by its config."""
+    model = network()
+    optimizer = clr.scale_learning_rates(optimizers.AdamW(RATE), MULTIPLIERS)
+    few = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    model.fit(X[: 8 * BATCH], Y[: 8 * BATCH], **few)
+    clone = keras.models.clone_model(model)
+    again = type(optimizer).from_config(optimizer.get_config())
+    clone.compile(again, "sparse_categorical_crossentropy")
+    again.build(clone.trainable_variables)
+    for variable, value in zip(
+        [*clone.variables, *again.variables],
+        [*model.variables, *optimizer.variables],
+        strict=True,
+    ):
+        variable.assign(keras.ops.convert_to_numpy(value))
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), clone]
+    for made in (model, *copies):
+        made.fit(X[8 * BATCH : 14 * BATCH], Y[8 * BATCH : 14 * BATCH], **few)
+    for made in copies:
+        assert np.array_equal(flat(made.weights), flat(model.weights))
+        assert np.array_equal(flat(made.optimizer.variables), flat(optimizer.variables))
+    # Keras does not keep the state of an optimizer alone, but its config.
+    alone = type(optimizer).from_config(optimizer.get_config())
+    for made in (copy.deepcopy(alone), pickle.loads(pickle.dumps(alone))):
+        assert type(made) is type(optimizer)
+        assert made.get_config() == optimizer.get_config()
+
+
+def test_schedules_that_cannot_be_saved_can_be_trained_with(tmp_path):
+    with pytest.warns(UserWarning, match="`scale_fn` is not registered"):
+        unsaveable = clr.Cyclical(0.0, 1.0, 2, scale_fn=lambda cycle: 1.0)
+    for plain in (optimizers.SGD(0.1), optimizers.LossScaleOptimizer(optimizers.SGD(0.1))):
+        optimizer = clr.scale_learning_rates(plain, {".*low/.*": unsaveable})
+        optimizer = clr.scale_learning_rates(optimizer, {".*head/.*": 0.5})
+        model = network()
+        model.compile(optimizer, "sparse_categorical_crossentropy")
+        for _ in range(2):
+            model.fit(X[: 4 * BATCH], Y[: 4 * BATCH], verbose=0)
+            with pytest.raises(ValueError, match="`scale_fn` must be a function registered"):
+                model.save(tmp_path / "model.keras")
+
+
+class Unregistered(optimizers.schedules.LearningRateSchedule):
+    """A schedule of a user, which returns a Python number."""
+
+    def __call__(self, step):
+        return 0.5
+
+    def get_config(self):
+        return {}
+
+
+def test_schedules_that_are_told_of_when_a_model_is_loaded(tmp_path):
+    model = network()
+    optimizer = clr.scale_learning_rates(
+        optimizers.SGD(Unregistered()), {".*low/.*": Unregistered(), ".*head/.*": THAWING}
+    )
+    trained(model, optimizer)
+    model.save(tmp_path / "model.keras")
+    custom = {"Unregistered": Unregistered}
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
+    assert loaded.optimizer.get_config() == optimizer.get_config()
+    assert type(optimizer).from_config(optimizer.get_config(), custom_objects=custom)
+    for made in (model, loaded):
+        made.fit(X[: 4 * BATCH], Y[: 4 * BATCH], batch_size=BATCH, shuffle=False, verbose=0)
+    assert np.array_equal(flat(loaded.weights), flat(model.weights))
+
+
+# ---- Errors
+
+
+def checked(error):
+    """The text of an error, which is one line of at most 400 characters."""
+    text = str(error.value)
+    assert len(text) <= 400
+    assert "\n" not in text
+    assert "Received: " in text
+    return text
+
+
+LONG = "a" * 1000
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "error", "said"),
+    [
+        (None, TypeError, "`multipliers` must be a dict from patterns.*=None"),
+        ([("a", 0.1)], TypeError, "`multipliers` must be a dict"),
+        (0.1, TypeError, "`multipliers` must be a dict"),
+        ({}, ValueError, r"at least one pattern\. Received: multipliers=\{\}"),
+        ({1: 0.1}, TypeError, r"keys are strings.*Received: multipliers=\{1: 0.1\}"),
+        ({"a": -0.1}, ValueError, r"`multipliers\['a'\]` must be a finite number of at least 0"),
+        ({"a": float("nan")}, ValueError, r"or a schedule of Keras\. .*\['a'\]=nan"),
+        ({"a": float("inf")}, ValueError, r"a finite number.*=inf"),
+        ({"a": True}, TypeError, r"a finite number.*=True"),
+        ({"a": None}, TypeError, r"a finite number.*=None"),
+        ({"a": "0.1"}, TypeError, r"a finite number.*='0\.1'"),
+        ({"a": lambda step: 0.1}, TypeError, "or a schedule of Keras"),
+        ({"a": np.ones(3)}, TypeError, r"<ndarray of shape \(3,\)"),
+        ({"a": 0.1, LONG: LONG}, TypeError, "must be a finite number"),
+        ({LONG: -1.0}, ValueError, "must be a finite number"),
+        ({f"{LONG}\n": [LONG] * 9}, TypeError, "must be a finite number"),
+    ],
+)
+def test_bad_multipliers_are_refused(multipliers, error, said):
+    with pytest.raises(error, match=said) as caught:
+        clr.scale_learning_rates(optimizers.SGD(0.1), multipliers)
+    checked(caught)
+
+
+def test_numbers_of_all_kinds_are_multipliers():
+    numbers = {"a": 1, "b": np.float32(0.5), "c": np.array(2), "d": keras.ops.ones(())}
+    made = clr.scale_learning_rates(optimizers.SGD(0.1), numbers)
+    assert made.get_config()["multipliers"] == {"a": 1.0, "b": 0.5, "c": 2.0, "d": 1.0}
+
+
+class WithAnother(optimizers.SGD):
+    """An optimizer around another, which is no attribute that Keras knows."""
+
+    def __init__(self, inner):
+        super().__init__(0.1)
+        self.slow = inner
+
+
+class OfItsOwn(optimizers.Optimizer):
+    """An optimizer that has no method for one variable."""
+
+    def apply(self, grads, trainable_variables=None):
+        """Takes no step."""
+
+
+def test_optimizers_that_cannot_be_scaled_are_refused():
+    built = optimizers.Adam(0.1)
+    built.build(variables())
+    cases = [
+        ("adam", TypeError, "must be an optimizer of Keras. Received: optimizer='adam'"),
+        (optimizers.Adam, TypeError, "must be an optimizer of Keras"),
+        (built, ValueError, "must not be built yet"),
+        (optimizers.LossScaleOptimizer(built), ValueError, "must not be built yet"),
+        (OfItsOwn(0.1), TypeError, "an optimizer with an `update_step`"),
+        (WithAnother(optimizers.SGD(0.1)), TypeError, "scale the optimizers in the WithAnother"),
+    ]
+    if hasattr(optimizers, "MultiOptimizer"):
+        several = optimizers.MultiOptimizer({".*": optimizers.SGD(0.1)})
+        said = "scale the optimizers in the MultiOptimizer"
+        cases += [(several, TypeError, said)]
+    for optimizer, error, said in cases:
+        with pytest.raises(error, match=f"Argument `optimizer` .*{said}") as caught:
+            clr.scale_learning_rates(optimizer, {".*": 0.1})
+        checked(caught)
+
+
+@pytest.mark.parametrize("name", NUMBERS_ONLY)
+def test_schedules_are_refused_where_weights_move_at_a_rate_of_0(name):
+    for kind in (type(make(name, {}, 0.1)), type("Mine", (type(make(name, {}, 0.1)),), {})):
+        with pytest.raises(ValueError, match=f"numbers, not schedules, since .*{name}") as caught:
+            clr.scale_learning_rates(kind(0.1), {"a": 0.5, LONG: THAWING})
+        checked(caught)
+        clr.scale_learning_rates(kind(0.1), {"a": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("net/middle/kernl", "Nearest paths: net/middle/kernel, .*the pattern 'net/middle/kernl'"),
+        ("net/haed/.*", "Nearest paths: net/head/.*and [0-9] more"),
+        ("middle/.*", r"Put '\.\*' before it\. Received: the pattern 'middle/\.\*'"),
+        ("net/middle", r"Nearest paths: net/middle/.*Put '/\.\*' after it\."),
+        ("middle", r"Put '\.\*' before it and '/\.\*' after it\."),
+        ("*.kernel", "This is no regular expression"),
+        ("(", "This is no regular expression. Received: the pattern '\\('"),
+        (LONG, "must match a trainable variable"),
+        ("", "must match a trainable variable"),
+        (".*\nhead", "must match a trainable variable"),
+    ],
+)
+def test_a_pattern_without_a_match_is_an_error_before_anything_changes(pattern, said):
+    model = network()
+    model.get_layer("frozen").trainable = False
+    before = flat(model.weights)
+    scaled = clr.scale_learning_rates(optimizers.SGD(0.1), {".*low/.*": 0.1, pattern: 0.2})
+    model.compile(scaled, "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=said) as caught:
+        scaled.build(model.trainable_variables)
+    checked(caught)
+    assert not scaled.built
+    assert np.array_equal(flat(model.weights), before)
+
+
+@pytest.mark.parametrize("pattern", [".*frozen/.*", "net/low/bais"])
+def test_after_an_error_the_model_is_compiled_anew_and_trained(pattern):
+    """Variables of a layer that is not trained match no pattern."""
+    model, other = network(), network()
+    for each in (model, other):
+        each.get_layer("frozen").trainable = False
+    before = flat(model.weights)
+    with pytest.raises(ValueError, match="must match a trainable variable") as caught:
+        trained(model, clr.scale_learning_rates(optimizers.SGD(0.1), {pattern: 0.2}))
+    checked(caught)
+    assert np.array_equal(flat(model.weights), before)
+    found, expected = (
+        trained(each, clr.scale_learning_rates(optimizers.SGD(0.1), {".*low/.*": 0.2}))
+        for each in (model, other)
+    )
+    assert np.array_equal(found, expected)
+
+
+def test_two_patterns_of_one_variable_are_an_error():
+    for patterns in (["net/low/.*", ".*/kernel"], [f"net/({LONG})?low/.*", f".*/(kernel|{LONG})"]):
+        scaled = clr.scale_learning_rates(optimizers.SGD(0.1), dict.fromkeys(patterns, 0.5))
+        with pytest.raises(
+            ValueError, match=r"one pattern for each variable.*low/kernel"
+        ) as caught:
+            scaled.build(network().trainable_variables)
+        checked(caught)
+
+
+# ---- Layer-wise decay
+
+
+def dense(name):
+    layer = layers.Dense(2, name=name)
+    layer.build((None, 2))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("decay", "error"),
+    [
+        *((value, ValueError) for value in (0, -0.5, 1.01, float("nan"), float("inf"))),
+        *((value, TypeError) for value in (None, "0.5", True)),
+    ],
+)
+def test_the_decay_is_above_0_and_at_most_1(decay, error):
+    with pytest.raises(error, match="`decay` must be above 0 and at most 1") as caught:
+        clr.layer_decay([dense("a")], decay)
+    checked(caught)
+
+
+def test_layers_that_are_none_or_cannot_be_told_apart_are_refused():
+    shared, unbuilt = dense("shared"), layers.Dense(2, name=LONG)
+    cases = [
+        ("backbone", TypeError, "`layers` must be layers, or lists of layers"),
+        ({"a": shared}, TypeError, "must be layers"),
+        (shared, TypeError, "must be layers"),
+        (None, TypeError, "must be layers.*=None"),
+        ([shared, 3], TypeError, "must be layers.*=3"),
+        ([shared, ["a"]], TypeError, "must be layers.*='a'"),
+        ([[[shared]]], TypeError, "must be layers"),
+        ([shared, *shared.variables], TypeError, "must be layers"),
+        ([shared, unbuilt], ValueError, "Build the model first.*which is not built"),
+        ([dense("low"), shared, [dense("top"), shared]], ValueError, "leave the layer out of one"),
+        ([dense("same"), dense("same")], ValueError, "layers of different names.*'same/"),
+        ([], ValueError, "must be layers with weights"),
+        ([layers.Dropout(0.5)], ValueError, "must be layers with weights|Build the model first"),
+        (network().layers[-1:], ValueError, "must be layers with weights"),
+    ]
+    for wrong, error, said in cases:
+        with pytest.raises(error, match=said) as caught:
+            clr.layer_decay(wrong, 0.5)
+        checked(caught)
+
+
+def test_layers_without_trainable_weights_are_counted_and_have_no_multiplier():
+    """A frozen layer keeps its place, so that unfreezing it does not change the others."""
+    model = network()
+    model.get_layer("middle").trainable = False
+    found = clr.layer_decay(model.layers, 0.5)
+    assert found == {
+        f"net/{name}/{kind}": value
+        for name, value in {"low": 0.125, "frozen": 0.5, "head": 1.0}.items()
+        for kind in ("bias", "kernel")
+    }
+    scaled = clr.scale_learning_rates(optimizers.SGD(0.1), found)
+    scaled.build(model.trainable_variables)
+
+
+# ---- Properties
+
+PARTS = ("a", "b", "ab", "kernel", "w.x", "w+x")
+paths_of = st.lists(
+    st.lists(st.sampled_from(PARTS), min_size=1, max_size=3).map("/".join), min_size=1, max_size=6
+)
+patterns_of = st.dictionaries(
+    st.lists(st.sampled_from([*PARTS, ".*", ".", "[ab]+", "(a|b)"]), min_size=1, max_size=3).map(
+        "/".join
+    ),
+    st.floats(0.0, 4.0),
+    min_size=1,
+    max_size=4,
+)
+
+
+def matching(path, paths, multipliers):
+    """The patterns of a path: itself alone if it is one, or else those that are no paths."""
+    if path in multipliers:
+        return [path]
+    return [p for p in multipliers if p not in paths and re.fullmatch(p, path)]
+
+
+@given(paths_of, patterns_of)
+def test_multipliers_follow_the_rules_of_patterns(paths, multipliers):
+    of_each = [matching(path, paths, multipliers) for path in paths]
+    matched = {pattern for path in paths for pattern in multipliers if re.fullmatch(pattern, path)}
+    unmatched = [p for p in multipliers if p not in matched and p not in paths]
+    if unmatched:
+        with pytest.raises(ValueError, match=r"must match a trainable variable") as error:
+            _multiplier_of_each(paths, multipliers)
+        assert repr(unmatched[0]) in checked(error)
+    elif max(map(len, of_each)) > 1:
+        with pytest.raises(ValueError, match="one pattern for each variable") as error:
+            _multiplier_of_each(paths, multipliers)
+        assert repr(next(p for p, found in zip(paths, of_each, strict=True) if found[1:])) in (
+            checked(error)
+        )
+    else:
+        expected = [multipliers[found[0]] if found else 1.0 for found in of_each]
+        assert _multiplier_of_each(paths, multipliers) == expected
+
+
+@given(
+    st.lists(st.integers(0, 3) | st.just(-1), min_size=1, max_size=5),
+    st.floats(1e-3, 1.0),
+)
+def test_layer_decay_is_a_power_for_each_level(widths, decay):
+    """Levels of some layers each, or of a single one without a list, or without weights."""
+    assume(any(widths))
+    model_layers = iter(DENSE)
+    levels = []
+    for width in widths:
+        found = [next(model_layers) for _ in range(abs(width))]
+        levels.append(found[0] if width < 0 else found)
+    weighted = [level for level in levels if level != []]
+    found = clr.layer_decay(iter(levels), decay)
+    expected = {
+        variable.path: decay ** (len(weighted) - 1 - position)
+        for position, level in enumerate(weighted)
+        for layer in (level if isinstance(level, list) else [level])
+        for variable in layer.trainable_variables
+    }
+    assert found == pytest.approx(expected, rel=1e-15)
+    assert max(found.values()) == 1.0
+
+
+DENSE = [dense(f"dense_{number}") for number in range(15)]
