@@ -54,6 +54,9 @@ def scale_learning_rates(optimizer: Any, multipliers: Mapping[str, Any]) -> Any:
     Adafactor applies its own cap of 1 / sqrt(step + 1) to the rate of each layer. (Muon multiplies
     the rate of the layer by ``adam_lr_ratio``, Lamb by the norm of the variable.)
 
+    On PyTorch with ``jit_compile=True``, the update itself is not compiled; the rest of the train
+    step is.
+
     The new optimizer is an instance of the given optimizer's class, with the same arguments. The
     given optimizer does not change. The learning rate of the new optimizer, which
     `LearningRateLogger` logs and the range test sweeps, is the rate of the variables with the
@@ -305,7 +308,7 @@ class ScaledOptimizer(ExtendedOptimizer):
             # On PyTorch, Keras cannot decay a list of variables that are all excluded.
             decayed = [variable for variable in group if self._use_weight_decay(variable)]  # type: ignore[attr-defined]
             if decayed:
-                with self._at_rate(_times(self._get_current_learning_rate(), factor)):
+                with self._at_rate(_times(self._rate_of_step(), factor)):
                     super()._apply_weight_decay(decayed)  # type: ignore[misc]
 
     def _groups(self, variables: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:

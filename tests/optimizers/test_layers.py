@@ -162,6 +162,9 @@ OPTIONS = {
     "reads its rate": ("ReadsItsRate", {}, {}),
 }
 EACH_DAY = ("all",)
+# Keras clips to the global norm in another order than the separate optimizers. TensorFlow rewrites
+# the other graphs: run eagerly, the weights are equal to the last bit.
+ROUNDED = ("global_clipnorm", "all", "exclusion by names")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,8 @@ def test_with_what_else_an_optimizer_can_do(option):
         if name == "ReadsItsRate":
             return ReadsItsRate(rate)
         optimizer = make(name, arguments | others, rate)
+        if others.get("weight_decay") == 0.0:
+            return optimizer
         if exclude == "variables":
             optimizer.exclude_from_weight_decay(var_list=[v for v in variables if excluded(v)])
         elif exclude:
@@ -205,9 +210,7 @@ def test_with_what_else_an_optimizer_can_do(option):
     if loss_scale:
         separate = optimizers.LossScaleOptimizer(separate)
     found, expected = trained(model, scaled), trained(by_hand, separate)
-    if option in ("all", "global_clipnorm"):
-        # TensorFlow calculates in another order in the graph of all options together, and Keras
-        # clips to the global norm in another order than the separate optimizers.
+    if option in ROUNDED:
         assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
     else:
         assert np.array_equal(found, expected)
