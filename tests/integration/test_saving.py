@@ -141,15 +141,17 @@ print(json.dumps({{name: state(train(model)) for name, model in models.items()}}
 
 @pytest.mark.slow
 @pytest.mark.skipif(LEGACY, reason="multipliers of Keras 3")
-@pytest.mark.parametrize("name", ["SGD", "LossScaleOptimizer"])
+@pytest.mark.parametrize(
+    "name", ["LossScaleOptimizer", pytest.param("SGD", marks=pytest.mark.long)]
+)
 def test_trainings_with_multipliers_go_on_from_files_of_all_kinds(name, tmp_path):
     thawing = clr.Piecewise([0.0, 0.5, 2.0], [STEPS // 2, STEPS + STEPS // 2])
     multipliers = {".*kernel": thawing, ".*bias": 0.3}
 
     def optimizer():
-        made = keras.optimizers.SGD(CYCLE, nesterov=True)
+        made = keras.optimizers.SGD(CYCLE, nesterov=True, name="inner")
         if name == "LossScaleOptimizer":
-            made = keras.optimizers.LossScaleOptimizer(made)
+            made = keras.optimizers.LossScaleOptimizer(made, name="outer")
         made = clr.scale_learning_rates(made, multipliers)
         return clr.schedule_hyperparameters(made, momentum=CYCLE.momentum())
 
