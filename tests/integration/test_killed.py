@@ -18,7 +18,14 @@ from helpers.small_training import STEPS, arrays, make, state, train
 TESTS = ROOT / "tests"
 KILLS = 2
 # How many trainings of each kind there are. The first of each is `slow`, the others are `long`.
-WAYS = {"backup": 8, "checkpoint": 4, "tensorflow": 4, "callback": 2, "hyperparameters": 2}
+WAYS = {
+    "backup": 8,
+    "checkpoint": 4,
+    "tensorflow": 4,
+    "callback": 2,
+    "hyperparameters": 2,
+    "layers": 1,
+}
 RUNS = [
     pytest.param(way, seed, marks=[pytest.mark.slow, *([pytest.mark.long] if seed else [])])
     for way, count in WAYS.items()
@@ -78,8 +85,8 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize(("way", "seed"), RUNS)
 def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_path):
-    if way == "hyperparameters" and LEGACY:
-        pytest.skip("the hyperparameters of Keras 3")
+    if way in ("hyperparameters", "layers") and LEGACY:
+        pytest.skip("the optimizers of Keras 3")
     if way == "tensorflow" and BACKEND != "tensorflow":
         pytest.skip("TensorFlow's own checkpoints")
     folder, moments = tmp_path / way, random.Random(seed)
