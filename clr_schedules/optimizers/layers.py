@@ -262,14 +262,11 @@ class ScaledOptimizer(ExtendedOptimizer):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable at its own rate."""
         factor = self._factor(variable)
-        if isinstance(factor, float):
-            if factor != 0:
-                super().update_step(gradient, variable, _times(learning_rate, factor))  # type: ignore[misc]
+        if isinstance(factor, float) and factor == 0:
             return
-        before = keras.ops.copy(variable)
-        super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
-        # At a rate of 0, a velocity would still move the variable.
-        self.assign(variable, keras.ops.where(factor == 0, before, backend.tensor(variable)))  # type: ignore[attr-defined]
+        before = self._values_to_keep(factor, [variable])
+        super().update_step(gradient, variable, _times(learning_rate, factor))  # type: ignore[misc]
+        self._keep_where_0(factor, [variable], before)
 
     def _parallel_update_step(self, grads: Any, variables: Any, learning_rate: Any) -> None:
         """Updates many variables at once. Most of Keras's optimizers on PyTorch call this method.
@@ -284,11 +281,28 @@ class ScaledOptimizer(ExtendedOptimizer):
         for factor, group in self._groups(variables):
             if product is not None:
                 product.assign(product_before)
-            before = [] if isinstance(factor, float) else [keras.ops.copy(v) for v in group]
+            before = self._values_to_keep(factor, group)
             of_group = [gradient_of[id(variable)] for variable in group]
             super()._parallel_update_step(of_group, group, _times(learning_rate, factor))  # type: ignore[misc]
-            for variable, value in zip(group, before):  # noqa: B905 - there may be no values
-                variable.assign(keras.ops.where(factor == 0, value, backend.tensor(variable)))
+            self._keep_where_0(factor, group, before)
+
+    def _values_to_keep(self, factor: Any, variables: list[Any]) -> list[Any]:
+        """The values that variables must keep where their factor is 0; none if they do so anyway.
+
+        An optimizer of Keras moves a variable at a rate of 0 only if it has a ``momentum``. Another
+        optimizer may move the variable in any case.
+        """
+        kind = next(each for each in type(self).__mro__ if not issubclass(each, ExtendedOptimizer))
+        of_keras = kind.__module__.partition(".")[0] == "keras"
+        if isinstance(factor, float) or (of_keras and not getattr(self, "momentum", 0)):
+            return []
+        return [keras.ops.copy(variable) for variable in variables]
+
+    def _keep_where_0(self, factor: Any, variables: list[Any], before: list[Any]) -> None:
+        """Gives variables the values before the update where their factor is 0."""
+        for variable, value in zip(variables, before):  # noqa: B905 - there may be no values
+            kept = keras.ops.where(factor == 0, value, backend.tensor(variable))
+            self.assign(variable, kept)  # type: ignore[attr-defined]
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Decays the variables, each by its own rate."""
