@@ -273,13 +273,11 @@ class ScaledOptimizer(ExtendedOptimizer):
         if isinstance(factor, float) and factor == 0:
             return
         rate = _times(learning_rate, factor)
-        before = None if isinstance(factor, float) else keras.ops.copy(variable)
+        before = self._values_to_keep(factor, [variable])
         # An optimizer of one's own may read `self.learning_rate` instead of the argument.
         with self._at_rate(rate):
             super().update_step(gradient, variable, rate)  # type: ignore[misc]
-        if before is not None:
-            # At a rate of 0, a velocity would still move the variable.
-            self.assign(variable, keras.ops.where(factor == 0, before, backend.tensor(variable)))  # type: ignore[attr-defined]
+        self._keep_where_0(factor, [variable], before)
 
     def _parallel_update_step(self, grads: Any, variables: Any, learning_rate: Any) -> None:
         """Updates many variables at once. Most of Keras's optimizers on PyTorch call this method.
@@ -294,13 +292,30 @@ class ScaledOptimizer(ExtendedOptimizer):
         for factor, group in self._groups(variables):
             if product is not None:
                 product.assign(product_before)
-            before = [] if isinstance(factor, float) else [keras.ops.copy(v) for v in group]
+            before = self._values_to_keep(factor, group)
             of_group = [gradient_of[id(variable)] for variable in group]
             rate = _times(learning_rate, factor)
             with self._at_rate(rate):
                 super()._parallel_update_step(of_group, group, rate)  # type: ignore[misc]
-            for variable, value in zip(group, before):  # noqa: B905 - there may be no values
-                variable.assign(keras.ops.where(factor == 0, value, backend.tensor(variable)))
+            self._keep_where_0(factor, group, before)
+
+    def _values_to_keep(self, factor: Any, variables: list[Any]) -> list[Any]:
+        """The values that variables must keep where their factor is 0; none if they do so anyway.
+
+        An optimizer of Keras moves a variable at a rate of 0 only if it has a ``momentum``. Another
+        optimizer may move the variable in any case.
+        """
+        kind = next(each for each in type(self).__mro__ if not issubclass(each, ExtendedOptimizer))
+        of_keras = kind.__module__.partition(".")[0] == "keras"
+        if isinstance(factor, float) or (of_keras and not getattr(self, "momentum", 0)):
+            return []
+        return [keras.ops.copy(variable) for variable in variables]
+
+    def _keep_where_0(self, factor: Any, variables: list[Any], before: list[Any]) -> None:
+        """Gives variables the values before the update where their factor is 0."""
+        for variable, value in zip(variables, before):  # noqa: B905 - there may be no values
+            kept = keras.ops.where(factor == 0, value, backend.tensor(variable))
+            self.assign(variable, kept)  # type: ignore[attr-defined]
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Decays the variables, each by its own rate."""
