@@ -338,20 +338,14 @@ def test_a_velocity_decays_while_its_weight_is_frozen():
         assert np.array_equal(after, before * np.float32(0.5))
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam"])
-def test_gradients_that_are_not_finite_do_not_reach_frozen_weights(name):
+def test_gradients_that_are_not_finite_do_not_reach_weights_with_a_multiplier_of_0():
     def with_nan(step):
-        frozen, thawing, free = gradients(step)
-        return [frozen * np.nan, thawing * np.nan, free]
+        frozen, *others = gradients(step)
+        return [frozen * np.nan, *others]
 
-    arguments = {"weight_decay": 0.1}
-    thawing = clr.Piecewise([0.0, 1.0], [3])
-    scaled = clr.scale_learning_rates(
-        make(name, arguments, 0.01), {"frozen": 0.0, "thawing": thawing}
-    )
+    scaled = clr.scale_learning_rates(make("Adam", {"weight_decay": 0.1}, 0.01), {"frozen": 0.0})
     history = stepped(scaled, 3, with_nan)
-    for path in ("frozen", "thawing"):
-        assert np.array_equal(history[-1][path][0], history[0][path][0])
+    assert np.array_equal(history[-1]["frozen"][0], history[0]["frozen"][0])
     assert np.all(np.isfinite(history[-1]["other"][0]))
 
 
