@@ -18,8 +18,9 @@ from clr_schedules._serialization import deserialize, register_extended, seriali
 # The names, in the optimizer's dictionary, of what is kept for the present step: its rate, the rate
 # at present (which may be that of a layer), and the number of replicas that are taking the step.
 # They are written there directly, because Keras's `__setattr__` would track them.
-_PREFIX = "_clr_schedules_"
-_RATE_OF_STEP, _RATE, _REPLICAS = f"{_PREFIX}rate_of_step", f"{_PREFIX}rate", f"{_PREFIX}replicas"
+# The prefix is that of names which are removed when the step ends.
+STEP = "_clr_schedules_step_"
+_RATE_OF_STEP, _RATE, _REPLICAS = f"{STEP}rate", f"{STEP}present_rate", f"{STEP}replicas"
 
 
 class ExtendedOptimizer:
@@ -57,11 +58,11 @@ class ExtendedOptimizer:
         finally:
             attributes[_REPLICAS] -= 1
             if attributes[_REPLICAS] == 0:
-                for name in [name for name in attributes if name.startswith(_PREFIX)]:
+                for name in [name for name in attributes if name.startswith(STEP)]:
                     del attributes[name]
 
     def _kept_for_step(self) -> dict[str, Any]:
-        """What is computed once a step: the names and values of entries of the dictionary."""
+        """What is computed once a step: entries of the dictionary, whose names have that prefix."""
         return dict.fromkeys((_RATE_OF_STEP, _RATE), super()._get_current_learning_rate())  # type: ignore[misc]
 
     def _rate_of_step(self) -> Any:

@@ -11,6 +11,7 @@ from clr_schedules import _arguments
 from clr_schedules._backend import LearningRateSchedule, backend, keras
 from clr_schedules._serialization import register
 from clr_schedules.optimizers.extended import (
+    STEP,
     ExtendedOptimizer,
     extend,
     inner_to_extend,
@@ -25,7 +26,7 @@ _NUMBERS_ONLY = {
 }
 # The name, in the optimizer's dictionary, of the factors that the scheduled multipliers are in the
 # present step. The factors are written there directly, because Keras would track them.
-_FACTORS = "_clr_schedules_factors"
+_FACTORS = f"{STEP}factors"
 # What an error shows of the paths that there are, in characters.
 _MOST_OF_PATHS = 90
 

@@ -17,7 +17,8 @@ from helpers.small_training import STEPS, arrays, make, state, train
 
 TESTS = ROOT / "tests"
 KILLS = 2
-# How many trainings of each kind there are. The first of each is `slow`, the others are `long`.
+# How many trainings of each kind there are. The first of each is `slow`, the others are `long`, and
+# so is that with multipliers, whose optimizer is extended as that with hyperparameters is.
 WAYS = {
     "backup": 8,
     "checkpoint": 4,
@@ -27,7 +28,11 @@ WAYS = {
     "layers": 1,
 }
 RUNS = [
-    pytest.param(way, seed, marks=[pytest.mark.slow, *([pytest.mark.long] if seed else [])])
+    pytest.param(
+        way,
+        seed,
+        marks=[pytest.mark.slow, *([pytest.mark.long] if seed or way == "layers" else [])],
+    )
     for way, count in WAYS.items()
     for seed in range(count)
 ]

@@ -444,6 +444,26 @@ def test_no_entry_is_left_after_a_step_or_an_error():
     assert left_over(optimizer) == []
 
 
+def test_the_callback_and_the_range_test_leave_the_optimizer_as_it_was():
+    model = network()
+    optimizer = clr.scale_learning_rates(optimizers.SGD(0.01), MULTIPLIERS)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    before, few = flat(model.weights), (X[: 8 * BATCH], Y[: 8 * BATCH])
+    clr.lr_range_test(model, *few, batch_size=BATCH, num_steps=8, verbose=0)
+    assert np.array_equal(flat(model.weights), before)
+    callback = clr.CyclicalLR(0.01, 0.06, 2)
+    arguments = {"batch_size": BATCH, "shuffle": False, "verbose": 0}
+    model.fit(*few, callbacks=[callback], **arguments)
+    assert float(optimizer.learning_rate) == np.float32(0.01)
+    assert left_over(optimizer) == []
+    other = network()
+    rate = clr.Triangular(0.01, 0.06, 2)
+    scaled = clr.scale_learning_rates(optimizers.SGD(rate), MULTIPLIERS)
+    other.compile(scaled, "sparse_categorical_crossentropy")
+    other.fit(*few, **arguments)
+    assert np.array_equal(flat(model.weights), flat(other.weights))
+
+
 def test_a_schedule_of_multipliers_traces_nothing_anew():
     counter, traces = trace_counter()
     model = keras.Sequential([network(), counter])
@@ -592,7 +612,9 @@ def test_copies_of_an_optimizer_have_its_config():
 def test_schedules_that_cannot_be_saved_can_be_trained_with():
     with pytest.warns(UserWarning, match="`scale_fn` is not registered"):
         unsaveable = clr.Cyclical(0.0, 1.0, 2, scale_fn=lambda cycle: 1.0)
-    for plain in (optimizers.SGD(0.1), optimizers.LossScaleOptimizer(optimizers.SGD(0.1))):
+    scaled_loss = optimizers.LossScaleOptimizer(optimizers.SGD(0.1))
+    # On JAX, Keras's own LossScaleOptimizer cannot take a step eagerly.
+    for plain in (optimizers.SGD(0.1), *[scaled_loss] * (BACKEND != "jax")):
         optimizer = clr.scale_learning_rates(plain, {"thawing": unsaveable})
         optimizer = clr.scale_learning_rates(optimizer, {"frozen": 0.0})
         for _ in range(2):
