@@ -49,8 +49,9 @@ def scale_learning_rates(optimizer: Any, multipliers: Mapping[str, Any]) -> Any:
     does not move either, but its moments follow the gradients as at a learning rate of 0: the
     moments of Adam are up to date when the layer is unfrozen; the velocity of SGD gets no gradient,
     and is multiplied by the momentum in each step. (A gradient that is infinite or NaN still makes
-    the variable NaN.) Frozen variables still count for ``global_clipnorm``. As Keras does for all variables, the optimizer still applies the constraint
-    of a frozen variable, and ``use_ema`` overwrites the variable with its average.
+    the variable NaN.) Frozen variables still count for ``global_clipnorm``. As Keras does for all
+    variables, the optimizer still applies the constraint of a frozen variable, and ``use_ema``
+    overwrites the variable with its average.
 
     Adafactor applies its own cap of 1 / sqrt(step + 1) to the rate of each layer. (Muon multiplies
     the rate of the layer by ``adam_lr_ratio``, Lamb by the norm of the variable.)
