@@ -97,8 +97,8 @@ class Training:
             variable.assign(value)
         # All epochs are put together, each in its own order, so that one call takes all steps.
         generator, size = np.random.default_rng(seed), len(x) // batches
-        orders = [generator.permutation(len(x))[: batches * size] for _ in range(self.steps)]
-        order = np.concatenate(orders[: self.steps // batches])
+        epochs = range(self.steps // batches)
+        order = np.concatenate([generator.permutation(len(x))[: batches * size] for _ in epochs])
         self.model.fit(x[order], y[order], batch_size=size, shuffle=False, verbose=0)
         return self.model.get_weights()
 
@@ -302,38 +302,35 @@ assert all(map(np.array_equal, weights[:-2], first_weights[-1][:-2]))
 
 COLORS = {"head": "#d55e00", "dense": "#009e73", "conv_2": "#0072b2", "conv_1": "#000000"}
 iterations = np.arange(STEPS)
+one_cycle = clr.OneCycle(1.0, total_steps=STEPS).values(iterations)
 figure = plt.figure(figsize=(10, 6), layout="constrained")
-axes = figure.subplot_mosaic([list(ARMS), ["accuracy"] * 2 + ["difference"] * 2])
-for arm, multipliers in ARMS.items():
-    panel, one_cycle = axes[arm], clr.OneCycle(1.0, total_steps=STEPS).values(iterations)
-    for width, (layer, color) in zip((1.2, 2.4, 3.8, 5.4), COLORS.items(), strict=True):
+top, bottom = figure.subfigures(2, hspace=0.06)
+panels = top.subplots(1, len(ARMS), sharey=True)
+for panel, (arm, multipliers) in zip(panels, ARMS.items(), strict=True):
+    for width, (layer, color) in zip((1.2, 2.2, 3.4, 4.8), COLORS.items(), strict=True):
         multiplier = multipliers.get(f"digits/{layer}/kernel", 1.0)
         if not isinstance(multiplier, float):
             multiplier = multiplier.values(iterations)
         rate = multiplier * one_cycle
         panel.plot(iterations, rate, color=color, linewidth=width, label=layer, zorder=-width)
     panel.set(title=f"{arm}\npeak {peaks[arm]:g}", xlabel="step", ylim=(-0.03, 1.05))
-    if arm != "head alone":
-        panel.sharey(axes["head alone"])
-        panel.tick_params(labelleft=False)
-axes["head alone"].set_ylabel("rate of each layer / peak")
-axes["one rate"].legend(frameon=False)
+panels[0].set_ylabel("rate of each layer / peak")
+top.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
 
-for name, found in {"accuracy": accuracy, "difference": differences}.items():
-    panel = axes[name]
-    shown = [arm for arm in ARMS if name == "accuracy" or arm in list(ARMS)[2:]]
-    for row, arm in enumerate(shown):
-        values = found[arm]
+left, right = bottom.subplots(1, 2)
+compared = {arm: differences[arm] for arm in ("discriminative rates", "gradual unfreezing")}
+for panel, found in ((left, accuracy), (right, compared)):
+    for row, values in enumerate(found.values()):
         panel.plot(values, np.full(SEEDS, row - 0.12), "o", color="#0072b2", alpha=0.5)
         bar = {"color": "black", "capsize": 5, "elinewidth": 1.5}
         panel.errorbar(values.mean(), row + 0.12, xerr=interval(values), fmt="D", **bar)
-    panel.set_yticks(range(len(shown)), shown)
-    panel.set_ylim(len(shown) - 0.5, -0.5)
-axes["accuracy"].set_xlabel("accuracy in %: seeds, and mean with its 95 % interval")
-axes["accuracy"].set_title("Digits 5 to 9, ten labels of each")
-axes["difference"].axvline(0, color="black", linewidth=0.8, linestyle="--")
-axes["difference"].set_xlabel("points of accuracy")
-axes["difference"].set_title("Compared with one rate, seed by seed")
+    panel.set_yticks(range(len(found)), list(found))
+    panel.set_ylim(len(found) - 0.5, -0.5)
+left.set_title("Digits 5 to 9, ten labels of each")
+left.set_xlabel("accuracy in %: seeds, and mean with its 95 % interval")
+right.set_title("Compared with one rate, seed by seed")
+right.set_xlabel("difference in points of accuracy")
+right.axvline(0, color="black", linewidth=0.8, linestyle="--")
 
 # %%
 # ``make images`` runs this page where the README is, and saves the picture for the pages.
