@@ -135,7 +135,7 @@ for path, multiplier in discriminative.items():
 # %%
 # A multiplier can be a schedule. With gradual unfreezing, the head learns alone at first. Then
 # ``dense``, ``conv_2`` and ``conv_1`` follow, each with its discriminative rate. All layers learn
-# when the one cycle is at its peak, after 30 % of the steps.
+# from just after the peak of the cycle on, which comes after 30 % of the steps.
 
 UNFROZEN_FROM = {"dense": STEPS // 10, "conv_2": 2 * STEPS // 10, "conv_1": 3 * STEPS // 10}
 unfreezing = {
@@ -197,7 +197,8 @@ assert all((np.bincount(y_new[labelled]) == LABELS_PER_CLASS).all() for labelled
 # search sees the labelled images alone: it trains on half of them, and takes the peak with the
 # lowest mean loss on the other halves. All of this was decided before the first result was seen,
 # but for the highest peak, which was added since the head alone had taken the highest of four, and
-# for the length of the trainings, which was cut so that the page takes a minute.
+# for the steps of a training and the trainings of the search, which were cut so that the page takes
+# a minute.
 
 PEAKS = 1e-3, 3e-3, 1e-2, 3e-2, 1e-1
 
@@ -278,11 +279,11 @@ for arm, gain in differences.items():
         print(f"{arm}: {verdict}")
 
 # %%
-# In every seed, the head alone ends far below the others. What tells 0 to 4 apart does not tell 5
-# to 9 apart, so the trunk has to learn, too. How fast each of its layers learns matters much less:
-# the means of the other three arms lie within two points. So search for a good peak first, and
-# then try the multipliers. A small network, two tasks that are much alike, and a peak that was
-# searched for show no more than that. ULMFiT (`Howard and Ruder, 2018
+# In every seed, the head alone ends far below the others. What tells 0 to 4 apart is not enough to
+# tell 5 to 9 apart, so the trunk has to learn, too. How fast each of its layers learns matters much
+# less, if each arm has a peak of its own: the means of the other three arms lie within two points.
+# So search for a good peak first, and then try the multipliers. A small network and two tasks that
+# are much alike show no more than that. ULMFiT (`Howard and Ruder, 2018
 # <https://arxiv.org/abs/1801.06146>`_) found gains with deep language models.
 
 head, *others = accuracy.values()

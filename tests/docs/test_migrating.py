@@ -564,7 +564,7 @@ def rates_of_groups(make_optimizer, steps=1):
     optimizer.build(variables)
     weights = [[keras.ops.convert_to_numpy(v).item() for v in variables]]
     for _step in range(steps):
-        optimizer.apply([keras.ops.ones_like(variable) for variable in variables])
+        optimizer.apply([keras.ops.ones((1, 1)) for _ in variables])
         weights.append([keras.ops.convert_to_numpy(v).item() for v in variables])
     return -np.diff(weights, axis=0)
 
