@@ -15,6 +15,7 @@ from benchmarks import (
     fit,
     gpu,
     gpu_kernels,
+    layers,
     logger,
     range_test,
     report,
@@ -25,6 +26,7 @@ from benchmarks import (
 SECTIONS: dict[str, Any] = {
     "accuracy": accuracy,
     "cost": cost,
+    "layers": layers,
     "fit": fit,
     "range_test": range_test,
     "logger": logger,
@@ -42,6 +44,7 @@ ORDER = (
     "accuracy",
     "engines",
     "cost",
+    "layers",
     "fit",
     "gpu_kernels",
     "gpu",

@@ -11,12 +11,16 @@ report is made.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import policies, report
 
 ARRAYS, SIZE = 10, 1_000_000
+# As many levels of layers with rates of their own, with two arrays each.
+LEVELS = 12
 CONSTANT = "constant"
+ONE_RATE = "one rate for all"
 # What a schedule may add; see `policies.kernels_allowed` for restarts that grow or shrink.
 EXPECTED = {"Adam": 0, "AdamW": 1, "SGD with momentum": 1, "Lion": 1}
 
@@ -65,8 +69,8 @@ def measure() -> dict[str, Any]:
         "Keras `CosineDecay`": keras.optimizers.schedules.CosineDecay(6e-3, 10**6),
     } | policies.all_rates(1e-3, 6e-3)
 
-    def kernels(optimizer: Any) -> dict[str, Any]:
-        variables = [keras.Variable(keras.ops.zeros(SIZE)) for _ in range(ARRAYS)]
+    def kernels(optimizer: Any, names: Sequence[str] = ("array",) * ARRAYS) -> dict[str, Any]:
+        variables = [keras.Variable(keras.ops.zeros(SIZE), name=name) for name in names]
         optimizer.build(variables)
 
         def step(state: Any, weights: Any, gradients: Any) -> Any:
@@ -83,7 +87,13 @@ def measure() -> dict[str, Any]:
         )
         return _count(lowered.compile().as_text())
 
+    def of_layers(optimizer: Any, multipliers: dict[str, Any]) -> dict[str, Any]:
+        if multipliers:
+            optimizer = clr.scale_learning_rates(optimizer, multipliers)
+        return kernels(optimizer, [f"level_{i // 2}" for i in range(2 * LEVELS)])
+
     counts: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
     for kind, (make, hyperparameter) in policies.optimizers().items():
         counts[kind] = {name: kernels(make(rate)) for name, rate in rates.items()}
         for name in ("OneCycle", "CosineRestarts by 1.5"):
@@ -91,10 +101,34 @@ def measure() -> dict[str, Any]:
                 make(rates[name]), **{hyperparameter: rates["OneCycle"].momentum()}
             )
             counts[kind][f"{name}, and OneCycle of `{hyperparameter}`"] = kernels(both)
+        layers[kind] = {
+            name: {of: of_layers(make(rates[name]), them) for of, them in _multipliers().items()}
+            for name in (CONSTANT, "OneCycle")
+        }
     return {
         "date": report.now(),
         "versions": {module.__name__: module.__version__ for module in (jax, keras, clr)},
         "counts": counts,
+        "layers": layers,
+    }
+
+
+def _multipliers() -> dict[str, dict[str, Any]]:
+    """The multipliers of layers that are counted, by what a row of the table calls them."""
+    import clr_schedules as clr
+
+    half = f"level_[0-{LEVELS // 2 - 1}]"
+    decay = {f"level_{i}": 0.75 ** (LEVELS - 1 - i) for i in range(LEVELS)}
+    return {
+        ONE_RATE: {},
+        "a number for half of the levels": {half: 0.1},
+        "a number for each level": decay,
+        "half of the levels unfrozen": {half: clr.Piecewise([0.0, 0.1], [1000])},
+        "half of the levels follow OneCycle": {half: clr.OneCycle(1.0, 10**6)},
+        "each level unfrozen": {
+            name: clr.Piecewise([0.0, factor], [1000 * (LEVELS - i)])
+            for i, (name, factor) in enumerate(decay.items())
+        },
     }
 
 
@@ -155,7 +189,44 @@ no kernel. Recorded by `make bench-gpu-kernels`, which compiles for an NVIDIA H1
 without one, {result["date"][:10]}; {versions}.
 
 {report.table(["learning rate", *counts], report.grouped(rows))}"""
-    return title + report.part("kernels on a GPU", text) + "\n"
+    layers = report.part("kernels of layers on a GPU", _of_layers(result["layers"]))
+    return f"{title}{report.part('kernels on a GPU', text)}\n\n{layers}\n"
+
+
+def _of_layers(layers: dict[str, Any]) -> str:
+    """What a rate for every layer adds, as a sentence and a table."""
+    rows = [
+        [rate, name, *(_cell(of[rate][name], of[rate][ONE_RATE]) for of in layers.values())]
+        for rate in (CONSTANT, "OneCycle")
+        for name in next(iter(layers.values()))[rate]
+    ]
+    counts = [count for of in layers.values() for those in of.values() for count in those.values()]
+    of_arrays = {count["kernels"] - count["scalar"] for count in counts}
+    alike = of_arrays == {2 * LEVELS} and not any(count["inside"] for count in counts)
+    return f"""With `scale_learning_rates` {
+        "every array still has one kernel, which takes the rate of its layer as a number"
+        if alike
+        else "**not every array has one kernel that takes the rate of its layer as a number**"
+    }. What is more are kernels of a single number: at most {most_a_group(layers, "number")} a
+group of layers where the multipliers are numbers, and {most_a_group(layers, "unfrozen")} where each
+is a schedule.
+
+The same for {2 * LEVELS} arrays, two for each of {LEVELS} levels; in brackets what is more than
+without multipliers. Of half of the levels there are two groups, and else {LEVELS}.
+
+{report.table(["learning rate", "multipliers", *layers], rows)}"""
+
+
+def most_a_group(layers: dict[str, Any], multipliers: str) -> str:
+    """The most kernels more for each group of layers, with multipliers whose name has this word."""
+    most = max(
+        (count["kernels"] - counts[ONE_RATE]["kernels"]) / (2 if "half" in name else LEVELS)
+        for of in layers.values()
+        for counts in of.values()
+        for name, count in counts.items()
+        if multipliers in name
+    )
+    return f"{most:.1f}"
 
 
 def _special(name: str) -> bool:

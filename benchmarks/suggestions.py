@@ -5,6 +5,13 @@ weights. The trainings of a seed differ in nothing but their rates: those of a g
 over four decades, and those that a range test of this seed suggests. The best of the grid is the
 peak with the best mean over the seeds, since the best single training would be a lucky one. The
 regret of a rule is the mean, over the seeds, of how much better the best of the grid is.
+
+A median of 0.2 points was sought for `max_lr`, and not found. Of 57,000 rules (geometric means of
+up to four marks of the curve), scored between the peaks of the grid, two have 0.19 on the tasks of
+the choice (the present rule: 0.31), but 0.50 on the others (0.39). If a task is left out of the
+choice, it has 0.34. The suggestions for the seeds of a task deviate by 0.1 decades, which costs 0.3
+points even around the best peak of the other seeds. In the regressions, the training loss falls on
+at rates at which the test loss rises: no range test can see that.
 """
 
 from __future__ import annotations
@@ -284,6 +291,14 @@ def regret(result: dict[str, Any], rule: str, *, percent: bool) -> dict[str, Any
     }
 
 
+def floor(result: dict[str, Any]) -> float:
+    """The regret of a peak that is as good as can be known: the best one of the other seeds."""
+    by_seed = np.array(result["grid"][ONE_CYCLE]).T
+    best = by_seed.mean(axis=0).argmax()
+    of_others = (by_seed.sum(axis=0) - by_seed).argmax(axis=1)
+    return float(np.mean(by_seed[:, best] - by_seed[np.arange(len(by_seed)), of_others]))
+
+
 def markdown(results: dict[str, Any] | None) -> str:
     """The results as tables and sentences."""
     title = "## What a suggestion is worth\n\n"
@@ -329,6 +344,7 @@ def markdown(results: dict[str, Any] | None) -> str:
         for name, one in regrets.items()
         if tasks[name].classes and (mean := one["max_lr"]["mean"]) is not None
     ]
+    floors = [floor(one) for name, one in results.items() if tasks[name].classes]
     losses = [
         mean
         for name, one in regrets.items()
@@ -340,18 +356,20 @@ def markdown(results: dict[str, Any] | None) -> str:
         if losses
         else ""
     )
-    headline = f"""A training with `OneCycle(suggestion.max_lr, ...)` ends, in the median of
-{len(own)} classifications, {statistics.median(own):.2f} points of test accuracy below the best of a
-grid of nine peaks, and in the worst {max(own):.2f} points.{regression}"""
+    headline = f"""After a range test of {TEST_STEPS} steps, a training with
+`OneCycle(suggestion.max_lr, ...)` ends, in the median of {len(own)} classifications,
+{statistics.median(own):.2f} points of test accuracy below the best of a grid of nine peaks, and in
+the worst {max(own):.2f} points.{regression}"""
     text = f"""The regret of each rule: points of test accuracy, or percent of the test loss of a
 regression, below the best of nine peaks over four decades, in the mean over {SEEDS} seeds (digits)
 or {SEEDS_OF_TABLES} (tables), ± its standard error, which is at most {max(errors):.2f} points for
-`max_lr`. The best peak is the one with the best mean over the seeds; of nine noisy means, the best
-is a little too good, so that also a perfect rule has a regret of about a standard error. The single
-rates are the `max_lr` of a `OneCycle`; `Triangular` goes {CYCLES} times from `base_lr` to `max_lr`
-and back, and is compared with a grid of its own, from a tenth of each peak. Trainings take {STEPS}
-steps (100 for diabetes), range tests {TEST_STEPS} steps. In brackets: the seeds for which the
-rule gave no rate.
+`max_lr`. The best peak is the one with the best mean over the seeds. Of nine noisy means, the best
+is a little too good: the peak that is the best one on the other seeds has a regret of
+{statistics.median(floors):.2f} points in the median classification, and of {max(floors):.2f} in the
+worst. The single rates are the `max_lr` of a `OneCycle`; `Triangular` goes {CYCLES} times from
+`base_lr` to `max_lr` and back, and is compared with a grid of its own, from a tenth of each peak.
+Trainings take {STEPS} steps (100 for diabetes), range tests {TEST_STEPS} steps. In brackets: the
+seeds for which the rule gave no rate.
 
 {report.table(header, rows)}
 

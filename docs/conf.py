@@ -67,6 +67,7 @@ sphinx_gallery_conf = {
             "digits.py",
             "history.py",
             "one_cycle.py",
+            "fine_tuning.py",
             "custom_scale.py",
             "custom_loop.py",
             "jax_backend.py",

@@ -5,6 +5,7 @@ The logs of a call stay on the device until the end of the call.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -103,11 +104,6 @@ class JAX(base.Backend):
         """The Keras variable itself, because JAX has no variables; None if it has no value yet."""
         return None if variable._value is None else variable
 
-    def frozen_weights(self, layer: Any) -> list[Any]:
-        # A train step reuses the memory of the frozen weights too. After an error in the training,
-        # they would be lost.
-        return []
-
     def read(self, variable: Any) -> Any:
         """A copy of the value. A view would not do, because a train step reuses the memory."""
         return np.array(variable.value)
@@ -134,7 +130,23 @@ class JAX(base.Backend):
         set_rate: Callable[[Any], Any],
         building: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> TrainLoop:
+        # During a training and an evaluation, Keras takes the arrays out of the variables, and a
+        # step reuses the memory of the old arrays. So an error in a step would lose the values of
+        # the frozen weights, of which the range test has no copy. Therefore the variables that are
+        # not trainable keep their arrays, and no step reuses their memory.
+        purge = model._purge_model_variables
+        vars(model)["_purge_model_variables"] = lambda **which: purge(
+            **which | {"non_trainable_variables": False}
+        )
+        own = type(model).make_test_function is not self.keras.Model.make_test_function
+        if _is_compiled(model) and not own:
+            vars(model)["test_function"] = TestLoop(model)
         return TrainLoop(model, sweep, set_rate)
+
+
+def _is_compiled(model: Any) -> bool:
+    """Whether the model compiles its steps."""
+    return bool(model.jit_compile and not model.run_eagerly)
 
 
 class TrainLoop(base.TrainLoop):
@@ -146,9 +158,11 @@ class TrainLoop(base.TrainLoop):
         self._set_rate = set_rate
         # The values of the metrics' variables before the first batch. Each step begins with them.
         self._fresh_metrics: Any = None
-        compiled = model.jit_compile and not model.run_eagerly
-        # With `donate_argnums`, a step reuses the memory of the old state, as in Keras.
-        self._step = jax.jit(self._one_step, donate_argnums=0) if compiled else self._one_step
+        self._step: Callable[..., Any] = self._one_step
+        if _is_compiled(model):
+            # With `donate_argnums`, a step reuses the memory of the old state, as in Keras, but not
+            # that of the variables that are not trainable.
+            self._step = jax.jit(self._one_step, donate_argnums=(0, 2, 3))
 
     def __call__(self, state: Any, data: Any) -> tuple[dict[str, float], Any]:
         if self._fresh_metrics is None:
@@ -162,21 +176,60 @@ class TrainLoop(base.TrainLoop):
                 if not logs:
                     raise
                 break
-            log, state = self._step(state, batch, rate)
+            log, (trainable, changes, *others) = self._step(*state, batch, rate)
+            state = (trainable, _changed(state[1], changes), *others)
             logs.append(log)
         logs = jax.device_get(logs)
         if logs:
             self._sweep.add({name: [log[name] for log in logs] for name in logs[0]})
         return self._sweep.last, state
 
-    def _one_step(self, state: Any, data: Any, rate: Any) -> tuple[dict[str, Any], Any]:
+    def _one_step(
+        self, trainable: Any, non_trainable: Any, optimizer: Any, _: Any, data: Any, rate: Any
+    ) -> tuple[dict[str, Any], Any]:
         """Takes a step at this rate and with fresh metrics; returns its logs and the new state."""
         self._set_rate(rate)
-        trainable, non_trainable, optimizer, _ = state
         fresh = [jnp.asarray(value) for value in self._fresh_metrics]
-        logs, state = self._model.train_step((trainable, non_trainable, optimizer, fresh), data)
+        state = (trainable, non_trainable, optimizer, fresh)
+        logs, (trainable, new, *others) = self._model.train_step(state, data)
         # Complex weights are checked too, integers are always finite.
-        finite = [jnp.all(jnp.isfinite(weight)) for weight in state[0]]
-        return base.scalars(logs, self._model) | {
-            base.FINITE_WEIGHTS: jnp.array(finite).all()
-        }, state
+        finite = [jnp.all(jnp.isfinite(weight)) for weight in trainable]
+        logs = base.scalars(logs, self._model) | {base.FINITE_WEIGHTS: jnp.array(finite).all()}
+        return logs, (trainable, _changes(non_trainable, new), *others)
+
+
+class TestLoop:
+    """Calls the compiled test step, which reuses the memory of no variable."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._step = jax.jit(self._one_step)
+
+    def __call__(self, state: Any, data: Any) -> tuple[Any, Any]:
+        """Takes up to ``steps_per_execution`` batches; returns the last logs and the new state.
+
+        The arguments are the same as for Keras's own ``test_function``. If the data have ended, a
+        ``StopIteration`` is raised, as by Keras's own function.
+        """
+        batches = itertools.islice(iter(data), self._model.steps_per_execution)
+        for batch in itertools.chain([next(batches)], batches):
+            logs, changes = self._step(state, batch)
+            state = tuple(map(_changed, state, changes))
+        return logs, state
+
+    def _one_step(self, state: Any, data: Any) -> tuple[Any, Any]:
+        logs, new = self._model.test_step(state, data)
+        return logs, tuple(map(_changes, state, new))
+
+
+def _changes(values: list[Any], new: list[Any]) -> list[Any]:
+    """The new values, with None in the place of each that is the old value.
+
+    A compiled step would return a copy of an old value, and so copy all frozen weights.
+    """
+    return [None if now is before else now for before, now in zip(values, new, strict=True)]
+
+
+def _changed(values: list[Any], changes: list[Any]) -> list[Any]:
+    """The new values, from the old ones and what `_changes` returned."""
+    return [before if now is None else now for before, now in zip(values, changes, strict=True)]

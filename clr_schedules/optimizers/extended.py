@@ -15,10 +15,12 @@ from clr_schedules import _arguments
 from clr_schedules._backend import backend, keras
 from clr_schedules._serialization import deserialize, register_extended, serialize
 
-# The names, in the optimizer's dictionary, of the rate of the present step, and of the number of
-# replicas that are taking the step. They are written there directly, because Keras's `__setattr__`
-# would track them.
-_RATE, _REPLICAS = "_clr_schedules_rate", "_clr_schedules_replicas"
+# The names, in the optimizer's dictionary, of what is kept for the present step: its rate, the rate
+# at present (which may be that of a layer), and the number of replicas that are taking the step.
+# They are written there directly, because Keras's `__setattr__` would track them.
+# The prefix is that of names which are removed when the step ends.
+STEP = "_clr_schedules_step_"
+_RATE_OF_STEP, _RATE, _REPLICAS = f"{STEP}rate", f"{STEP}present_rate", f"{STEP}replicas"
 
 
 class ExtendedOptimizer:
@@ -42,37 +44,43 @@ class ExtendedOptimizer:
     class_key: str
     state_key: str
 
+    @backend.not_compiled_with_numbers  # nor with what is kept, which is new in each step
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Takes a step at the rate of its iteration."""
         attributes = vars(self)
-        # The replicas of a `MirroredStrategy` share the optimizer, and one may end its step before
-        # another one, which still needs what is kept for the step.
+        # The replicas of a `MirroredStrategy` share the optimizer, and what the first of them keeps
+        # for the step. One may end its step before another one, which still needs it.
         attributes[_REPLICAS] = attributes.get(_REPLICAS, 0) + 1
-        kept: dict[str, Any] = {}
         try:
-            kept = self._kept_for_step()
-            attributes.update(kept)
+            if attributes[_REPLICAS] == 1:
+                attributes.update(self._kept_for_step())
             super().apply(grads, trainable_variables)  # type: ignore[misc]
         finally:
             attributes[_REPLICAS] -= 1
             if attributes[_REPLICAS] == 0:
-                for name in (_REPLICAS, *kept):
-                    attributes.pop(name, None)
+                for name in [name for name in attributes if name.startswith(STEP)]:
+                    del attributes[name]
 
     def _kept_for_step(self) -> dict[str, Any]:
-        """What is computed once a step: the names and values of entries of the dictionary."""
-        return {_RATE: super()._get_current_learning_rate()}  # type: ignore[misc]
+        """What is computed once a step: entries of the dictionary, whose names have that prefix."""
+        return dict.fromkeys((_RATE_OF_STEP, _RATE), super()._get_current_learning_rate())  # type: ignore[misc]
+
+    def _rate_of_step(self) -> Any:
+        """The rate of the step, also where the rate is that of a layer at present."""
+        return vars(self).get(_RATE_OF_STEP, self._get_current_learning_rate())
 
     def _get_current_learning_rate(self) -> Any:
-        """The rate of the step. Keras calls this method at every place where it uses the rate."""
+        """The rate at present. Keras calls this method at every place where it uses the rate."""
         if _RATE in vars(self):
             return vars(self)[_RATE]
         return super()._get_current_learning_rate()  # type: ignore[misc]
 
-    def _rate_multiplied_by(self, factor: Any) -> contextlib.AbstractContextManager[None]:
-        """A context, within a step, in which the rate of the step is multiplied by a factor."""
-        rate = self._get_current_learning_rate()
-        return attributes_set_to(self, {_RATE: rate * factor}, afterwards={_RATE: rate})
+    def _at_rate(self, rate: Any) -> contextlib.AbstractContextManager[None]:
+        """A context in which this is the optimizer's learning rate."""
+        # Afterwards, it is that of the step: the rate before may be one that another replica set.
+        attributes = vars(self)
+        kept = {_RATE: attributes[_RATE_OF_STEP]} if _RATE_OF_STEP in attributes else {}
+        return attributes_set_to(self, {_RATE: rate}, afterwards=kept)
 
     def _state_was_set(self) -> None:
         """Is called when the optimizer has been made and has the states of its extensions."""
@@ -229,7 +237,8 @@ def attributes_set_to(
     Args:
         optimizer: The optimizer.
         values: The values of the attributes within the context.
-        afterwards: The values after the context. Default: the values before the context.
+        afterwards: The values after the context; attributes that have none are removed. Default:
+            the values before the context.
     """
     attributes = vars(optimizer)
     if afterwards is None:
@@ -239,6 +248,8 @@ def attributes_set_to(
         yield
     finally:
         attributes.update(afterwards)
+        for name in values.keys() - afterwards.keys():
+            attributes.pop(name, None)
 
 
 def _extensions(kind: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from clr_schedules import _arguments
 from clr_schedules._backend import LearningRateSchedule, backend, keras
 from clr_schedules._serialization import register
 from clr_schedules.optimizers.extended import (
+    STEP,
     ExtendedOptimizer,
     extend,
     inner_to_extend,
@@ -25,9 +26,9 @@ _NUMBERS_ONLY = {
 }
 # The name, in the optimizer's dictionary, of the factors that the scheduled multipliers are in the
 # present step. The factors are written there directly, because Keras would track them.
-_FACTORS = "_clr_schedules_factors"
-# The number of paths that an error shows.
-_MOST_PATHS = 5
+_FACTORS = f"{STEP}factors"
+# What an error shows of the paths that there are, in characters.
+_MOST_OF_PATHS = 90
 
 
 def scale_learning_rates(optimizer: Any, multipliers: Mapping[str, Any]) -> Any:
@@ -46,12 +47,17 @@ def scale_learning_rates(optimizer: Any, multipliers: Mapping[str, Any]) -> Any:
     **A multiplier of 0 freezes a variable**: the optimizer changes neither the variable nor its
     moments, and there is no weight decay. **Where a schedule of multipliers is 0**, the variable
     does not move either, but its moments follow the gradients as at a learning rate of 0: the
-    moments of Adam are up to date when the layer is unfrozen, and the velocity of SGD is 0. Frozen
-    variables still count for ``global_clipnorm``. ``use_ema`` with ``ema_overwrite_frequency``
-    overwrites them with their average, as it does all variables.
+    moments of Adam are up to date when the layer is unfrozen; the velocity of SGD gets no gradient,
+    and is multiplied by the momentum in each step. (A gradient that is infinite or NaN still makes
+    the variable NaN.) Frozen variables still count for ``global_clipnorm``. As Keras does for all
+    variables, the optimizer still applies the constraint of a frozen variable, and ``use_ema``
+    overwrites the variable with its average.
 
     Adafactor applies its own cap of 1 / sqrt(step + 1) to the rate of each layer. (Muon multiplies
     the rate of the layer by ``adam_lr_ratio``, Lamb by the norm of the variable.)
+
+    On PyTorch with ``jit_compile=True``, the update itself is not compiled; the rest of the train
+    step is.
 
     The new optimizer is an instance of the given optimizer's class, with the same arguments. The
     given optimizer does not change. The learning rate of the new optimizer, which
@@ -64,10 +70,11 @@ def scale_learning_rates(optimizer: Any, multipliers: Mapping[str, Any]) -> Any:
             ``LossScaleOptimizer``, the inner optimizer is scaled.
         multipliers: A dict from patterns to multipliers. A pattern is the path of a variable, such
             as ``"dense_1/kernel"``, or a regular expression that matches the whole path, such as
-            ``"encoder/.*"``. An exact path takes precedence. ``[v.path for v in
-            model.trainable_variables]`` lists the paths. A multiplier is a number from 0, or a
-            Keras schedule of such numbers, which gets the number of the iteration as the learning
-            rate does. `layer_decay` makes such a dict from layers.
+            ``"encoder/.*"``. A pattern that is a path stands for that variable alone, and takes
+            precedence over the others. ``[v.path for v in model.trainable_variables]`` lists the
+            paths; those of a ``Sequential`` model begin with its name. A multiplier is a number
+            from 0, or a Keras schedule of such numbers, which gets the number of the iteration as
+            the learning rate does. `layer_decay` makes such a dict from layers.
 
     Returns:
         The new optimizer. Its class is a subclass of the given optimizer's class. If the given
@@ -173,7 +180,7 @@ def layer_decay(layers: Iterable[Any], decay: float) -> dict[str, float]:
             raise ValueError(
                 "Argument `layers` must hold layers that have their weights. Build the model "
                 "first: call it on some data, or give it an `Input`. "
-                f"Received: the layer {layer.name!r}, which is not built"
+                f"Received: the layer {_arguments.shown(layer.name)}, which is not built"
             )
     levels = [level for level in levels if any(layer.weights for layer in level)]
     if not levels:
@@ -185,7 +192,7 @@ def layer_decay(layers: Iterable[Any], decay: float) -> dict[str, float]:
             raise ValueError(
                 "Argument `layers` must have each variable in one entry only, and layers of "
                 "different names. If two entries share a layer, leave the layer out of one of "
-                f"them. Received: two entries with {common[0]!r}"
+                f"them. Received: two entries with {_arguments.shown(common[0])}"
             )
         multipliers |= dict.fromkeys(sorted(paths), decay**above)
     return multipliers
@@ -253,23 +260,26 @@ class ScaledOptimizer(ExtendedOptimizer):
 
     def _kept_for_step(self) -> dict[str, Any]:
         # The schedules are evaluated here, since the update may be in a branch of a condition.
-        factors = {
+        return super()._kept_for_step() | {_FACTORS: self._present_factors()}
+
+    def _present_factors(self) -> dict[int, Any]:
+        """The factors that the scheduled multipliers are now, by the ids of the schedules."""
+        return {
             id(schedule): backend.cast(schedule(self._iterations), backend.floatx())  # type: ignore[attr-defined]
             for schedule in scheduled_multipliers(self).values()
         }
-        return super()._kept_for_step() | {_FACTORS: factors}
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable at its own rate."""
         factor = self._factor(variable)
-        if isinstance(factor, float):
-            if factor != 0:
-                super().update_step(gradient, variable, _times(learning_rate, factor))  # type: ignore[misc]
+        if isinstance(factor, float) and factor == 0:
             return
-        before = keras.ops.copy(variable)
-        super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
-        # At a rate of 0, a velocity would still move the variable.
-        self.assign(variable, keras.ops.where(factor == 0, before, backend.tensor(variable)))  # type: ignore[attr-defined]
+        rate = _times(learning_rate, factor)
+        before = self._values_to_keep(factor, [variable])
+        # An optimizer of one's own may read `self.learning_rate` instead of the argument.
+        with self._at_rate(rate):
+            super().update_step(gradient, variable, rate)  # type: ignore[misc]
+        self._keep_where_0(factor, [variable], before)
 
     def _parallel_update_step(self, grads: Any, variables: Any, learning_rate: Any) -> None:
         """Updates many variables at once. Most of Keras's optimizers on PyTorch call this method.
@@ -284,11 +294,30 @@ class ScaledOptimizer(ExtendedOptimizer):
         for factor, group in self._groups(variables):
             if product is not None:
                 product.assign(product_before)
-            before = [] if isinstance(factor, float) else [keras.ops.copy(v) for v in group]
+            before = self._values_to_keep(factor, group)
             of_group = [gradient_of[id(variable)] for variable in group]
-            super()._parallel_update_step(of_group, group, _times(learning_rate, factor))  # type: ignore[misc]
-            for variable, value in zip(group, before):  # noqa: B905 - there may be no values
-                variable.assign(keras.ops.where(factor == 0, value, backend.tensor(variable)))
+            rate = _times(learning_rate, factor)
+            with self._at_rate(rate):
+                super()._parallel_update_step(of_group, group, rate)  # type: ignore[misc]
+            self._keep_where_0(factor, group, before)
+
+    def _values_to_keep(self, factor: Any, variables: list[Any]) -> list[Any]:
+        """The values that variables must keep where their factor is 0; none if they do so anyway.
+
+        An optimizer of Keras moves a variable at a rate of 0 only if it has a ``momentum``. Another
+        optimizer may move the variable in any case.
+        """
+        kind = next(each for each in type(self).__mro__ if not issubclass(each, ExtendedOptimizer))
+        of_keras = kind.__module__.partition(".")[0] == "keras"
+        if isinstance(factor, float) or (of_keras and not getattr(self, "momentum", 0)):
+            return []
+        return [keras.ops.copy(variable) for variable in variables]
+
+    def _keep_where_0(self, factor: Any, variables: list[Any], before: list[Any]) -> None:
+        """Gives variables the values before the update where their factor is 0."""
+        for variable, value in zip(variables, before):  # noqa: B905 - there may be no values
+            kept = keras.ops.where(factor == 0, value, backend.tensor(variable))
+            self.assign(variable, kept)  # type: ignore[attr-defined]
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Decays the variables, each by its own rate."""
@@ -296,7 +325,7 @@ class ScaledOptimizer(ExtendedOptimizer):
             # On PyTorch, Keras cannot decay a list of variables that are all excluded.
             decayed = [variable for variable in group if self._use_weight_decay(variable)]  # type: ignore[attr-defined]
             if decayed:
-                with self._rate_multiplied_by(factor):
+                with self._at_rate(_times(self._rate_of_step(), factor)):
                     super()._apply_weight_decay(decayed)  # type: ignore[misc]
 
     def _groups(self, variables: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -311,7 +340,9 @@ class ScaledOptimizer(ExtendedOptimizer):
     def _factor(self, variable: Any) -> Any:
         """The factor of a variable in the present step: a float, or a tensor for a schedule."""
         multiplier = self._multiplier_of[self._get_variable_index(variable)]  # type: ignore[attr-defined]
-        return vars(self)[_FACTORS][id(multiplier)] if callable(multiplier) else multiplier
+        if not callable(multiplier):
+            return multiplier
+        return (vars(self).get(_FACTORS) or self._present_factors())[id(multiplier)]
 
 
 def _times(learning_rate: Any, factor: Any) -> Any:
@@ -337,9 +368,8 @@ def _checked_multipliers(multipliers: Any) -> dict[str, Any]:
             raise TypeError(_arguments.received("multipliers", rule, multipliers))
         if not isinstance(value, LearningRateSchedule):
             rule = "a finite number of at least 0, or a schedule of Keras"
-            value = _arguments.number_in(
-                f"multipliers[{pattern!r}]", value, rule, 0.0, float("inf")
-            )
+            name = f"multipliers[{_arguments.shown(pattern)}]"
+            value = _arguments.number_in(name, value, rule, 0.0, float("inf"))
         checked[pattern] = value
     return checked
 
@@ -363,11 +393,10 @@ def _multiplier_of_each(paths: list[str], multipliers: dict[str, Any]) -> list[A
             raise ValueError(_no_match(pattern, paths))
     for path, matches in matching.items():
         if path not in exact and len(matches) > 1:
+            shown = [_arguments.shown(each) for each in (*matches[:2], path)]
             raise ValueError(
-                "Argument `multipliers` must have one pattern for each variable. Make the patterns "
-                "exclude each other, or name the variable by its exact path, which takes "
-                f"precedence. Received: {matches[0]!r} and {matches[1]!r}, which both match "
-                f"{path!r}"
+                "Argument `multipliers` must have one pattern for each variable; an exact path "
+                f"takes precedence. Received: {shown[0]} and {shown[1]} for {shown[2]}"
             )
     keys = [path if path in exact else next(iter(matching[path]), None) for path in paths]
     return [1.0 if key is None else multipliers[key] for key in keys]
@@ -389,12 +418,29 @@ def _no_match(pattern: str, paths: list[str]) -> str:
         key=lambda path: difflib.SequenceMatcher(None, words, path).ratio(),
         reverse=True,
     )
-    shown = ", ".join(nearest[:_MOST_PATHS])
-    more = f" and {len(paths) - _MOST_PATHS} more" if len(paths) > _MOST_PATHS else ""
+    shown = _arguments.one_line(nearest[0])
+    count = 1
+    for path in nearest[1:]:
+        if len(shown) + len(path) > _MOST_OF_PATHS:
+            break
+        shown += f", {path}"
+        count += 1
+    more = f" and {len(paths) - count} more" if len(paths) > count else ""
     return (
         "Each pattern in `multipliers` must match a trainable variable: by its exact path, or as a "
-        f"regular expression of the whole path. The paths, the nearest first, are: {shown}{more}. "
-        "For all variables of a layer, pass "
-        "`{v.path: 0.1 for v in layer.trainable_variables}`. "
-        f"Received: the pattern {pattern!r}"
+        f"regular expression of the whole path. Nearest paths: {shown}{more}. "
+        f"{_advice(pattern, paths)}Received: the pattern {_arguments.shown(pattern)}"
     )
+
+
+def _advice(pattern: str, paths: list[str]) -> str:
+    """What to add to a pattern so that it matches variables; empty if that is not known."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        return "This is no regular expression. "
+    for before, after in ((".*", ""), ("", "/.*"), (".*", "/.*")):
+        if any(_matches(f"{before}{pattern}{after}", path) for path in paths):
+            parts = [f"'{before}' before it"] * bool(before) + [f"'{after}' after it"] * bool(after)
+            return f"Put {' and '.join(parts)}. "
+    return ""

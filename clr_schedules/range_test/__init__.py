@@ -103,9 +103,9 @@ def lr_range_test(
     parts of the model.
 
     During the test, the main memory holds a copy of all variables that a training can change,
-    those of the optimizer included. Frozen weights, such as those under LoRA, are copied only on
-    JAX, and if the model has classes or functions that are not Keras's own, since such code can
-    change them.
+    those of the optimizer included. Frozen weights, such as those under LoRA, are copied only if
+    the model has classes or functions that are neither Keras's nor KerasHub's own, since such code
+    can change them.
 
     Args:
         model: A compiled Keras model.

@@ -17,7 +17,13 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _NOT_SEARCHED = sys.stdlib_module_names | {
     *("clr_schedules", keras.__name__, "numpy", "pandas", "scipy"),
     *("tensorflow", "jax", "jaxlib", "torch"),
+    # The tokenizers in models of KerasHub.
+    *("sentencepiece", "tensorflow_text", "tokenizers"),
 }
+# Packages of models by the makers of Keras. As in Keras, their classes and functions hold no state
+# of a model, and none of their layers changes frozen weights in a training (checked in the sources
+# of KerasHub 0.32, KerasNLP 0.14 and KerasCV 0.9). Objects of these packages are searched.
+_OF_KERAS = {"keras_hub", "keras_nlp", "keras_cv"}
 # These attributes hold the data of the last evaluation, which may be large.
 _DATA = {"_eval_data_handler", "_eval_epoch_iterator"}
 
@@ -70,8 +76,8 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 
 def is_own_code(thing: Any) -> bool:
-    """Whether this is a class or a function of the user's own, or of a package that is searched."""
-    return isinstance(thing, (type, FunctionType)) and _is_searched(thing)
+    """Whether this is a class or a function of the user's own, or of a package that is unknown."""
+    return isinstance(thing, (type, FunctionType)) and _is_own(thing)
 
 
 def _is_plain(thing: Any) -> bool:
@@ -83,8 +89,19 @@ def _is_searched(thing: Any) -> bool:
     """Whether this class or function is the user's own, or from a package that is searched."""
     if thing is SimpleNamespace:
         return True
+    package = _package(thing)
+    return package is not None and package not in _NOT_SEARCHED
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether this class or function is not one that is known to hold no state of a model."""
+    return _is_searched(thing) and _package(thing) not in _OF_KERAS
+
+
+def _package(thing: Any) -> str | None:
+    """The name of the package that a class or a function comes from; None if it is unknown."""
     module = getattr(thing, "__module__", None)
-    return isinstance(module, str) and module.partition(".")[0] not in _NOT_SEARCHED
+    return module.partition(".")[0] if isinstance(module, str) else None
 
 
 def _referred(thing: Any) -> list[Any]:
@@ -98,9 +115,9 @@ def _referred(thing: Any) -> list[Any]:
     if isinstance(thing, property):
         return [thing.fget]
     if isinstance(thing, type):
-        found = [each for each in thing.__mro__ if _is_searched(each)]
+        found = [each for each in thing.__mro__ if _is_own(each)]
         return [value for each in found for value in vars(each).values()]
-    if isinstance(thing, FunctionType) and _is_searched(thing):
+    if isinstance(thing, FunctionType) and _is_own(thing):
         cells = [cell for cell in thing.__closure__ or () if _is_filled(cell)]
         names = _names(thing.__code__) & thing.__globals__.keys()
         values = [thing.__globals__[name] for name in names]

@@ -86,11 +86,12 @@ class RangeTestResult:
 
         ``base_lr`` follows the paper's rule: it is the rate at which the accuracy begins to rise,
         or, without an accuracy that rises, the rate at which the loss begins to fall. ``max_lr`` is
-        a tenth of the rate at which the loss blows up, but at most half of the rate in the middle
-        of the range where the loss is lowest, and half of the rate from which gradient descent is
-        unstable. If the loss does not blow up, ``max_lr`` follows the paper's rule: it is the rate
-        at which the accuracy rises more slowly, becomes ragged or falls. The other rates follow the
-        rules of fastai.
+        a tenth to a fifth of the rate at which the loss blows up, but at most the rate in the
+        middle of the range where the loss is lowest, or half of it, and half of the rate from which
+        gradient descent is unstable. (The fewer steps the test takes for a decade of rates, the
+        later the curve shows what a rate does, and the lower is the part.) If the loss does not
+        blow up, ``max_lr`` follows the paper's rule: it is the rate at which the accuracy rises
+        more slowly, becomes ragged or falls. The other rates follow the rules of fastai.
 
         Returns:
             The suggestion. A rate that the curve does not show is None, and ``reasons`` says why,

@@ -39,6 +39,7 @@ _SET_BY_FIT = (
     "_eval_data_handler",
     "_jax_state",
     "_jax_state_synced",
+    "_purge_model_variables",
     "_symbolic_build",
 )
 # The attribute in which the layers of tf_keras count their seeds. Tracing a step moves it, also if
@@ -206,7 +207,7 @@ def _frozen(model: Any, optimizers: list[Any], found: list[Any]) -> set[int]:
     These are the weights of frozen layers, and the kernels that LoRA freezes. State such as moving
     statistics is not among them, since a layer of Keras changes its state in a training.
     """
-    # Only Keras's code is known to leave frozen weights alone.
+    # Only the code of Keras and KerasHub is known to leave frozen weights alone.
     if not backend.is_built(model) or any(map(is_own_code, found)):
         return set()
     layers = [thing for thing in found if isinstance(thing, keras.layers.Layer)]

@@ -29,12 +29,14 @@ _VISIBLE = 0.1
 # is mistaken for a fall in about 1 of 100 curves. With 8, this happens in 1 of 1,000 curves, and
 # with noise of other distributions in at most 1 of 100.
 _SIGNIFICANT = 8.0
-# ``max_lr`` is at most these parts of the rate at which the loss blows up, of the edge of
-# stability, and of the rate in the middle of the floor. `python -m benchmarks.suggestions` measures
-# in real trainings what they are worth.
-_OF_THE_RISE = 1 / 10
+# The loss shows what a rate does only some steps later, about as many as a momentum of 0.9 averages
+# over. So the rates of the rise and of the floor are read this many steps earlier, or at a half if
+# the rates grow so fast that this is the higher one.
+_LATE = 8
+# ``max_lr`` is at most these parts of the rate at which the loss blows up, and of the edge of
+# stability. `python -m benchmarks.suggestions` measures in real trainings what they are worth.
+_OF_THE_RISE = 1 / 5
 _OF_THE_EDGE = 1 / 2
-_OF_THE_FLOOR = 1 / 2
 # The relative rounding error of a loss in float32: a few units in the last place.
 _ROUNDING = 1e-6
 # A cycle needs bounds that differ by at least this factor. With 200 steps on eight decades, the
@@ -101,11 +103,12 @@ def suggest(
 ) -> dict[str, float | str]:
     """Finds each rate of a `Suggestion`, or the reason why the curve does not show the rate.
 
-    ``max_lr`` is a tenth of the rate at which the loss blows up, but at most half of the edge of
-    stability, and half of the rate in the middle of the range where the loss is lowest. If the loss
-    does not blow up, Smith's rule (arXiv:1506.01186, section 3.3) decides: the accuracy rises more
-    slowly, becomes ragged or falls. This is the first step whose average accuracy is within a
-    standard error of the highest average.
+    ``max_lr`` is a fifth of the rate eight steps before the loss blows up, but at most half of the
+    edge of stability, and the rate eight steps before the middle of the range where the loss is
+    lowest. Eight steps before, the rate counts as at least half. If the loss does not blow up,
+    Smith's rule (arXiv:1506.01186, section 3.3) decides: the accuracy rises more slowly, becomes
+    ragged or falls. This is the first step whose average accuracy is within a standard error of the
+    highest average.
 
     ``base_lr`` follows Smith's rule: the accuracy begins to rise, or, if there are no accuracies or
     if they do not rise, the loss begins to fall. It must be below ``max_lr`` by a factor of three.
@@ -282,7 +285,7 @@ def _base(
 def _max(
     rates: _Array, loss: _FallingCurve, accuracy: _FallingCurve | None, *, diverged: bool
 ) -> float | str:
-    """A tenth of the rate at which the loss blows up, or less; see `_below_the_rise`.
+    """A fifth of the rate some steps before the loss blows up, or less; see `_below_the_rise`.
 
     If the loss does not blow up, the rate at which the accuracy rises more slowly.
     """
@@ -298,17 +301,17 @@ def _max(
 
 
 def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> float | str:
-    """A tenth of the rate at which the loss blows up, within two limits.
+    """A fifth of the rate some steps before the loss blows up, within two limits.
 
     The first limit is half of the edge of stability, above which gradient descent is unstable. On a
     quadratic of curvature ``L``, a step at rate ``r`` multiplies the loss by ``(r * L - 1) ** 2``,
     and the edge is ``2 / L``. If a step at rate ``r`` multiplies the loss by ``g``, the edge is
     therefore ``2 * r / (1 + sqrt(g))``. This also holds if the loss begins to grow visibly only
-    long after the edge. The second limit is half of the rate in the middle of the floor, where the
-    loss is lowest.
+    long after the edge. The second limit is the rate some steps before the middle of the floor,
+    where the loss is lowest.
 
     In a network, the loss grows slowly or in jumps, and only some steps after it has become
-    unstable. The growth then says little about the edge, but trainings at a tenth of the rate are
+    unstable. The growth then says little about the edge, but trainings at a fifth of the rate are
     good: ``python -m benchmarks.suggestions`` measures how good.
 
     Both the rate and the edge are estimated at each step of the final rise that brings the loss to
@@ -322,16 +325,17 @@ def _below_the_rise(rates: _Array, loss: _FallingCurve, *, diverged: bool) -> fl
         falling = loss.bottom >= len(rates) - loss.window
         what = "was still falling at" if falling else "did not rise again up to"
         return f"The loss {what} the highest rate, {rates[-1]:.3g}. {_HIGHER}"
+    earlier = np.maximum(rates[np.maximum(np.arange(len(rates)) - _LATE, 0)], rates / 2)
     records = np.flatnonzero(above[1:] > np.maximum.accumulate(above)[:-1])
     records = records[above[records] > 0]
     if len(records):
         growth = np.exp((np.log(above[records + 1]) - np.log(above[records])) / 2)
-        rise = np.quantile(rates[start + records], 0.25)
+        rise = np.quantile(earlier[start + records], 0.25)
         edge = np.quantile(2 * rates[start + records] / (1 + growth), 0.25)
     else:  # the step after the floor was the last with a finite loss, so the growth is unknown
-        rise = edge = rates[start]
-    middle = np.median(rates[loss.averages <= loss.floor + loss.step])
-    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, middle * _OF_THE_FLOOR))
+        rise, edge = earlier[start], rates[start]
+    middle = np.median(earlier[loss.averages <= loss.floor + loss.step])
+    return float(min(rise * _OF_THE_RISE, edge * _OF_THE_EDGE, middle))
 
 
 def _steepest(rates: _Array, smoothed: _Array, kept: slice) -> float | str:

@@ -78,8 +78,8 @@ print(result)
 # 1. **Nothing happens.** The steps are too small; the loss and the accuracy stay where they are.
 # 2. **The accuracy begins to rise.** That is ``base_lr``: rates below it teach the network nothing.
 # 3. **The accuracy slows, or becomes ragged.** The rates are as high as the network bears.
-# 4. **The loss blows up.** What was learned is lost. A tenth of the rate at which it does is
-#    ``max_lr``, but at most half of the rate in the middle of the range where the loss is lowest.
+# 4. **The loss blows up.** What was learned is lost. A tenth to a fifth of the rate at which it
+#    does is ``max_lr``, but at most the rate in the middle of the range where the loss is lowest.
 #
 # If no metric is an accuracy, both bounds are read off the loss: ``base_lr`` is the rate at which
 # the loss begins to fall.

@@ -54,6 +54,13 @@ def test_the_results_keep_the_promises_that_are_counted():
             allowed += name.count(" and OneCycle of ")
             assert count["kernels"] - of[gpu_kernels.CONSTANT]["kernels"] <= allowed, (kind, name)
             assert not count["inside"], (kind, name)
+    layers = report.read("gpu_kernels")["layers"]
+    for of in layers.values():
+        for count in (count for counts in of.values() for count in counts.values()):
+            assert count["kernels"] - count["scalar"] == 2 * gpu_kernels.LEVELS
+            assert not count["inside"]
+    assert float(gpu_kernels.most_a_group(layers, "number")) <= 1
+    assert float(gpu_kernels.most_a_group(layers, "level")) <= 2
 
 
 def test_arms_run_in_turn_with_the_base():

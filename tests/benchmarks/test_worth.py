@@ -36,6 +36,12 @@ def test_the_regret_of_a_loss_is_in_percent():
     assert found["mean"] == pytest.approx(5)
 
 
+def test_the_floor_of_the_regret_is_that_of_the_peak_that_is_best_on_the_other_seeds():
+    # In the mean, the second peak is the best; without the first seed, the third one is.
+    grid = [[80.0, 80.0, 80.0], [96.0, 93.0, 93.0], [90.0, 94.0, 94.0]]
+    assert suggestions.floor(result([], grid)) == pytest.approx((6 + 0 + 0) / 3)
+
+
 def test_each_pass_over_the_data_is_a_new_order_of_all_samples():
     order = suggestions.batches(samples=10, batch_size=4, steps=5, seed=0).reshape(2, 10)
     assert np.array_equal(np.sort(order), [range(10)] * 2)

@@ -28,6 +28,7 @@ ADDONS, CALLBACK, POST = (
     "The callback of the blog post",
 )
 CYCLIC, ONE_CYCLE, FASTAI = "PyTorch's `CyclicLR`", "PyTorch's `OneCycleLR`", "fastai"
+GROUPS = "A rate for each group"
 WARM, KERAS = "PyTorch's `CosineAnnealingWarmRestarts`", "Keras's `CosineDecayRestarts`"
 CHECKED = []
 
@@ -66,12 +67,13 @@ def test_what_the_second_column_names_is_there():
 def test_the_lines_of_code_run():
     """All but the lines that load a file: `test_migrate.py` runs those."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
     names = {"keras": keras, "clr": clr, "model": model}
     names |= {"x_train": np.ones((64, 4)), "y_train": np.ones(64)}
     for block in blocks[1:]:
-        exec(block, names)
+        if not (LEGACY and "scale_learning_rates" in block):  # which needs Keras 3
+            exec(block, names)
     assert len(names["cyclical"].history["lr"]) == 2
     rates = names["lr"].values([0, 500, 2500, 4500, 6500, 8500, 9500])
     peaks = 0.006, 0.001, 0.0035
@@ -544,3 +546,103 @@ def test_single_rates_are_fastai_s():
     assert suggestion.steepest == pytest.approx(rates[falls.argmin()], rel=0.1)
     assert rates[0] < suggestion.valley < rates[losses.argmin()]
     assert not hasattr(suggestion, "slide")
+
+
+# --- Groups ---
+
+SGD = keras.optimizers.SGD
+NAMES = "bottom", "middle", "top"
+
+
+def rates_of_groups(make_optimizer, steps=1):
+    """The rates of three layers in each step. The optimizer is made from the layers."""
+    layers = [keras.layers.Dense(1, use_bias=False, name=name) for name in NAMES]
+    for layer in layers:
+        layer.build((None, 1))
+    variables = [layer.kernel for layer in layers]
+    optimizer = make_optimizer(*layers)
+    optimizer.build(variables)
+    weights = [[keras.ops.convert_to_numpy(v).item() for v in variables]]
+    for _step in range(steps):
+        optimizer.apply([keras.ops.ones((1, 1)) for _ in variables])
+        weights.append([keras.ops.convert_to_numpy(v).item() for v in variables])
+    return -np.diff(weights, axis=0)
+
+
+def paths(layers, multiplier):
+    return {v.path: multiplier for layer in layers for v in layer.trainable_variables}
+
+
+@row(
+    GROUPS,
+    'PyTorch\'s `SGD([{"params": backbone.parameters(), "lr": 1e-4}, '
+    '{"params": head.parameters()}], lr=1e-3)`',
+    "PyTorch's `OneCycleLR(optimizer, max_lr=[1e-4, 1e-3], total_steps=4000)`",
+    "fastai's `fit_one_cycle(n, slice(1e-3))`",
+    "fastai's `fit_one_cycle(n, slice(1e-5, 1e-3))`",
+)
+@row(
+    GROUPS,
+    "fastai's `freeze()`, `freeze_to(n)`",
+    "fastai's `freeze()`, `fit_one_cycle`, `unfreeze()`, `fit_one_cycle`",
+    "Addons' `MultiOptimizer([(SGD(1e-4), backbone), (SGD(1e-3), head)])`",
+)
+@pytest.mark.skipif(LEGACY, reason="the optimizers of Keras 3")
+def test_groups_have_their_rates():
+    def is_close(rates, expected):
+        np.testing.assert_allclose(rates, expected, rtol=1e-3, atol=1e-7)
+
+    def tenth(*layers):
+        one_cycle = clr.OneCycle(1.0, total_steps=5)
+        return clr.scale_learning_rates(SGD(one_cycle), paths(layers[:-1], 0.1))
+
+    expected = clr.OneCycle(1.0, total_steps=5).values(range(5))
+    is_close(rates_of_groups(tenth, 5), np.stack([0.1 * expected, 0.1 * expected, expected], 1))
+
+    # fastai's `even_mults` for three groups, from 0.01 to 1.
+    def spread(*layers):
+        decay = (0.01 / 1) ** (1 / (len(layers) - 1))
+        return clr.scale_learning_rates(SGD(1.0), clr.layer_decay(layers, decay))
+
+    is_close(rates_of_groups(spread), [[0.01, 0.1, 1.0]])
+
+    def grouped(bottom, middle, top):  # Addons has lists of layers, too
+        return clr.scale_learning_rates(SGD(1.0), clr.layer_decay([[bottom, middle], top], 0.1))
+
+    is_close(rates_of_groups(grouped), [[0.1, 0.1, 1.0]])
+
+    def unfrozen(bottom, middle, top):
+        unfreezing = clr.Piecewise([0.0, 0.1], boundaries=[2])
+        multipliers = paths([bottom], 0.0) | paths([middle], unfreezing)
+        return clr.scale_learning_rates(SGD(1.0), multipliers)
+
+    is_close(rates_of_groups(unfrozen, 3), [[0, 0, 1], [0, 0, 1], [0, 0.1, 1]])
+
+
+@row(GROUPS, 'Keras\'s `MultiOptimizer(OptimizerMap(SGD(1e-3), {"lower/.*": SGD(1e-4)}))`')
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras 3.15 and later")
+def test_groups_have_the_rates_of_keras_s_optimizers():
+    def theirs(*_layers):
+        optimizers = keras.optimizers.OptimizerMap(SGD(1.0), {"bottom/.*": SGD(0.1)})
+        return keras.optimizers.MultiOptimizer(optimizers)
+
+    def ours(*_layers):
+        return clr.scale_learning_rates(SGD(1.0), {"bottom/.*": 0.1})
+
+    expected = rates_of_groups(theirs, 2)
+    np.testing.assert_allclose(expected, [[0.1, 1, 1]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(rates_of_groups(ours, 2), expected, rtol=1e-6)
+
+
+def test_pytorch_s_groups_follow_one_multiplied_cycle():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=1e-3, momentum=0.9)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[1e-4, 1e-3], total_steps=50)
+    rates = []
+    for _step in range(49):
+        rates.append(theirs.get_last_lr())
+        optimizer.step()
+        theirs.step()
+    ours = clr.OneCycle(1e-3, total_steps=50).values(range(49))
+    np.testing.assert_allclose(rates, np.stack([0.1 * ours, ours], 1), rtol=1e-9)

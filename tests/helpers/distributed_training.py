@@ -92,6 +92,39 @@ def weights_after_each_step(strategy, keras, optimizer, steps):
     return found
 
 
+def layers_after_steps(strategy, keras, optimizer, steps, compiled=True):
+    """The weights of three layers on each replica, and what is left in the optimizer of the steps.
+
+    Every replica has the same data, and the losses of all replicas together are that of one.
+    """
+    import tensorflow as tf
+
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        names = {"low": 3, "middle": 2, "head": 1}
+        layers = [keras.layers.Dense(width, name=name) for name, width in names.items()]
+        model = keras.Sequential([keras.layers.Input((2,)), *layers], name="net")
+        optimizer = optimizer()
+        optimizer.build(model.trainable_variables)
+
+    def on_replica():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(tf.ones((1, 2))) ** 2) / strategy.num_replicas_in_sync
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def step():
+        strategy.run(on_replica)
+
+    if compiled:
+        step = tf.function(step)
+    for _ in range(steps):
+        step()
+    values = [strategy.experimental_local_results(v.value) for v in model.trainable_variables]
+    replicas = [[np.asarray(v).tolist() for v in each] for each in zip(*values, strict=True)]
+    return replicas, [name for name in vars(optimizer) if name.startswith("_clr_schedules")]
+
+
 def error_of_range_test(clr, model):
     """What a range test says at once, before it trains."""
     ones = np.ones((8, 1), np.float32)

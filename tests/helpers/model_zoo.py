@@ -65,6 +65,23 @@ def mixed(**scaling):
     return compiled(model, scaled)
 
 
+def frozen(*more, kind=keras.Sequential, **arguments):
+    """A frozen layer, one with state, a kernel under LoRA, and a frozen kernel that changes."""
+    adapted = keras.layers.Dense(32, "relu")
+    stack = [
+        keras.layers.Input((4,)),
+        keras.layers.Dense(64, trainable=False),
+        keras.layers.BatchNormalization(),
+        adapted,
+        keras.layers.SpectralNormalization(keras.layers.Dense(8), trainable=False),
+        keras.layers.Dense(1, "sigmoid"),
+    ]
+    model = kind([*stack, *more])
+    if not LEGACY:
+        adapted.enable_lora(2)
+    return compiled(model, **arguments)
+
+
 def two_outputs():
     inputs = keras.layers.Input((4,))
     hidden = keras.layers.Dense(8, "relu")(inputs)
@@ -176,7 +193,7 @@ def fitted():
     return model
 
 
-ALL = [no_jit, jit, eager, unbuilt, fitted, scheduled, mixed, custom_step]
+ALL = [no_jit, jit, eager, unbuilt, fitted, scheduled, mixed, custom_step, frozen]
 if BACKEND != "torch":  # where a state that goes on cannot be trained
     ALL.append(recurrent)
 ALL += [older] if LEGACY else [averaged, accumulated, layered]

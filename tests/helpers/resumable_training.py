@@ -29,6 +29,7 @@ RATES = {
     "tensorflow": clr.Warmup(clr.OneCycle(6e-2, EPOCHS * STEPS - 30), 30),
     "callback": 0.01,
     "hyperparameters": ONE_CYCLE,
+    "layers": ONE_CYCLE,
 }
 # Whether Keras's backup keeps the previous pair of files too. In `tf_keras`, the backup is one
 # checkpoint.
@@ -45,6 +46,11 @@ def new_model(way):
     if way == "hyperparameters":
         optimizer = keras.optimizers.Adam(ONE_CYCLE)
         optimizer = clr.schedule_hyperparameters(optimizer, beta_1=ONE_CYCLE.momentum())
+        model.compile(optimizer, loss="binary_crossentropy")
+    if way == "layers":
+        thawing = clr.Piecewise([0.0, 0.5], [EPOCHS * STEPS // 2])
+        optimizer = keras.optimizers.Adam(ONE_CYCLE)
+        optimizer = clr.scale_learning_rates(optimizer, {".*kernel": thawing, ".*bias": 0.3})
         model.compile(optimizer, loss="binary_crossentropy")
     return model
 

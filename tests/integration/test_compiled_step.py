@@ -144,15 +144,21 @@ def test_the_name_is_in_the_graph(name, scope):
 
 
 @pytest.mark.parametrize(
-    ("jit_compile", "steps_per_execution"),
+    ("of_layers", "jit_compile", "steps_per_execution"),
     [
-        (False, 1),
-        (True, 10),
-        pytest.param(False, 10, marks=pytest.mark.slow),
-        pytest.param(True, 1, marks=pytest.mark.slow),
+        (False, False, 1),
+        (False, True, 10),
+        (True, False, 1),
+        pytest.param(False, False, 10, marks=pytest.mark.slow),
+        pytest.param(False, True, 1, marks=pytest.mark.slow),
+        pytest.param(True, True, 10, marks=pytest.mark.slow),
     ],
 )
-def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
+def test_a_thousand_steps_trace_once(of_layers, jit_compile, steps_per_execution):
+    """Whether the schedule is that of the rate, or that of the multipliers of a layer."""
+    if of_layers and LEGACY:
+        pytest.skip("scale_learning_rates needs Keras 3")
+
     traced = {"schedule": 0, "loss": 0}
 
     class Counted(clr.Triangular2):
@@ -164,10 +170,10 @@ def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
         traced["loss"] += 1
         return keras.losses.mean_squared_error(y_true, y_pred)
 
-    def compiled(learning_rate):
+    def compiled(optimizer):
         model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
         model.compile(
-            keras.optimizers.Adam(learning_rate),
+            optimizer,
             loss=loss,
             jit_compile=jit_compile,
             steps_per_execution=steps_per_execution,
@@ -176,10 +182,13 @@ def test_a_thousand_steps_trace_once(jit_compile, steps_per_execution):
 
     x = np.ones((1000, 4), np.float32)
     fit = {"x": x, "y": x[:, :1], "batch_size": 10, "verbose": 0}
-    compiled(1e-3).fit(**fit)
+    compiled(keras.optimizers.Adam(1e-3)).fit(**fit)
     with_a_constant_rate = traced["loss"]
     traced["loss"] = 0
-    model = compiled(Counted(1e-3, 6e-3, 50))
+    optimizer = keras.optimizers.Adam(1e-3 if of_layers else Counted(1e-3, 6e-3, 50))
+    if of_layers:
+        optimizer = clr.scale_learning_rates(optimizer, {".*kernel": Counted(0.0, 1.0, 50)})
+    model = compiled(optimizer)
     model.fit(**fit)
     after_100_steps = dict(traced)
     model.fit(**fit, epochs=9)
@@ -196,6 +205,74 @@ def test_as_many_fusions_with_momentum_that_cycles_with_the_rate(optimizer):
     momentum = "momentum" if optimizer == "SGD" else "beta_1"
     program = optimized_program(optimizer, rate, momentum)
     assert count(program, "fusion") == count(constant(optimizer), "fusion")
+
+
+LAYERS = 12
+SCALED = OPTIMIZERS | {
+    "Lion": keras.optimizers.Lion,
+    "RMSprop": keras.optimizers.RMSprop,
+}
+# The factors of two groups, of levels, and of levels that are unfrozen one after the other.
+MULTIPLIERS = {
+    "none": {},
+    "halves": {"layer_[0-5]": 0.1},
+    "unfrozen half": {"layer_[0-5]": clr.Piecewise([0.0, 0.1], [1000])},
+    "levels": {f"layer_{i}": 0.75 ** (LAYERS - 1 - i) for i in range(LAYERS)},
+    "unfrozen levels": {
+        f"layer_{i}": clr.Piecewise([0.0, 0.75 ** (LAYERS - 1 - i)], [100 * (LAYERS - i)])
+        for i in range(LAYERS)
+    },
+}
+GROUPS = {"halves": 2, "unfrozen half": 2, "levels": LAYERS, "unfrozen levels": LAYERS}
+# Enough at first.
+OF_LAYERS = [("Adam", "levels"), ("Adam", "unfrozen levels"), ("SGD", "unfrozen levels")]
+
+
+@functools.cache
+def program_of_layers(optimizer, multipliers, rate=1e-3):
+    """The optimized HLO of one update of variables with rates of their own."""
+    variables = [
+        keras.Variable(np.zeros(SHAPE, np.float32), name=f"layer_{i}") for i in range(LAYERS)
+    ]
+    made = SCALED[optimizer](rate)
+    if MULTIPLIERS[multipliers]:
+        made = clr.scale_learning_rates(made, MULTIPLIERS[multipliers])
+    made.build(variables)
+    update = tf.function(lambda *gradients: made.apply(gradients, variables), jit_compile=True)
+    gradients = [tf.ones(SHAPE) for _ in variables]
+    return update.experimental_get_compiler_ir(*gradients)(stage="optimized_hlo")
+
+
+def fusions_of_variables(program):
+    """The number of fusions that write a whole variable."""
+    entry = program[program.index("ENTRY") :]
+    return sum("[256,256]" in shape for shape in re.findall(r"= (\S+|\(.*?\)) fusion\(", entry))
+
+
+@pytest.mark.skipif(LEGACY, reason="scale_learning_rates needs Keras 3")
+@pytest.mark.parametrize(
+    ("optimizer", "multipliers"),
+    [
+        pytest.param(
+            optimizer,
+            multipliers,
+            marks=[pytest.mark.slow] * ((optimizer, multipliers) not in OF_LAYERS),
+        )
+        for optimizer in SCALED
+        for multipliers in GROUPS
+    ],
+)
+def test_rates_of_layers_add_a_scalar_for_each_group(optimizer, multipliers):
+    """A fusion of a single number for each group; the updates of the variables are as many."""
+    program, without = (program_of_layers(optimizer, name) for name in (multipliers, "none"))
+    assert fusions_of_variables(program) == fusions_of_variables(without) >= LAYERS
+    # The groups share the powers of Adam's betas, which therefore are a fusion of their own.
+    more = GROUPS[multipliers] + (1 if "Adam" in optimizer else 0)
+    assert count(program, "fusion") <= count(without, "fusion") + more
+    for instruction in ("while", "conditional", "custom-call"):
+        assert count(program, instruction) == 0
+    if optimizer == "Adam":  # as in `test_the_phase_is_computed_once`
+        assert copies_of_the_phase(program) == 0
 
 
 def operations(schedule):

@@ -97,11 +97,32 @@ for name, strategy in strategies.items():
     found["asked for"][name] = rate.calls, weights
 """
 
+LAYERS = """
+thawing = clr.Piecewise([0.0, 0.5, 0.0, 1.0], [2, 4, 6])
+multipliers = {"net/low/.*": thawing, "net/middle/.*": 0.1, "net/head/bias": 0.0}
+makers = {
+    "AdamW": lambda: keras.optimizers.AdamW(eval(policy), weight_decay=0.1),
+    "SGD": lambda: clr.schedule_hyperparameters(
+        keras.optimizers.SGD(eval(policy), nesterov=True, weight_decay=0.1),
+        momentum=clr.Triangular(0.0, 0.9, 6)),
+}
+strategies = {"two": strategies["two"], "none": tf.distribute.get_strategy()}
+found["layers"] = {
+    f"{name} {'compiled' if compiled else 'eager'}": {
+        strategy: layers_after_steps(
+            strategies[strategy], keras,
+            lambda: clr.scale_learning_rates(make_one(), multipliers), 8, compiled)
+        for strategy in strategies
+    }
+    for name, make_one in makers.items() for compiled in (True, False)
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def on_two_replicas():
     """What one process has found on two replicas, for all tests of them."""
-    code = IMPORTS + TWO_REPLICAS + ("" if LEGACY else HYPERPARAMETERS)
+    code = IMPORTS + TWO_REPLICAS + ("" if LEGACY else HYPERPARAMETERS + LAYERS)
     return run(code + "print(json.dumps(found))", policy=repr(POLICY), steps=STEPS)
 
 
@@ -142,6 +163,18 @@ def test_replicas_ask_for_the_rate_once(on_two_replicas):
     found = on_two_replicas["asked for"]
     assert found["two"] == [1, [weight * 2 for weight in found["one"][1]]]
     assert found["one"][0] == 1
+
+
+@needs_tensorflow
+@hyperparameters
+def test_replicas_share_the_rates_of_layers(on_two_replicas):
+    """Each replica has the weights of a training without replicas, compiled and not."""
+    found = on_two_replicas["layers"]
+    assert len(found) == 4
+    for way, of_strategy in found.items():
+        (expected,), left_over = of_strategy["none"]
+        assert left_over == []
+        assert of_strategy["two"] == [[expected, expected], []], way
 
 
 # ---- Several processes
@@ -294,6 +327,51 @@ print(json.dumps([found, logger.history["learning_rate"]]))
     found, logged = run(code, policy=repr(POLICY), steps=STEPS, folder=str(tmp_path), index=0)
     assert found == [[weight] * 4 for weight in ALONE]
     assert logged == RATES.tolist()
+
+
+@slow
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+def test_two_devices_of_jax_share_the_rates_of_layers():
+    code = (
+        'import os\nos.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"\n'
+        + IMPORTS
+        + """
+x = np.repeat(np.random.default_rng(0).normal(size=(steps, 2)).astype("float32"), 2, axis=0)
+
+def train(make_one):
+    keras.utils.set_random_seed(1)
+    names = {"low": 3, "middle": 2, "head": 1}
+    layers = [keras.layers.Dense(width, name=name) for name, width in names.items()]
+    model = keras.Sequential([keras.layers.Input((2,)), *layers], name="net")
+    thawing = clr.Piecewise([0.0, 0.5, 0.0, 1.0], [10, 20, 30])
+    multipliers = {"net/low/.*": thawing, "net/middle/.*": 0.1, "net/head/bias": 0.0}
+    model.compile(clr.scale_learning_rates(make_one(), multipliers), "mse")
+    model.fit(x, x[:, :1], batch_size=2, shuffle=False, verbose=0)
+    return model.trainable_variables
+
+makers = {
+    "AdamW": lambda: keras.optimizers.AdamW(eval(policy)),
+    "SGD": lambda: keras.optimizers.SGD(eval(policy), momentum=0.9, nesterov=True),
+}
+found = {name: [np.asarray(v).tolist() for v in train(make)] for name, make in makers.items()}
+keras.distribution.set_distribution(keras.distribution.DataParallel())
+shards = {
+    name: [
+        [np.asarray(shard.data).tolist() for shard in v.value.addressable_shards]
+        for v in train(make)
+    ]
+    for name, make in makers.items()
+}
+print(json.dumps([found, shards]))
+"""
+    )
+    found, shards = run(code, policy=repr(POLICY), steps=STEPS)
+    for name, expected in found.items():
+        for on_devices, alone in zip(shards[name], expected, strict=True):
+            assert len(on_devices) == 2
+            assert on_devices[0] == on_devices[1]
+            # The devices may add up the gradients of the two equal rows in another order.
+            np.testing.assert_allclose(on_devices[0], alone, rtol=2e-6, atol=2e-6)
 
 
 @slow

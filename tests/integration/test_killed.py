@@ -17,10 +17,22 @@ from helpers.small_training import STEPS, arrays, make, state, train
 
 TESTS = ROOT / "tests"
 KILLS = 2
-# How many trainings of each kind there are. The first of each is `slow`, the others are `long`.
-WAYS = {"backup": 8, "checkpoint": 4, "tensorflow": 4, "callback": 2, "hyperparameters": 2}
+# How many trainings of each kind there are. The first of each is `slow`, the others are `long`, and
+# so is that with multipliers, whose optimizer is extended as that with hyperparameters is.
+WAYS = {
+    "backup": 8,
+    "checkpoint": 4,
+    "tensorflow": 4,
+    "callback": 2,
+    "hyperparameters": 2,
+    "layers": 1,
+}
 RUNS = [
-    pytest.param(way, seed, marks=[pytest.mark.slow, *([pytest.mark.long] if seed else [])])
+    pytest.param(
+        way,
+        seed,
+        marks=[pytest.mark.slow, *([pytest.mark.long] if seed or way == "layers" else [])],
+    )
     for way, count in WAYS.items()
     for seed in range(count)
 ]
@@ -78,8 +90,8 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize(("way", "seed"), RUNS)
 def test_a_killed_training_ends_as_one_that_was_not(way, seed, undisturbed, tmp_path):
-    if way == "hyperparameters" and LEGACY:
-        pytest.skip("the hyperparameters of Keras 3")
+    if way in ("hyperparameters", "layers") and LEGACY:
+        pytest.skip("the optimizers of Keras 3")
     if way == "tensorflow" and BACKEND != "tensorflow":
         pytest.skip("TensorFlow's own checkpoints")
     folder, moments = tmp_path / way, random.Random(seed)

@@ -1,9 +1,12 @@
 """A training that is saved and then continued in another process has lost no bit."""
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 from helpers import keras_under_test, other_process
-from helpers.keras_under_test import LEGACY, keras, needs_tensorflow
+from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
 from helpers.own_optimizer import OwnSGD
 from helpers.policies import EXAMPLES
 from helpers.small_training import BATCH, STEPS, batches, make, state, train
@@ -16,8 +19,8 @@ ALL_POLICIES = clr.Piecewise(EXAMPLES, list(range(TURN, TURN * len(EXAMPLES), TU
 CYCLE = clr.OneCycle(6e-2, 2 * STEPS)
 
 
-def optimizers():
-    """An optimizer for each of the trainings."""
+def optimizers(model):
+    """An optimizer for each of the trainings, of which some depend on the paths in the model."""
     adam, sgd = keras.optimizers.Adam, keras.optimizers.SGD
     made = {"one cycle": adam(CYCLE), "all policies": adam(ALL_POLICIES)}
     if not LEGACY:
@@ -26,7 +29,16 @@ def optimizers():
         scaled = keras.optimizers.LossScaleOptimizer(sgd(CYCLE))
         made["scaled loss"] = follow(scaled, momentum=momentum)
         made["one's own"] = follow(OwnSGD(CYCLE), momentum=momentum)
+        made["layers"] = clr.scale_learning_rates(
+            follow(adam(CYCLE), beta_1=momentum), by_layer(model)
+        )
     return made
+
+
+def by_layer(model):
+    """Multipliers by exact paths, which a loaded model may not have; one begins at 0."""
+    thawing = clr.Piecewise([0.0, 0.5, 2.0], [STEPS // 2, STEPS + STEPS // 2])
+    return clr.layer_decay(model.layers, 0.5) | {model.layers[0].kernel.path: thawing}
 
 
 # What continues in the other process. It prints the loaded schedules, the states after another
@@ -47,7 +59,7 @@ def go_on(model):
     train(model, callbacks=[logger])
     return schedule, state(model), logger.history["iteration"], logger.history["learning_rate"]
 
-models = load(["one cycle", "beta", "scaled loss"])
+models = load(["one cycle", "beta", "scaled loss", "layers"])
 # The others need what the user has registered, a scale function and an optimizer.
 from helpers import own_optimizer, strategies
 models |= load(["all policies", "one's own"])
@@ -67,9 +79,9 @@ print(json.dumps([{{name: go_on(models[name]) for name in models}}, rates.tolist
 def test_saved_trainings_go_on_in_another_process(tmp_path):
     """One process loads all of them, since starting it takes most of the time."""
     models, paths = {}, {}
-    for name, optimizer in optimizers().items():
+    for name in optimizers(make(keras, 0.1)):
         models[name] = make(keras, 0.1)
-        models[name].compile(optimizer, loss="binary_crossentropy")
+        models[name].compile(optimizers(models[name])[name], loss="binary_crossentropy")
         paths[name] = str(tmp_path / f"{name}.keras")
         train(models[name]).save(paths[name])
     weights = str(tmp_path / "all policies.weights.h5")
@@ -92,6 +104,85 @@ def test_saved_trainings_go_on_in_another_process(tmp_path):
             assert there["rate"] == np.float32(rate.values(2 * STEPS))
         assert iterations == list(range(STEPS, 2 * STEPS))
         assert logged == rate.values(iterations).astype(np.float32).tolist()
+
+
+# What loads a training with multipliers in every other way, and trains on.
+GO_ON_BY_LAYER = f"""
+import pickle
+import {keras.__name__} as keras
+import clr_schedules as clr
+from helpers.small_training import make, state, train
+
+def compiled():
+    model = make(keras, 0.1)
+    model.compile(optimizer(), loss="binary_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+def optimizer():
+    return keras.optimizers.deserialize(json.loads(config))  # which takes the dictionary apart
+
+models = {{}}
+models["weights"] = compiled()
+models["weights"].load_weights(weights)
+with open(pickled, "rb") as file:
+    models["pickle"] = pickle.load(file)
+with open(pickled_optimizer, "rb") as file:
+    unpickled = pickle.load(file)
+assert unpickled.get_config() == optimizer().get_config()
+if keras.config.backend() == "tensorflow":
+    import tensorflow as tf
+    models["checkpoint"] = model = compiled()
+    restored = tf.train.Checkpoint(model=model, optimizer=model.optimizer).restore(checkpoint)
+    restored.assert_existing_objects_matched()
+print(json.dumps({{name: state(train(model)) for name, model in models.items()}}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(LEGACY, reason="multipliers of Keras 3")
+@pytest.mark.parametrize(
+    "name", ["LossScaleOptimizer", pytest.param("SGD", marks=pytest.mark.long)]
+)
+def test_trainings_with_multipliers_go_on_from_files_of_all_kinds(name, tmp_path):
+    thawing = clr.Piecewise([0.0, 0.5, 2.0], [STEPS // 2, STEPS + STEPS // 2])
+    multipliers = {".*kernel": thawing, ".*bias": 0.3}
+
+    def optimizer():
+        made = keras.optimizers.SGD(CYCLE, nesterov=True, name="inner")
+        if name == "LossScaleOptimizer":
+            made = keras.optimizers.LossScaleOptimizer(made, name="outer")
+        made = clr.scale_learning_rates(made, multipliers)
+        return clr.schedule_hyperparameters(made, momentum=CYCLE.momentum())
+
+    model = make(keras, 0.1)
+    model.compile(optimizer(), loss="binary_crossentropy")
+    train(model)
+    config = json.dumps(keras.optimizers.serialize(optimizer()))
+    weights, pickled = tmp_path / "a.weights.h5", tmp_path / "model.pickle"
+    model.save_weights(weights)
+    pickled.write_bytes(pickle.dumps(model))
+    pickled_optimizer = tmp_path / "optimizer.pickle"
+    pickled_optimizer.write_bytes(pickle.dumps(optimizer()))
+    checkpoint = ""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        saved = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        checkpoint = saved.save(str(tmp_path / "checkpoint"))
+    found = other_process.run(
+        GO_ON_BY_LAYER,
+        config=config,
+        weights=str(weights),
+        pickled=str(pickled),
+        pickled_optimizer=str(pickled_optimizer),
+        checkpoint=checkpoint,
+    )
+    expected = state(train(model))
+    assert len(found) == (3 if BACKEND == "tensorflow" else 2)
+    for way, there in found.items():
+        assert there["iterations"] == 2 * STEPS
+        assert there == expected, way
 
 
 def test_saving_a_lambda_is_an_error_after_which_training_goes_on(tmp_path):

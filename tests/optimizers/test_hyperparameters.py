@@ -8,8 +8,8 @@ import re
 
 import numpy as np
 import pytest
+from helpers import keras_optimizers
 from helpers.keras_under_test import BACKEND, LEGACY, keras, needs_tensorflow
-from helpers.own_optimizer import OwnSGD
 from helpers.small_training import BATCH, STEPS, batches
 
 import clr_schedules as clr
@@ -120,13 +120,7 @@ cases = pytest.mark.parametrize(
 
 
 def make(name, arguments, rate=RATE):
-    if name == "OwnSGD":
-        return OwnSGD(rate, **arguments)
-    if name == "LossScaleOptimizer":
-        return optimizers.LossScaleOptimizer(optimizers.SGD(rate, **arguments))
-    if not hasattr(optimizers, name):
-        pytest.skip(f"Keras {keras.__version__} has no {name}")
-    return getattr(optimizers, name)(rate, **arguments)
+    return keras_optimizers.make(name, arguments, rate)
 
 
 def compiled(optimizer, **arguments):

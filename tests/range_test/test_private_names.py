@@ -24,6 +24,7 @@ RUNNING = {
     "all": True,
     "Keras 3": not LEGACY,
     "Keras 3 on JAX": BACKEND == "jax",
+    "Keras 3 on PyTorch": BACKEND == "torch",
     "TensorFlow": BACKEND == "tensorflow",
     "tf_keras": LEGACY,
 }
@@ -40,6 +41,8 @@ def objects():
         "keras.optimizers.Optimizer": model.optimizer,
         "keras.Variable": model.weights[0],
     }
+    if not LEGACY:
+        found["keras.optimizers.Nadam"] = keras.optimizers.Nadam()
     if LEGACY:
         found["keras.src.backend.RandomGenerator"] = keras.src.backend.RandomGenerator(seed=1)
         scheduled = model_zoo.make(model_zoo.scheduled)

@@ -1,5 +1,6 @@
 """After a range test, however it ends, everything is bit for bit what it was."""
 
+import itertools
 import random
 import signal
 import warnings
@@ -434,33 +435,50 @@ def test_rewinds_after_a_real_interrupt_whatever_the_model(kind):
     assert found["differences"] == []
 
 
-def stack_of_frozen_layers():
-    """A frozen layer with state, a kernel that LoRA freezes, and a frozen kernel that changes."""
-    frozen = [
-        keras.layers.Dense(64, trainable=False),
-        keras.layers.BatchNormalization(),
-        keras.layers.Dense(32, "relu"),
-        keras.layers.SpectralNormalization(keras.layers.Dense(8), trainable=False),
-    ]
-    return [keras.layers.Input((4,)), *frozen, keras.layers.Dense(1, "sigmoid")]
-
-
-def frozen_model(*more, kind=keras.Sequential):
-    model = kind([*stack_of_frozen_layers(), *more])
-    if not LEGACY:
-        model.layers[2].enable_lora(2)
-    return model_zoo.compiled(model, run_eagerly=True)
-
-
 def test_frozen_weights_are_not_copied():
-    model = frozen_model()
+    model = model_zoo.frozen()
     dense, _, adapted, _, _ = model.layers
     frozen = [*dense.weights, *adapted.non_trainable_weights]
-    kept = bytes_kept(model)
-    whole = bytes_kept(frozen_model(keras.layers.Lambda(lambda x: x)))
-    expected = 0 if BACKEND == "jax" else sum(4 * int(np.prod(each.shape)) for each in frozen)
-    assert whole - kept == expected
-    assert fits_alike(frozen_model)
+    whole = bytes_kept(model_zoo.frozen(keras.layers.Lambda(lambda x: x)))
+    assert whole - bytes_kept(model) == sum(4 * int(np.prod(each.shape)) for each in frozen)
+    # A layer of KerasHub leaves them alone as well.
+    assert bytes_kept(model_zoo.frozen(OfKerasHub())) == bytes_kept(model)
+
+
+class OfKerasHub(keras.layers.Layer):
+    """A layer as in KerasHub, which the tests do not install."""
+
+    __module__ = "keras_hub.src.layers"
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_frozen_weights_stay_whatever_fails():
+    """The data fail within a call of many steps, and then the validation data do."""
+    model = model_zoo.make(model_zoo.frozen)
+    history(model)
+    before = whole_state.capture(model)
+    arrays = {"x": X, "y": Y, "batch_size": BATCH}
+    failing = model_zoo.Batches(fail_at(7))
+    for data in (
+        {"x": failing, "y": None, "batch_size": None},
+        arrays | {"validation_data": model_zoo.Batches(fail_at(30)), "steps_per_execution": 20},
+    ):
+        with pytest.raises(Exception, match=r"BadBatchError|^$"):
+            sweep(model, **data)
+        assert whole_state.differences(before, whole_state.capture(model)) == []
+
+
+def fail_at(reading):
+    """A function that fails when it is called so many times."""
+    counter = itertools.count()
+
+    def fail(_):
+        if next(counter) == reading:
+            raise BadBatchError
+
+    return fail
 
 
 def bytes_kept(model):
@@ -481,7 +499,7 @@ class ChangesFrozenWeights(keras.Sequential):
 @pytest.mark.skipif(BACKEND == "jax", reason="a step on JAX returns what it changes")
 def test_frozen_weights_that_a_step_of_ones_own_changes_are_put_back():
     def make_model():
-        return frozen_model(kind=ChangesFrozenWeights)
+        return model_zoo.frozen(kind=ChangesFrozenWeights, run_eagerly=True)
 
     assert fits_alike(make_model)
 
