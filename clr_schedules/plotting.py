@@ -127,6 +127,7 @@ def plot_history(
     history: Mapping[str, Sequence[float]],
     epochs: Sequence[Mapping[str, Any]] = (),
     ax: Axes | None = None,
+    snapshots: Sequence[Any] = (),
 ) -> Axes:
     """Draws the losses of a training, and its learning rate over the same steps.
 
@@ -144,6 +145,8 @@ def plot_history(
         history: The ``history`` of a `LearningRateLogger` or a `CyclicalLR`.
         epochs: The ``epochs`` of the same callback. Default: none; only the rate is drawn.
         ax: The Matplotlib axes to draw on. Default: those of a new figure.
+        snapshots: The ``snapshots`` of a `CycleSnapshots` of the training, which are marked on the
+            line of the rate. Default: none.
 
     Returns:
         The axes of the losses; without losses, those of the rate.
@@ -192,6 +195,11 @@ def plot_history(
         look |= {"linestyle": _DASHES[number % len(_DASHES)], "label": label}
         look["marker"] = "o" if len(rates) == 1 else ""
         handles += rate_ax.plot(*_broken(x[kept], rates[kept], runs[kept]), **look)
+    if len(snapshots):
+        iterations, rates = columns[longest]
+        ends = np.flatnonzero(np.isin(iterations + 1, [each.iteration for each in snapshots]))
+        look = {"marker": "D", "linestyle": "", "color": _ink(ax), "label": "snapshot"}
+        handles += rate_ax.plot(steps[ends] + 1, rates[ends], **look)
     rate_ax.set_ylabel("learning rate", color=_GREEN)
     if len(starts):
         across = ax.get_xaxis_transform()

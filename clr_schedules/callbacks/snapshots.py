@@ -168,10 +168,10 @@ class CycleSnapshots(_CycleEnds):
         self.last = None if last is None else _arguments.count("last", last)
         self.snapshots: list[Snapshot] = [] if directory is None else _read_list(Path(directory))
         # The iteration at which the next cycle ends, from when the first epoch of a training
-        # begins; and the iteration at which the present epoch began.
+        # begins; the number of the present epoch; and the most by which the optimizer's counter is
+        # above the number of a batch.
         self._next_end: int | None = None
-        self._epoch_start = 0
-        self._epoch = 0
+        self._epoch = self._most_ahead = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Forgets where the cycles of an earlier training ended."""
@@ -181,24 +181,25 @@ class CycleSnapshots(_CycleEnds):
         """Reads the optimizer's counter; at the first epoch, checks where the cycles end."""
         # Not at the beginning of the training, when another callback may still load the state of
         # the optimizer, or set its schedule.
-        self._epoch, self._epoch_start = epoch, backend.iteration(self._optimizer())
+        start = backend.iteration(self._optimizer())
+        # An optimizer takes at most one step a batch. Keras 3.6 numbers an execution by its first
+        # batch, later versions by the last one.
+        self._epoch, self._most_ahead = epoch, start + backend.steps_per_execution(self.model)
         if self._next_end is None:
-            self._check_executions()
+            self._check_executions(start)
             # A training that was killed has taken snapshots after its last backup. The training
             # takes them again.
-            self.snapshots = [
-                each for each in self.snapshots if each.iteration <= self._epoch_start
-            ]
-            self._next_end = self._end_after(self._epoch_start)
+            self.snapshots = [each for each in self.snapshots if each.iteration <= start]
+            self._next_end = self._end_after(start)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Takes a snapshot if a cycle has ended."""
-        # An optimizer takes at most one step a batch, so its counter need not be read before.
-        if self._next_end is None or self._epoch_start + batch + 1 < self._next_end:
+        # The counter is read only near the end of a cycle, because to read it takes a moment.
+        if self._next_end is None or batch + self._most_ahead < self._next_end:
             return
         count = backend.iteration(self._optimizer())
+        self._most_ahead = count - batch
         if count < self._next_end:
-            self._epoch_start = count - batch - 1  # the optimizer has skipped steps
             return
         if count == self._next_end:
             self._take(count)
@@ -245,7 +246,7 @@ class CycleSnapshots(_CycleEnds):
             G. Huang et al., *Snapshot Ensembles: Train 1, Get M for Free*, arXiv:1704.00109,
             section 3.
         """
-        chosen = self._chosen(snapshots)
+        chosen = self._chosen(snapshots, model)
         inputs = _inputs_of(model)
         predictions = []
         for snapshot in chosen:
@@ -289,7 +290,7 @@ class CycleSnapshots(_CycleEnds):
             P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better
             Generalization*, arXiv:1803.05407, section 3.
         """
-        chosen = self._chosen(snapshots)
+        chosen = self._chosen(snapshots, model)
         averaged = _clone(model)
         normalizing = [each for each in averaged._flatten_layers() if _normalizes_batches(each)]
         if normalizing and x is None:
@@ -328,14 +329,16 @@ class CycleSnapshots(_CycleEnds):
             reach *= 8
         return _arguments.MAX_STEPS
 
-    def _check_executions(self) -> None:
+    def _check_executions(self, start: int) -> None:
         """Raises if a cycle ends in the middle of an execution of several steps."""
         steps = backend.steps_per_execution(self.model)
-        length = self.params.get("steps")
-        epochs = max(self.params.get("epochs", 1) - self._epoch, 1)
+        # A callback in a training loop without parameters may lack the attribute.
+        params = getattr(self, "params", None) or {}
+        length = params.get("steps")
+        epochs = max(params.get("epochs", 1) - self._epoch, 1)
         # If the length is unknown, it is as if all were one epoch.
         planned = epochs * length if length else 100 * steps
-        ends = self._ends(self._epoch_start, self._epoch_start + planned) - self._epoch_start
+        ends = self._ends(start, start + planned) - start
         within_epoch = ends % length if length else ends
         if np.any(within_epoch % steps):
             divisor = math.gcd(*within_epoch.tolist())
@@ -384,7 +387,13 @@ class CycleSnapshots(_CycleEnds):
         beside.write_text(json.dumps(entries, indent=1))
         beside.replace(self.directory / _LIST)
 
-    def _chosen(self, snapshots: Sequence[Snapshot] | None) -> list[Snapshot]:
+    def _chosen(self, snapshots: Sequence[Snapshot] | None, model: Any) -> list[Snapshot]:
+        """The snapshots to take; checks that there are some, and that the model has weights."""
+        if not backend.is_built(model):
+            raise ValueError(
+                "Argument `model` must be built, so that its weights are known. Train it, or call "
+                f"it on some data. Received: the model {model.name!r}, which is not built"
+            )
         chosen = self.snapshots if snapshots is None else list(snapshots)
         if not chosen:
             raise ValueError(
@@ -475,11 +484,6 @@ def _json_value(value: Any) -> Any:
 
 def _clone(model: Any) -> Any:
     """A model with the same layers and weights of its own, which are built."""
-    if not backend.is_built(model):
-        raise ValueError(
-            "Argument `model` must be built, so that its weights are known. Train it, or call it "
-            f"on some data. Received: the model {model.name!r}, which is not built"
-        )
     # Keras would also clone the optimizer, whose schedule cannot be loaded without this package.
     with _with_attributes(model, compiled=False):
         clone = keras.models.clone_model(model)

@@ -24,6 +24,8 @@ from clr_schedules.optimizers.rates_taken import (
 from clr_schedules.schedules.base import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
     from clr_schedules.schedules.base import Floats, Integers
@@ -67,11 +69,13 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         """Lists with an entry for every step."""
         raise NotImplementedError
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, snapshots: Sequence[Any] = ()) -> Axes:
         """Draws the learning rate of every step and the losses of the epochs.
 
         Args:
             ax: The Matplotlib axes to draw on. Default: those of a new figure.
+            snapshots: The ``snapshots`` of a `CycleSnapshots` of the training, to mark. Default:
+                none.
 
         Returns:
             The axes of the losses. See `clr_schedules.plotting.plot_history`.
@@ -93,7 +97,7 @@ class StepLog(keras.callbacks.Callback):  # type: ignore[misc]
         """
         from clr_schedules import plotting
 
-        return plotting.plot_history(self.history, self.epochs, ax)
+        return plotting.plot_history(self.history, self.epochs, ax, snapshots)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Checks that there is an optimizer."""
