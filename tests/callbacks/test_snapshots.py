@@ -106,7 +106,13 @@ def test_a_cycle_that_ends_within_an_execution_of_data_of_unknown_length_is_a_wa
     data = tf.data.Dataset.from_tensor_slices((np.ones((8, 1)), np.ones((8, 1)))).batch(1)
     snapshots = clr.CycleSnapshots()
     with pytest.warns(UserWarning, match="cycle that ended at iteration 12"):
-        model.fit(data.filter(lambda x, y: True), epochs=3, verbose=0, callbacks=[snapshots])
+        model.fit(
+            data.filter(lambda x, y: True),
+            epochs=3,
+            verbose=0,
+            shuffle=False,
+            callbacks=[snapshots],
+        )
     # An epoch has executions of three, three and two steps.
     assert list(weights_at(snapshots)) == [6, 24]
 
