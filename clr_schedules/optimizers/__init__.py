@@ -1,1 +1,1 @@
-"""Optimizers whose hyperparameters follow schedules."""
+"""Optimizers whose hyperparameters follow schedules, or whose layers have rates of their own."""

@@ -59,7 +59,7 @@ class RangeTestResult:
         >>> result
         <RangeTestResult: 200 steps from 1e-06 to 1; completed>
         >>> result.suggest().schedule(clr.Triangular, step_size=500)
-        Triangular(base_lr=9.771241535346502e-05, max_lr=0.008618119407520091, step_size=500)
+        Triangular(base_lr=9.771241535346502e-05, max_lr=0.009890915067631291, step_size=500)
     """
 
     learning_rates: _Array
