@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
 import clr_schedules as clr
+from clr_schedules.callbacks.snapshots import Snapshot
 from clr_schedules.plotting import plot_history, plot_range_test, plot_schedules
 from clr_schedules.range_test.suggestions import smooth
 
@@ -338,6 +339,18 @@ def test_what_is_not_a_history_is_refused(history, error):
 def test_what_are_not_epochs_is_refused(epochs):
     with pytest.raises(ValueError, match=r"`epochs` must be the `epochs` of a LearningRateLogger"):
         plot_history({"iteration": [0], "learning_rate": [0.1]}, epochs)
+
+
+def test_snapshots_are_marked_on_the_rate(figures):
+    """At the steps after which they were taken, also in a second training."""
+    history, epochs = logged(epochs_of(10, 3), epochs_of(10, 2, start=30), loss=[5, 4, 3, 2, 1])
+    snapshots = [Snapshot(iteration, epoch=0) for iteration in (10, 25, 50, 1000)]
+    ax = plot_history(history, epochs, snapshots=snapshots)
+    *_, marks = twin_of(ax).lines
+    assert marks.get_label() == "snapshot"
+    assert marks.get_xdata().tolist() == [10, 25, 50]
+    expected = [history["learning_rate"][iteration - 1] for iteration in (10, 25, 50)]
+    assert marks.get_ydata().tolist() == expected
 
 
 def test_history_without_losses(figures):

@@ -503,7 +503,7 @@ def _inputs_of(model: Any) -> Any:
     if getattr(model, "inputs", None):
         given = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return backend.tree.map_structure(
-            lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), given
+            lambda x: keras.Input(x.shape[1:], x.shape[0], dtype=x.dtype, name=x.name), given
         )
     shapes = (model.get_build_config() or {}).get("input_shape")
     if shapes is None:

@@ -99,6 +99,7 @@ def test_a_cycle_that_ends_within_an_execution_is_an_error_before_the_first_step
 
 
 @needs_tensorflow
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_cycle_that_ends_within_an_execution_of_data_of_unknown_length_is_a_warning():
     import tensorflow as tf
 
@@ -292,6 +293,23 @@ def test_an_ensemble_predicts_the_mean_and_the_training_is_as_without(kind, tmp_
             keras_name=keras.__name__,
         )  # fmt: skip
         np.testing.assert_allclose(loaded, found, atol=1e-7)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="a state that goes on cannot be trained")
+def test_an_ensemble_of_networks_whose_states_go_on_from_batch_to_batch():
+    inputs = keras.Input((4,), batch_size=13)
+    states = keras.layers.GRU(3, stateful=True)(keras.layers.Reshape((4, 1))(inputs))
+    model, snapshots = keras.Model(inputs, keras.layers.Dense(1)(states)), clr.CycleSnapshots()
+    model.compile(keras.optimizers.Adam(RESTARTS), "mse")
+    model.fit(X, Y, batch_size=13, epochs=3, verbose=0, shuffle=False, callbacks=[snapshots])
+    members = []
+    for snapshot in snapshots.snapshots:
+        member = keras.models.clone_model(model)
+        snapshot.load_into(member)
+        members.append(member.predict(X, batch_size=13, verbose=0))
+    assert len(members) == 2
+    found = snapshots.ensemble(model).predict(X, batch_size=13, verbose=0)
+    np.testing.assert_allclose(found, np.mean(members, axis=0), atol=1e-6)
 
 
 @needs_tensorflow
