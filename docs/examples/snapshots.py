@@ -292,10 +292,10 @@ for cycle, found in enumerate(differing, start=1):
 
 # %%
 # The ends come nearer to the last one from cycle to cycle, and already the third predicts the same
-# digit for all but a few images. In the third cycle the network is right on nearly all images of the
-# training, and the later cycles do not lead it far away. The earlier ends differ more, but they are also less
-# trained. A larger network on more data has longer to go between its ends. The papers (`Huang et
-# al., 2017 <https://arxiv.org/abs/1704.00109>`_, `Izmailov et al., 2018
+# digit for all but a few images. In the third cycle the network is right on nearly all images of
+# the training, and the later cycles do not lead it far away. The earlier ends differ more, but they
+# are also less trained. A larger network on more data has longer to go between its ends. The papers
+# (`Huang et al., 2017 <https://arxiv.org/abs/1704.00109>`_, `Izmailov et al., 2018
 # <https://arxiv.org/abs/1803.05407>`_) found gains there.
 
 assert (np.diff(differing.mean(axis=1)) < 0).all()
