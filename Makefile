@@ -72,6 +72,7 @@ images: $(DEMO)/stamp
 	$(DEMO)/bin/python docs/examples/history.py
 	$(DEMO)/bin/python docs/examples/one_cycle.py
 	$(DEMO)/bin/python docs/examples/fine_tuning.py
+	$(DEMO)/bin/python docs/examples/snapshots.py
 	$(DEMO)/bin/python docs/examples/range_test.py
 
 # What is no test of the package: `make docs` runs these.

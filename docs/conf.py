@@ -68,6 +68,7 @@ sphinx_gallery_conf = {
             "history.py",
             "one_cycle.py",
             "fine_tuning.py",
+            "snapshots.py",
             "custom_scale.py",
             "custom_loop.py",
             "jax_backend.py",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, strategies
 from helpers.keras_under_test import LEGACY, keras
-from helpers.weight_model import fit, weight_model
+from helpers.weight_model import fit, weight, weight_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ ADDONS, CALLBACK, POST = (
     "The callback of the blog post",
 )
 CYCLIC, ONE_CYCLE, FASTAI = "PyTorch's `CyclicLR`", "PyTorch's `OneCycleLR`", "fastai"
-GROUPS = "A rate for each group"
+GROUPS, ENDS = "A rate for each group", "Snapshots and averages"
 WARM, KERAS = "PyTorch's `CosineAnnealingWarmRestarts`", "Keras's `CosineDecayRestarts`"
 CHECKED = []
 
@@ -67,7 +67,7 @@ def test_what_the_second_column_names_is_there():
 def test_the_lines_of_code_run():
     """All but the lines that load a file: `test_migrate.py` runs those."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1)])
     names = {"keras": keras, "clr": clr, "model": model}
     names |= {"x_train": np.ones((64, 4)), "y_train": np.ones(64)}
@@ -646,3 +646,95 @@ def test_pytorch_s_groups_follow_one_multiplied_cycle():
         theirs.step()
     ours = clr.OneCycle(1e-3, total_steps=50).values(range(49))
     np.testing.assert_allclose(rates, np.stack([0.1 * ours, ours], 1), rtol=1e-9)
+
+
+# --- Snapshots and averages ---
+
+
+class Weights(keras.callbacks.Callback):
+    """Keeps the weight of the weight model after each step, from its beginning."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = [0.0]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append(weight(self.model))
+
+
+def addons_swa(weights, start, period):
+    """Addons' running average. Its count is that before the step, the weights are those after."""
+    average = 0.0
+    for count, value in enumerate(weights[1:]):
+        number = max(0, (count - start) // period)
+        if count >= start and start + number * period == count:
+            average = (average * number + value) / (number + 1)
+    return average
+
+
+@row(
+    ENDS,
+    "Addons' `SWA(optimizer, start_averaging=m, average_period=k)`",
+    "Addons' `AverageModelCheckpoint(update_weights, filepath)`",
+    "PyTorch's `AveragedModel(model)`, `update_parameters(model)`",
+    "Keras's `SGD(0.1, use_ema=True, ema_momentum=0.99)`",
+)
+def test_averages_of_snapshots_and_of_steps(tmp_path):
+    model = weight_model(SGD(0.1, use_ema=True, ema_momentum=0.9))
+    keeping, snapshots = Weights(), clr.CycleSnapshots(every=3)
+    fit(model, 10, callbacks=[keeping, snapshots])
+    weights, averaged = np.array(keeping.weights), snapshots.average(model)
+    equal = np.mean(weights[[3, 6, 9]])
+    assert weight(averaged) == pytest.approx(equal, rel=1e-6)
+    assert addons_swa(weights, 2, 3) == pytest.approx(equal)
+    assert addons_swa(weights, 5, 3) == pytest.approx(np.mean(weights[[6, 9]]))
+    chosen = [each for each in snapshots.snapshots if each.iteration > 5]
+    assert weight(snapshots.average(model, snapshots=chosen)) == pytest.approx(
+        np.mean(weights[[6, 9]]), rel=1e-6
+    )
+    # Keras's average of all steps, which the model has after the training.
+    first = 0 if LEGACY else 1
+    moving = weights[first]
+    for value in weights[first + 1 :]:
+        moving = 0.9 * moving + 0.1 * value
+    assert weight(model) == pytest.approx(moving, rel=1e-5)
+    assert abs(moving - equal) > 0.01
+    averaged.save(tmp_path / "averaged.keras")
+    loaded = keras.models.load_model(tmp_path / "averaged.keras")
+    assert weight(loaded) == weight(averaged)
+
+
+@row(ENDS, "`SnapshotCallbackBuilder(nb_epochs, nb_snapshots, init_lr)` for Keras")
+def test_snapshots_are_those_of_the_callbacks_for_keras():
+    nb_epochs, nb_snapshots, init_lr, per_epoch = 20, 4, 0.1, 7
+    length = nb_epochs // nb_snapshots
+    theirs = [
+        init_lr / 2 * (math.cos(math.pi * (t % length) / length) + 1) for t in range(nb_epochs)
+    ]
+    ours = clr.CosineRestarts(init_lr, length * per_epoch)
+    np.testing.assert_allclose(ours.values(per_epoch * np.arange(nb_epochs)), theirs, rtol=1e-9)
+    saved = [t + 1 for t in range(nb_epochs) if t != 0 and (t + 1) % length == 0]
+    assert ours.cycle_ends(nb_epochs * per_epoch).tolist() == [t * per_epoch for t in saved]
+
+
+@row(ENDS, "PyTorch's `update_bn(loader, averaged)`")
+def test_batch_normalization_of_averages():
+    """Against PyTorch's own, where it is installed."""
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32") * [1, 2, 3] + [0, 1, 5]
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.BatchNormalization()])
+    model.compile(SGD(clr.Triangular(0.01, 0.1, 2)), "mse")
+    snapshots = clr.CycleSnapshots()
+    model.fit(x, x, batch_size=5, verbose=0, callbacks=[snapshots])
+    ours = snapshots.average(model, x, batch_size=8).get_weights()[2:]
+    batches = x[:8], x[8:16], x[16:]
+    means, variances = [b.mean(axis=0) for b in batches], [b.var(axis=0) for b in batches]
+    for found, expected in zip(ours, (means, variances), strict=True):
+        np.testing.assert_allclose(found, np.average(expected, 0, weights=[8, 8, 4]), rtol=1e-5)
+
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs = torch.nn.BatchNorm1d(3)
+    batches = [torch.as_tensor(np.asarray(b, "float32")) for b in batches]
+    torch.optim.swa_utils.update_bn(batches, theirs)
+    unbiased = [v * len(b) / (len(b) - 1) for v, b in zip(variances, batches, strict=True)]
+    np.testing.assert_allclose(theirs.running_mean.cpu(), np.mean(means, 0), rtol=1e-5)
+    np.testing.assert_allclose(theirs.running_var.cpu(), np.mean(unbiased, 0), rtol=1e-5)

@@ -24,6 +24,7 @@ MODULES = ("migrate", "plotting", "reference", "schedules.momentum")
 OTHERS = {
     "clr_schedules.schedules.base.Schedule",
     "clr_schedules.optimizers.hyperparameters.scheduled",
+    "clr_schedules.callbacks.snapshots.Snapshot",
 }
 
 
