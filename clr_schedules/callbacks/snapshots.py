@@ -132,8 +132,10 @@ class CycleSnapshots(_CycleEnds):
             an execution (``steps_per_execution``). The error says which number divides the cycles.
 
     Warns:
-        UserWarning: If a cycle ended within an execution, and this could not be known before (the
-            length of the data is unknown, or the optimizer skipped steps). There is no snapshot.
+        UserWarning: If the callback or its directory holds snapshots of another training, which
+            the callback drops; or if a cycle ended within an execution, and this could not be known
+            before (the length of the data is unknown, or the optimizer skipped steps), so that
+            there is no snapshot of it.
 
     Reference:
         G. Huang et al., *Snapshot Ensembles: Train 1, Get M for Free*, arXiv:1704.00109;
@@ -189,7 +191,16 @@ class CycleSnapshots(_CycleEnds):
             self._check_executions(start)
             # A training that was killed has taken snapshots after its last backup. The training
             # takes them again.
-            self.snapshots = [each for each in self.snapshots if each.iteration <= start]
+            kept = [each for each in self.snapshots if each.iteration <= start]
+            if start == 0 and self.snapshots:
+                warnings.warn(
+                    "`CycleSnapshots` drops the snapshots of another training, because the "
+                    "optimizer has taken no steps yet. Use a new callback for each training, and "
+                    "a new directory. Dropped: the snapshots of the iterations "
+                    f"{_arguments.one_line([each.iteration for each in self.snapshots])}",
+                    stacklevel=2,
+                )
+            self.snapshots = kept
             self._next_end = self._end_after(start)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -256,7 +267,7 @@ class CycleSnapshots(_CycleEnds):
             predictions.append(member(inputs))
         flat = zip(*map(backend.tree.flatten, predictions), strict=True)
         outputs = backend.tree.pack_sequence_as(predictions[0], [_mean(each) for each in flat])
-        return keras.Model(inputs, outputs, name=f"{model.name}_ensemble")
+        return keras.Model(inputs, outputs, name=f"ensemble_of_{model.name}")
 
     def average(
         self,
