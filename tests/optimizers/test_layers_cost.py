@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.keras_under_test import LEGACY, keras
+from helpers.keras_under_test import LEGACY, keras, needs_tensorflow
 
 import clr_schedules as clr
 
@@ -104,3 +104,27 @@ def test_each_schedule_is_evaluated_once_a_step(kind, accumulation):
         asked.clear()
         optimizer.apply(gradients, variables)
         assert sorted(asked) == ["a", "b", "rate"]
+
+
+@needs_tensorflow
+def test_a_step_without_xla_has_no_more_operations_than_with_a_constant_rate():
+    """Keras's AdamW computes the rate again for every variable."""
+    import tensorflow as tf
+
+    count, one_cycle = 60, clr.OneCycle(1e-3, 1000)
+    decay = {f"level_{level}": 0.75 ** (11 - level) for level in range(12)}
+    unfrozen = {"level_[0-5]": clr.Piecewise([0.0, 0.1], boundaries=[1000])}
+
+    def operations(optimizer):
+        variables = [keras.Variable(np.zeros(3), name=f"level_{i % 12}") for i in range(count)]
+        optimizer.build(variables)
+        gradients = [tf.ones(3)] * count
+        step = tf.function(lambda: optimizer.apply(gradients, variables), autograph=False)
+        nodes = step.get_concrete_function().graph.as_graph_def().node
+        return sum(node.op not in ("Const", "Placeholder", "NoOp", "Identity") for node in nodes)
+
+    constant = operations(keras.optimizers.AdamW(1e-3))
+    assert operations(keras.optimizers.AdamW(one_cycle)) > 1.2 * constant
+    for multipliers in (decay, unfrozen):
+        scaled = clr.scale_learning_rates(keras.optimizers.AdamW(one_cycle), multipliers)
+        assert operations(scaled) <= 1.1 * constant
