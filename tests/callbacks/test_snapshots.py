@@ -73,6 +73,8 @@ def test_executions_of_several_steps():
     snapshots = clr.CycleSnapshots()
     fit(model, 12, epochs=2, callbacks=[snapshots])
     assert list(weights_at(snapshots)) == [6, 12, 18, 24]
+    if keras.__version__.startswith("3.6."):
+        return  # it takes an execution of fewer steps for the end of all data
     other = weight_model(SGD(clr.CosineRestarts(0.25, first_cycle_steps=5)), steps_per_execution=3)
     snapshots = clr.CycleSnapshots()
     fit(other, 5, epochs=2, callbacks=[snapshots])
@@ -99,7 +101,10 @@ def test_a_cycle_that_ends_within_an_execution_is_an_error_before_the_first_step
 
 
 @needs_tensorflow
-@pytest.mark.skipif(LEGACY, reason="tf_keras refuses executions of several steps of such data")
+@pytest.mark.skipif(
+    LEGACY or keras.__version__.startswith("3.6."),
+    reason="refuses executions of several steps of such data, or ends after the first epoch",
+)
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_cycle_that_ends_within_an_execution_of_data_of_unknown_length_is_a_warning():
     import tensorflow as tf
