@@ -21,15 +21,15 @@ def register(cls: type[_T], package: str = "clr_schedules", name: str | None = N
     return keras.saving.register_keras_serializable(package, name)(cls)  # type: ignore[no-any-return]
 
 
-def register_extended(made: Any, extension: Any, name: str) -> None:
+def register_extended(made: Any, extension: Any) -> None:
     """Registers a class that extends an optimizer's class, and exists only in this process.
 
     Files name the extension, which exists in every process, and whose ``from_config`` makes the
     class again. The first call makes Keras write this name for the new class. The second call makes
     Keras still find the extension under the name.
     """
-    register(made, name=name)
-    register(extension, name=name)
+    register(made, name=extension.__name__)
+    register(extension)
 
 
 def find_registered(name: str) -> list[Any]:

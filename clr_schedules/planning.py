@@ -8,7 +8,7 @@ from typing import Any
 from clr_schedules import _arguments
 
 # The batch size that `fit` uses by default.
-_DEFAULT_BATCH_SIZE = 32
+DEFAULT_BATCH_SIZE = 32
 
 
 def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
@@ -44,7 +44,7 @@ def steps_per_epoch(data: Any, batch_size: int | None = None) -> int:
     size = None if batch_size is None else _arguments.count("batch_size", batch_size)
     if isinstance(data, numbers.Number) or getattr(data, "shape", None) == ():
         samples = _arguments.count("data", data)
-        return -(-samples // (size or _DEFAULT_BATCH_SIZE))
+        return -(-samples // (size or DEFAULT_BATCH_SIZE))
     if data is None or isinstance(data, (str, bytes)):
         raise TypeError(_arguments.received("data", rule, data))
     steps = count_batches(data, size)
@@ -105,7 +105,7 @@ def count_batches(data: Any, batch_size: int | None) -> int | None:
     """The number of batches in an epoch of data for `fit`; None if the length is unknown."""
     samples = count_samples(data)
     if samples is not None:
-        return -(-samples // (batch_size or _DEFAULT_BATCH_SIZE))
+        return -(-samples // (batch_size or DEFAULT_BATCH_SIZE))
     length = cardinality(data)
     if length is not None:
         return length if length >= 0 else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clr_schedules._backend import backend, keras
 from clr_schedules._serialization import deserialize, register, register_extended, serialize
+from clr_schedules.optimizers.extended import attributes_set_to
 
 if TYPE_CHECKING:
     from clr_schedules.schedules.base import Schedule
@@ -45,7 +46,7 @@ def stop_following(optimizer: Any) -> None:
     vars(optimizer).pop(_RESTORE, lambda: None)()
 
 
-@functools.partial(register, name="CyclingOptimizer")
+@register
 class CyclingOptimizer:
     """Extends the class of an optimizer while the optimizer follows a schedule for a while.
 
@@ -74,19 +75,17 @@ class CyclingOptimizer:
 def _cycling_class(base: Any) -> Any:
     """Makes the class that extends an optimizer's class."""
     made = type(f"Cycling{base.__name__}", (CyclingOptimizer, base), {})
-    register_extended(made, CyclingOptimizer, "CyclingOptimizer")
+    register_extended(made, CyclingOptimizer)
     return made
 
 
 @contextlib.contextmanager
 def _plain(optimizer: Any) -> Iterator[None]:
     """A context in which the optimizer has its own class and its constant rate."""
-    attributes, kind = vars(optimizer), optimizer.__class__
-    schedule = attributes["_learning_rate"]
-    attributes["_learning_rate"] = attributes[_CONSTANT]
-    optimizer.__class__ = kind.__mro__[2]
-    try:
-        yield
-    finally:
-        optimizer.__class__ = kind
-        attributes["_learning_rate"] = schedule
+    kind = optimizer.__class__
+    with attributes_set_to(optimizer, {"_learning_rate": vars(optimizer)[_CONSTANT]}):
+        optimizer.__class__ = kind.__mro__[2]
+        try:
+            yield
+        finally:
+            optimizer.__class__ = kind

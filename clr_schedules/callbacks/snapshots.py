@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -18,7 +17,12 @@ from clr_schedules import _arguments
 from clr_schedules._backend import backend, keras
 from clr_schedules.optimizers.extended import attributes_set_to
 from clr_schedules.optimizers.rates_taken import the_optimizer
-from clr_schedules.planning import cardinality, count_batches, count_samples
+from clr_schedules.planning import (
+    DEFAULT_BATCH_SIZE,
+    cardinality,
+    count_batches,
+    count_samples,
+)
 from clr_schedules.schedules.base import Schedule, multiples
 
 if TYPE_CHECKING:
@@ -65,7 +69,7 @@ class Snapshot:
         """
         if self.path is not None:
             # The file has no state of an optimizer, and Keras would warn.
-            with _with_attributes(model, optimizer=None):
+            with attributes_set_to(model, {"optimizer": None}):
                 model.load_weights(str(self.path))
         else:
             model.set_weights(self._arrays)
@@ -256,6 +260,16 @@ class CycleSnapshots(_CycleEnds):
         Reference:
             G. Huang et al., *Snapshot Ensembles: Train 1, Get M for Free*, arXiv:1704.00109,
             section 3.
+
+        Example:
+            >>> import keras, numpy as np, clr_schedules as clr
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            >>> model.compile(keras.optimizers.SGD(clr.Triangular(0.001, 0.1, 2)), loss="mse")
+            >>> snapshots, x = clr.CycleSnapshots(), np.ones((64, 4))
+            >>> history = model.fit(x, x[:, 0], batch_size=8, verbose=0, callbacks=[snapshots])
+            >>> ensemble = snapshots.ensemble(model)
+            >>> ensemble.predict(x, verbose=0).shape
+            (64, 1)
         """
         chosen = self._chosen(snapshots, model)
         inputs = _inputs_of(model)
@@ -300,6 +314,16 @@ class CycleSnapshots(_CycleEnds):
         Reference:
             P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better
             Generalization*, arXiv:1803.05407, section 3.
+
+        Example:
+            >>> import keras, numpy as np, clr_schedules as clr
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            >>> model.compile(keras.optimizers.SGD(clr.Triangular(0.001, 0.1, 2)), loss="mse")
+            >>> snapshots, x = clr.CycleSnapshots(), np.ones((64, 4))
+            >>> history = model.fit(x, x[:, 0], batch_size=8, verbose=0, callbacks=[snapshots])
+            >>> averaged = snapshots.average(model)
+            >>> averaged.predict(x, verbose=0).shape
+            (64, 1)
         """
         chosen = self._chosen(snapshots, model)
         averaged = _clone(model)
@@ -374,7 +398,7 @@ class CycleSnapshots(_CycleEnds):
                 self.directory.mkdir(parents=True, exist_ok=True)
                 beside = self.directory / f"writing_{iteration}.weights.h5"
                 # Keras writes the state of the optimizer too, unless there is none.
-                with _with_attributes(self.model, optimizer=None):
+                with attributes_set_to(self.model, {"optimizer": None}):
                     self.model.save_weights(str(beside))
                 beside.replace(snapshot.path)
         self.snapshots.append(snapshot)
@@ -496,17 +520,11 @@ def _json_value(value: Any) -> Any:
 def _clone(model: Any) -> Any:
     """A model with the same layers and weights of its own, which are built."""
     # Keras would also clone the optimizer, whose schedule cannot be loaded without this package.
-    with _with_attributes(model, compiled=False):
+    with attributes_set_to(model, {"compiled": False}):
         clone = keras.models.clone_model(model)
     if not clone.built or len(clone.weights) != len(model.weights):
         clone(_inputs_of(model))
     return clone
-
-
-def _with_attributes(model: Any, **values: Any) -> contextlib.AbstractContextManager[None]:
-    """A context in which these attributes of a model, if it has them, have other values."""
-    there = {name: value for name, value in values.items() if name in vars(model)}
-    return attributes_set_to(model, there)
 
 
 def _inputs_of(model: Any) -> Any:
@@ -578,7 +596,9 @@ def _batches(x: Any, batch_size: int | None) -> Iterator[Any]:
     """Yields the inputs of each batch of an epoch."""
     samples = count_samples(x)
     if samples is not None:
-        size = 32 if batch_size is None else _arguments.count("batch_size", batch_size)
+        size = DEFAULT_BATCH_SIZE
+        if batch_size is not None:
+            size = _arguments.count("batch_size", batch_size)
         for start in range(0, samples, size):
             yield backend.tree.map_structure(
                 lambda array: np.asarray(array[start : start + size]),  # noqa: B023

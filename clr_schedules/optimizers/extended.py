@@ -204,7 +204,7 @@ def extended_class(extension: Any, base: Any) -> Any:
     """Makes the class that extends an optimizer's class."""
     name = extension.__name__.removesuffix("Optimizer") + base.__name__
     made = type(name, (extension, base), {extension.class_key: base})
-    register_extended(made, extension, extension.__name__)
+    register_extended(made, extension)
     return made
 
 
@@ -228,21 +228,21 @@ def config_with_live_objects(optimizer: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def attributes_set_to(
-    optimizer: Any, values: dict[str, Any], afterwards: dict[str, Any] | None = None
+    thing: Any, values: dict[str, Any], afterwards: dict[str, Any] | None = None
 ) -> Iterator[None]:
-    """A context in which attributes of an optimizer have other values.
+    """A context in which attributes of an optimizer or a model have other values.
 
     The attributes are written into the dictionary, since Keras's ``__setattr__`` would track them.
 
     Args:
-        optimizer: The optimizer.
+        thing: The optimizer or the model.
         values: The values of the attributes within the context.
         afterwards: The values after the context; attributes that have none are removed. Default:
             the values before the context.
     """
-    attributes = vars(optimizer)
+    attributes = vars(thing)
     if afterwards is None:
-        afterwards = {name: attributes[name] for name in values}
+        afterwards = {name: attributes[name] for name in values if name in attributes}
     attributes.update(values)
     try:
         yield

@@ -307,9 +307,11 @@ class ScaledOptimizer(ExtendedOptimizer):
         An optimizer of Keras moves a variable at a rate of 0 only if it has a ``momentum``. Another
         optimizer may move the variable in any case.
         """
+        if isinstance(factor, float):
+            return []
         kind = next(each for each in type(self).__mro__ if not issubclass(each, ExtendedOptimizer))
         of_keras = kind.__module__.partition(".")[0] == "keras"
-        if isinstance(factor, float) or (of_keras and not getattr(self, "momentum", 0)):
+        if of_keras and not getattr(self, "momentum", 0):
             return []
         return [keras.ops.copy(variable) for variable in variables]
 
